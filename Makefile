@@ -1,0 +1,42 @@
+# make demo: search Python's documentation.  make test: every engine.  Nothing but Python is needed.
+
+PYTHON ?= python3
+DATABASE ?= sqlite
+VENV := .venv
+BIN := $(VENV)/bin
+MANAGE := $(BIN)/python example_project/manage.py
+
+export DATABASE
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: demo serve test lint docs clean
+
+demo: $(VENV)/.demo
+	$(MANAGE) demo
+
+serve: $(VENV)/.demo
+	$(MANAGE) serve
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) docs/_build example_project/data
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp an extra: what is installed already is not looked at again until pyproject.toml changes.
+$(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.demo

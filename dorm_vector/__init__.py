@@ -1,0 +1,30 @@
+"""Vector search for Django on PostgreSQL, SQLite and libSQL."""
+
+from __future__ import annotations
+
+from dorm_vector.engines import engine_for
+from dorm_vector.engines.sqlite_vec import load_sqlite_vec_extension
+from dorm_vector.fields import VectorField
+from dorm_vector.functions import (
+    CosineDistance,
+    L1Distance,
+    L2Distance,
+    MaxInnerProduct,
+)
+from dorm_vector.indexes import HnswIndex, IvfflatIndex
+from dorm_vector.operations import VectorExtension
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CosineDistance",
+    "HnswIndex",
+    "IvfflatIndex",
+    "L1Distance",
+    "L2Distance",
+    "MaxInnerProduct",
+    "VectorExtension",
+    "VectorField",
+    "engine_for",
+    "load_sqlite_vec_extension",
+]

@@ -1,0 +1,43 @@
+"""The app: connections are prepared as they open, and system checks are registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.core.signals import setting_changed
+from django.db import connections
+from django.db.backends.signals import connection_created
+
+from dorm_vector.engines import engine_for, forget_engines
+
+__all__ = ["DormVectorConfig", "prepare_connections"]
+
+
+class DormVectorConfig(AppConfig):
+    name = "dorm_vector"
+    verbose_name = "Vector search"
+
+    def ready(self) -> None:
+        from dorm_vector import checks
+
+        checks.register()
+        setting_changed.connect(_on_setting_changed, dispatch_uid="dorm_vector")
+        prepare_connections()
+        for connection in connections.all(initialized_only=True):
+            if connection.connection is not None:
+                engine_for(connection).prepare()
+
+
+def prepare_connections() -> None:
+    """Prepare every database connection that opens from now on, in any thread."""
+    connection_created.connect(_on_connection_created, dispatch_uid="dorm_vector")
+
+
+def _on_connection_created(sender: Any, connection: Any, **kwargs: Any) -> None:
+    engine_for(connection).prepare()
+
+
+def _on_setting_changed(setting: str, **kwargs: Any) -> None:
+    if setting == "DORM_VECTOR":
+        forget_engines()

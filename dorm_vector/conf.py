@@ -1,0 +1,42 @@
+"""The one settings dict, ``DORM_VECTOR``, read when a value is needed and never before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+__all__ = ["DEFAULTS", "get"]
+
+DEFAULTS: dict[str, Any] = {
+    # {alias: "engine name" or "dotted.path.ToAnEngineClass"}; empty means: detect.
+    "ENGINES": {},
+    # How sqlite-vec gets into a connection: "auto", "extension", "native", "python", or None.
+    "SQLITE_VEC": "auto",
+    # The pgvector setting that a new connection gets, or None to leave the server's own.
+    "ITERATIVE_SCAN": "strict_order",
+}
+
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "SQLITE_VEC": ("auto", "extension", "native", "python", None),
+    "ITERATIVE_SCAN": ("off", "relaxed_order", "strict_order", None),
+}
+
+
+def get(name: str) -> Any:
+    """
+    The value of ``DORM_VECTOR[name]``, or its default.
+
+    Raises ImproperlyConfigured for a value that the setting does not know.
+    """
+    value = getattr(settings, "DORM_VECTOR", {}).get(name, DEFAULTS[name])
+    if name in CHOICES and value not in CHOICES[name]:
+        known = ", ".join(map(repr, CHOICES[name]))
+        raise ImproperlyConfigured(f"DORM_VECTOR[{name!r}] is {value!r}; use one of {known}.")
+    return value
+
+
+def unknown() -> list[str]:
+    """The keys of ``DORM_VECTOR`` that mean nothing: misspellings, most often."""
+    return sorted(set(getattr(settings, "DORM_VECTOR", {})) - set(DEFAULTS))

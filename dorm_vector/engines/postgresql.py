@@ -1,0 +1,147 @@
+"""PostgreSQL with the pgvector extension."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from array import array
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error, models
+from django.db.backends.ddl_references import Statement
+
+from dorm_vector import codecs, conf, values
+from dorm_vector.engines.base import Engine
+
+logger = logging.getLogger("dorm_vector")
+
+
+class PostgreSQLEngine(Engine):
+    """pgvector's types, operators and indexes."""
+
+    name = "postgresql"
+
+    column_types = {"vector": "vector({dimensions})"}
+    placeholder = "%s::vector"
+    # Django's connections fetch text; as bytea, vectors cost a tenth of that.
+    select_template = "vector_send({a})"
+    distances = {
+        "l2": "({a} <-> {b})",
+        "cosine": "({a} <=> {b})",
+        "ip": "({a} <#> {b})",
+        "l1": "({a} <+> {b})",
+    }
+    index_methods = frozenset({"hnsw", "ivfflat"})
+    index_dimensions = {"vector": 2000}
+    btree_dimensions = 672
+
+    def encode(self, packed: bytes) -> str:
+        return codecs.to_text(codecs.from_packed(packed))
+
+    def decode(self, value: Any) -> array[float]:
+        if isinstance(value, bytes):
+            return codecs.from_network(value)
+        # Raw SQL, RETURNING and array aggregates deliver text, and a type adapter that the
+        # project has registered delivers objects of its own.
+        return values.to_float32(value)
+
+    def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
+        prepared = copy.copy(index)
+        prepared.opclasses = index.opclasses_for(model)
+        statement: Statement = models.Index.create_sql(
+            prepared, model, schema_editor, using=f" USING {index.method}", **kwargs
+        )
+        if options := index.storage_parameters():
+            listed = ", ".join(f"{name} = {value}" for name, value in options.items())
+            statement.parts["extra"] = f" WITH ({listed}){statement.parts['extra']}"
+        return statement
+
+    def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
+        statement: Statement = models.Index.remove_sql(index, model, schema_editor, **kwargs)
+        return statement
+
+    def prepare(self) -> None:
+        """
+        Let index scans go on until the rows that were asked for are found.
+
+        With pgvector's default an index yields ``ef_search`` candidates before WHERE is applied,
+        so that a query silently comes back short. A name in the ``hnsw`` space is accepted where
+        pgvector is missing; where it is loaded already and older than 0.8, it is not.
+        """
+        mode = conf.get("ITERATIVE_SCAN")
+        if mode is None:
+            return
+        raw = self.connection.connection
+        try:
+            with raw.cursor() as cursor:
+                cursor.execute(f"SET hnsw.iterative_scan = {mode}")
+        except self.connection.Database.Error as error:
+            logger.warning(
+                "hnsw.iterative_scan cannot be set on the database %r, so that filtered searches "
+                "may return too few rows: %s",
+                self.connection.alias,
+                error,
+            )
+            if not self.connection.get_autocommit():
+                raw.rollback()
+        else:
+            if not self.connection.get_autocommit():
+                raw.commit()
+
+    # The extension
+
+    def enable(self, schema_editor: Any) -> None:
+        self._execute(schema_editor, "CREATE EXTENSION IF NOT EXISTS vector")
+        if not schema_editor.collect_sql:
+            self._require_type_on_search_path()
+
+    def disable(self, schema_editor: Any) -> None:
+        self._execute(schema_editor, "DROP EXTENSION IF EXISTS vector")
+
+    def _execute(self, schema_editor: Any, sql: str) -> None:
+        try:
+            schema_editor.execute(sql)
+        except Error as error:
+            advice = EXTENSION_ADVICE.get(getattr(error.__cause__, "sqlstate", ""))
+            if advice is None:
+                raise
+            database = self.connection.settings_dict["NAME"]
+            raise type(error)(advice.format(database=database)) from error
+
+    def _require_type_on_search_path(self) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT to_regtype('vector'), extnamespace::regnamespace::text, "
+                "current_setting('search_path') FROM pg_extension WHERE extname = 'vector'"
+            )
+            found, schema, search_path = cursor.fetchone()
+        if found is None:
+            raise ImproperlyConfigured(
+                f"The extension vector is installed in the schema {schema}, which is not on the "
+                f"search path ({search_path}), so that the type vector does not exist for this "
+                f"project. Add it to the search path of the database "
+                f"{self.connection.alias!r}: OPTIONS = {{'options': "
+                f"'-c search_path=public,{schema}'}}."
+            )
+
+
+# By SQLSTATE: feature_not_supported and undefined_file (before PostgreSQL 13's rewording of the
+# same refusal), insufficient_privilege, dependent_objects_still_exist.
+_NO_FILES = (
+    "The PostgreSQL server has no pgvector files: install pgvector on the server (the package is "
+    "often called postgresql-NN-pgvector, NN being the server's major version), then migrate again."
+)
+EXTENSION_ADVICE = {
+    "0A000": _NO_FILES,
+    "58P01": _NO_FILES,
+    "42501": (
+        "This database user may not create or drop the extension vector. Ask an administrator to "
+        "run CREATE EXTENSION vector in the database {database}, then migrate again: where the "
+        "extension is present, no permission is needed."
+    ),
+    "2BP01": (
+        "The extension vector cannot be dropped while columns of the database {database} use its "
+        "types: migrate the apps that declare vector fields back first."
+    ),
+}

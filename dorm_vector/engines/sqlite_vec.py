@@ -1,0 +1,209 @@
+"""
+Getting sqlite-vec into a ``sqlite3`` connection, in three tiers.
+
+1. ``extension``: ``enable_load_extension``, where Python was built with it.
+2. ``native``: many Pythons (pyenv's among them) were built without it, although the SQLite library
+   beneath them can. sqlite-vec's entry point is then called for this one connection, through
+   ctypes.
+3. ``python``: where neither can be, functions of the same names in Python: right, but slow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import sqlite3
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from dorm_vector.engines import sqlite_functions
+
+__all__ = ["TIERS", "best_tier", "load_sqlite_vec_extension"]
+
+
+class Unavailable(Exception):
+    """A tier cannot be had here; the message says why."""
+
+
+def load_sqlite_vec_extension(raw_connection: sqlite3.Connection, *, tier: str = "auto") -> str:
+    """
+    Load sqlite-vec into a raw ``sqlite3.Connection``, and return the tier that did it.
+
+    The first tier that works is taken, or the one that ``tier`` names. Loading twice is harmless.
+    Extension loading is off afterwards. Raises ImproperlyConfigured where a named tier cannot be
+    had. Falling back to ``python`` without being told to is a RuntimeWarning.
+    """
+    loaded, reasons = _load_first(raw_connection, _tiers(tier))
+    if reasons and loaded == "python":
+        warnings.warn(
+            f"sqlite-vec cannot be loaded, and slow Python functions stand in for it ({reasons}).",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return loaded
+
+
+@functools.cache
+def best_tier(tier: str | None) -> tuple[str | None, str]:
+    """
+    The tier that a new connection gets, and the reasons against those before it.
+
+    ``tier`` is the setting: "auto", a tier, or None for no loading at all. "unavailable" where a
+    named tier cannot be had.
+    """
+    if tier is None:
+        return None, ""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        try:
+            return _load_first(connection, _tiers(tier))
+        except ImproperlyConfigured as error:
+            return "unavailable", str(error)
+
+
+def _tiers(tier: str) -> Iterable[str]:
+    return TIERS if tier == "auto" else (tier,)
+
+
+def _load_first(raw_connection: sqlite3.Connection, tiers: Iterable[str]) -> tuple[str, str]:
+    reasons: list[str] = []
+    for tier in tiers:
+        try:
+            TIERS[tier](raw_connection)
+        except Unavailable as error:
+            reasons.append(f"{tier}: {error}")
+        else:
+            return tier, "; ".join(reasons)
+    raise ImproperlyConfigured(f"sqlite-vec cannot be loaded ({'; '.join(reasons)}).")
+
+
+def _load_extension(raw_connection: sqlite3.Connection) -> None:
+    path = _loadable_path()
+    if not hasattr(raw_connection, "enable_load_extension"):
+        raise Unavailable("this Python was built without enable_load_extension")
+    try:
+        raw_connection.enable_load_extension(True)
+        try:
+            raw_connection.load_extension(path)
+        finally:
+            raw_connection.enable_load_extension(False)
+    except sqlite3.Error as error:
+        raise Unavailable(f"{path}: {error}") from error
+
+
+def _load_native(raw_connection: sqlite3.Connection) -> None:
+    loader = _native_loader()
+    if not isinstance(raw_connection, sqlite3.Connection):
+        raise Unavailable(f"{type(raw_connection)} is no sqlite3.Connection")
+    loader(raw_connection)
+
+
+def _create_functions(raw_connection: sqlite3.Connection) -> None:
+    for name, function in sqlite_functions.functions().items():
+        raw_connection.create_function(name, 2, function, deterministic=True)
+
+
+TIERS: dict[str, Callable[[sqlite3.Connection], None]] = {
+    "extension": _load_extension,
+    "native": _load_native,
+    "python": _create_functions,
+}
+
+
+def _loadable_path() -> str:
+    try:
+        import sqlite_vec
+    except ImportError:
+        raise Unavailable(
+            "the package sqlite-vec is not installed; pip install 'dorm-vector[sqlite]'"
+        ) from None
+    return str(sqlite_vec.loadable_path())
+
+
+_ENTRY_POINT = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_char_p), ctypes.c_void_p
+)
+_SUFFIXES = {"win32": ".dll", "darwin": ".dylib"}
+
+
+@functools.cache
+def _native_loader() -> Callable[[sqlite3.Connection], None]:
+    """
+    A function that calls ``sqlite3_vec_init`` for a connection, as sqlite3_load_extension() would.
+
+    That takes two addresses: the connection's own handle, and the table of routines that SQLite
+    hands to extensions. ``sqlite3_auto_extension`` delivers both for a connection that is opened
+    for the purpose, and shows where Python's connection object keeps the handle: nothing is
+    assumed about that object, and nothing stays registered in the process.
+
+    Source: https://sqlite.org/c3ref/auto_extension.html
+    """
+    _require_extension_support()
+    init = ctypes.CDLL(_library_path()).sqlite3_vec_init
+    init.argtypes = (ctypes.c_void_p, ctypes.POINTER(ctypes.c_char_p), ctypes.c_void_p)
+    probe, handle, routines = _open_probe(_shared_library())
+    with contextlib.closing(probe):
+        if _handle(probe) != handle:
+            raise Unavailable("this Python keeps the handle of a connection elsewhere")
+
+    def load(raw_connection: sqlite3.Connection) -> None:
+        message = ctypes.c_char_p()
+        code = init(_handle(raw_connection), ctypes.byref(message), routines)
+        if code != sqlite3.SQLITE_OK:
+            raise Unavailable(f"sqlite3_vec_init failed with {code}: {message.value!r}")
+
+    return load
+
+
+def _require_extension_support() -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        options = {option for (option,) in connection.execute("PRAGMA compile_options")}
+    if "OMIT_LOAD_EXTENSION" in options:
+        raise Unavailable("SQLite was compiled with OMIT_LOAD_EXTENSION")
+
+
+def _library_path() -> str:
+    path = Path(_loadable_path())
+    suffix = _SUFFIXES.get(sys.platform, ".so")
+    return str(path.with_name(path.name + suffix))
+
+
+def _shared_library() -> Any:
+    """The SQLite library that Python's own module is linked to: symbols are sought there first."""
+    import _sqlite3
+
+    try:
+        library = ctypes.CDLL(_sqlite3.__file__)
+        library.sqlite3_auto_extension, library.sqlite3_cancel_auto_extension  # noqa: B018
+    except (AttributeError, OSError) as error:
+        raise Unavailable(f"SQLite is no shared library of this Python: {error}") from error
+    return library
+
+
+def _open_probe(library: Any) -> tuple[sqlite3.Connection, int, int]:
+    """A new connection, the handle that SQLite gave it, and the table of its routines."""
+    seen: list[tuple[int, int]] = []
+
+    @_ENTRY_POINT
+    def entry_point(handle: int, _message: Any, routines: int) -> int:
+        seen.append((handle, routines))
+        return sqlite3.SQLITE_OK
+
+    library.sqlite3_auto_extension(entry_point)
+    try:
+        probe = sqlite3.connect(":memory:")
+    finally:
+        library.sqlite3_cancel_auto_extension(entry_point)
+    # Another thread may have opened a connection meanwhile: the probe's handle is among them.
+    handle, routines = next((pair for pair in seen if pair[0] == _handle(probe)), seen[-1])
+    return probe, handle, routines
+
+
+def _handle(raw_connection: sqlite3.Connection) -> int | None:
+    """The first word behind the object's header, which ``_native_loader`` verifies."""
+    return ctypes.c_void_p.from_address(id(raw_connection) + object.__basicsize__).value

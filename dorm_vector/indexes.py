@@ -1,0 +1,216 @@
+"""Approximate nearest-neighbour indexes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.core.exceptions import FieldError
+from django.db.models import Index
+from django.utils.functional import cached_property
+
+from dorm_vector.engines import engine_for
+from dorm_vector.fields import VectorField
+
+__all__ = ["HnswIndex", "IvfflatIndex", "MethodIndex"]
+
+# Operator classes are named <kind>_<suffix>, after the field kind and these suffixes by metric.
+# Source: https://github.com/pgvector/pgvector#indexing
+SUFFIXES = {"l2": "l2_ops", "cosine": "cosine_ops", "ip": "ip_ops", "l1": "l1_ops"}
+
+# Field kinds, and the metrics for which each index method has an operator class.
+METRICS = {
+    "hnsw": {"vector": ("l2", "cosine", "ip", "l1")},
+    "ivfflat": {"vector": ("l2", "cosine", "ip")},
+}
+
+
+class MethodIndex(Index):
+    """
+    An index of one method of pgvector's; databases that lack the method build nothing.
+
+    ``metric`` is the distance that the index serves: "l2" (the default), "cosine", "ip" or "l1".
+    ``opclass`` or ``opclasses``, pgvector's own spelling, name it as well: "vector_cosine_ops".
+    The operator class that is written follows from the field and the metric.
+    """
+
+    method: ClassVar[str] = ""
+    #: Storage parameters, with the least and the greatest value that pgvector takes.
+    options: ClassVar[dict[str, tuple[int, int]]] = {}
+
+    def __init__(
+        self,
+        *expressions: Any,
+        opclass: str | None = None,
+        opclasses: Any = (),
+        metric: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for option in self.options:
+            setattr(self, option, kwargs.pop(option, None))
+        super().__init__(*expressions, **kwargs)
+        self.opclass = self._only_opclass(opclass, opclasses)
+        self.metric = self._only_metric(metric)
+        self._check_columns()
+        self._check_options()
+
+    @cached_property
+    def max_name_length(self) -> int:
+        # What Django's own PostgreSQL indexes allow: a suffix may be longer than three characters.
+        return Index.max_name_length - len(Index.suffix) + len(self.suffix)
+
+    def deconstruct(self) -> Any:
+        path, expressions, kwargs = super().deconstruct()
+        if self.metric:
+            kwargs["metric"] = self.metric
+        return path, expressions, {**kwargs, **self.storage_parameters()}
+
+    def storage_parameters(self) -> dict[str, int]:
+        """The options that were given, as the index's WITH clause takes them."""
+        given = {option: getattr(self, option) for option in self.options}
+        return {option: value for option, value in given.items() if value is not None}
+
+    def opclasses_for(self, model: Any) -> list[str]:
+        """The operator class for the field of ``model``, in a list as Django has it."""
+        if self.expressions:  # django.contrib.postgres.indexes.OpClass says it there
+            return []
+        field = vector_field(model, self.fields[0])
+        if field is None:
+            raise FieldError(
+                f"{self!r} needs a vector field, and {model._meta.label}.{self.fields[0]} is none."
+            )
+        expected = f"{field.kind}_{SUFFIXES[self.metric]}"
+        if self.opclass not in (None, expected):
+            raise FieldError(
+                f"The operator class {self.opclass!r} of {self.name!r} does not fit "
+                f"{model._meta.label}.{self.fields[0]}; use {expected!r}."
+            )
+        return [expected]
+
+    def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
+        engine = engine_for(schema_editor.connection)
+        return engine.create_index(self, model, schema_editor, **kwargs)
+
+    def remove_sql(self, model: Any, schema_editor: Any, **kwargs: Any) -> Any:
+        engine = engine_for(schema_editor.connection)
+        return engine.remove_index(self, model, schema_editor, **kwargs)
+
+    def _only_opclass(self, opclass: str | None, opclasses: Any) -> str | None:
+        given = [*([opclass] if opclass else []), *opclasses]
+        if len(set(given)) > 1:
+            raise ValueError(f"{self._label} takes one operator class, not {given!r}.")
+        return given[0] if given else None
+
+    def _only_metric(self, metric: str | None) -> str:
+        if self.expressions:
+            return self._no_metric(metric)
+        named = [name for name in (metric, self._metric_of_opclass()) if name]
+        if len(set(named)) > 1:
+            raise ValueError(
+                f"{self._label} got the metric {metric!r} and the operator class "
+                f"{self.opclass!r}, which is for {named[1]!r}."
+            )
+        found = named[0] if named else "l2"
+        known = sorted({name for kind in METRICS[self.method].values() for name in kind})
+        if found not in known:
+            raise ValueError(
+                f"{self._label} has no metric {found!r}; use one of {', '.join(known)}."
+            )
+        return found
+
+    def _no_metric(self, metric: str | None) -> str:
+        if metric or self.opclass or len(self.expressions) != 1:
+            raise ValueError(
+                f"{self._label} takes one expression, with its operator class in an OpClass()."
+            )
+        return ""
+
+    def _metric_of_opclass(self) -> str | None:
+        if self.opclass is None:
+            return None
+        names = {
+            f"{kind}_{SUFFIXES[metric]}": metric
+            for kind, metrics in METRICS[self.method].items()
+            for metric in metrics
+        }
+        if self.opclass not in names:
+            raise ValueError(
+                f"{self._label} has no operator class {self.opclass!r}; "
+                f"use one of {', '.join(sorted(names))}."
+            )
+        return names[self.opclass]
+
+    def _check_columns(self) -> None:
+        if not self.expressions and len(self.fields) != 1:
+            raise ValueError(f"{self._label} takes one field, not {self.fields!r}.")
+        if self.fields and self.fields[0].startswith("-"):
+            raise ValueError(f"{self._label} has no order: write {self.fields[0][1:]!r}.")
+        if self.include:
+            raise ValueError(f"{self._label} cannot include other columns: {self.include!r}.")
+
+    def _check_options(self) -> None:
+        for option, value in self.storage_parameters().items():
+            least, greatest = self.options[option]
+            if type(value) is not int or not least <= value <= greatest:
+                raise ValueError(
+                    f"{self._label} takes {option} from {least} to {greatest}, not {value!r}."
+                )
+
+    @property
+    def _label(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
+
+
+class HnswIndex(MethodIndex):
+    """
+    A hierarchical navigable small world graph.
+
+    ``m`` is the number of links of a node (2 to 100, pgvector's default 16), ``ef_construction``
+    the size of the candidate list while building (4 to 1000, at least ``2 * m``, default 64).
+
+    Raises ValueError for what pgvector would refuse.
+    """
+
+    suffix = "hnsw"
+    method = "hnsw"
+    options = {"m": (2, 100), "ef_construction": (4, 1000)}
+    m: int | None
+    ef_construction: int | None
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        m = 16 if self.m is None else self.m
+        ef_construction = 64 if self.ef_construction is None else self.ef_construction
+        if ef_construction < 2 * m:
+            raise ValueError(
+                f"{self._label} takes ef_construction of at least 2 * m = {2 * m}, "
+                f"not {ef_construction}."
+            )
+
+
+class IvfflatIndex(MethodIndex):
+    """
+    An inverted file of flat vectors.
+
+    ``lists`` is the number of clusters (1 to 32768), and required: rows / 1000 up to a million
+    rows, the square root of rows above. Create the index when the table has its data, since the
+    clusters are those of the rows that are there.
+
+    Raises ValueError for what pgvector would refuse.
+    """
+
+    suffix = "ivfflat"
+    method = "ivfflat"
+    options = {"lists": (1, 32768)}
+    lists: int | None
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        if self.lists is None:
+            raise ValueError(f"{self._label} needs lists, the number of clusters: 1 to 32768.")
+
+
+def vector_field(model: Any, name: str) -> VectorField | None:
+    """The vector field of that name, that of a GeneratedField included, or None."""
+    field = model._meta.get_field(name)
+    field = getattr(field, "output_field", None) or field
+    return field if isinstance(field, VectorField) else None

@@ -1,0 +1,53 @@
+"""Migration operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import router
+from django.db.migrations.operations.base import Operation, OperationCategory
+
+from dorm_vector.engines import engine_for
+
+__all__ = ["VectorExtension"]
+
+
+class VectorExtension(Operation):
+    """
+    Install vector support in the database.
+
+    On PostgreSQL ``CREATE EXTENSION IF NOT EXISTS vector``, and DROP EXTENSION backwards. On SQLite
+    sqlite-vec is loaded here and into every later connection. Nothing elsewhere. Both directions
+    may run any number of times. ``hints`` go to the database routers' ``allow_migrate()``.
+    """
+
+    reversible = True
+    category = OperationCategory.ADDITION
+
+    def __init__(self, hints: dict[str, Any] | None = None) -> None:
+        self.hints = hints or {}
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        """The state of the models is as before."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        if self._allowed(app_label, schema_editor):
+            engine_for(schema_editor.connection).enable(schema_editor)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        if self._allowed(app_label, schema_editor):
+            engine_for(schema_editor.connection).disable(schema_editor)
+
+    def describe(self) -> str:
+        return "Install vector support (pgvector or sqlite-vec)"
+
+    @property
+    def migration_name_fragment(self) -> str:
+        return "enable_pgvector"
+
+    def _allowed(self, app_label: str, schema_editor: Any) -> bool:
+        return router.allow_migrate(schema_editor.connection.alias, app_label, **self.hints)
