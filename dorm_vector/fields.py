@@ -20,6 +20,13 @@ __all__ = ["VectorField"]
 LOOKUPS = frozenset({"exact", "in", "isnull"})
 
 
+class _OnlyNone(tuple):
+    """Django asks ``value in empty_values``, which numpy arrays would answer element by element."""
+
+    def __contains__(self, value: object) -> bool:
+        return value is None
+
+
 class VectorField(CheckFieldDefaultMixin, models.Field):
     """
     A vector of ``dimensions`` finite float32 numbers, 1 to 16,000 of them.
@@ -33,6 +40,7 @@ class VectorField(CheckFieldDefaultMixin, models.Field):
 
     description = _("Vector (%(dimensions)s dimensions)")
     empty_strings_allowed = False
+    empty_values = _OnlyNone([None])
     kind = "vector"
     max_dimensions = 16_000
     _default_hint = ("list", "[]")

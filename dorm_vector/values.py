@@ -129,7 +129,7 @@ def _array(numbers: Any) -> array[float]:
         return array("f", numbers)
     except (TypeError, ValueError):
         _refuse_not_a_number(numbers)
-        raise
+        raise _invalid(numbers) from None
     except OverflowError:  # an int that is too large even for a double
         raise _overflow(numbers) from None
 

@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage
 from django.db import NotSupportedError
 from django.db.backends.ddl_references import Statement
 
-from dorm_vector import codecs
+from dorm_vector import codecs, values
 
 __all__ = ["SQL", "Engine", "Operand", "fill"]
 
@@ -108,7 +108,9 @@ class Engine:
 
     def decode(self, value: Any) -> array[float]:
         """What the driver returned for a vector that is not NULL, as float32."""
-        return codecs.from_packed(value)
+        if isinstance(value, bytes):
+            return codecs.from_packed(value)
+        return values.to_float32(value)
 
     def select_sql(self, sql: str) -> str:
         """What SELECT reads of the vector ``sql``."""

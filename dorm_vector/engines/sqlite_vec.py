@@ -27,7 +27,7 @@ from dorm_vector.engines import sqlite_functions
 __all__ = ["TIERS", "best_tier", "load_sqlite_vec_extension"]
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """A tier cannot be had here; the message says why."""
 
 
@@ -75,7 +75,7 @@ def _load_first(raw_connection: sqlite3.Connection, tiers: Iterable[str]) -> tup
     for tier in tiers:
         try:
             TIERS[tier](raw_connection)
-        except Unavailable as error:
+        except UnavailableError as error:
             reasons.append(f"{tier}: {error}")
         else:
             return tier, "; ".join(reasons)
@@ -85,7 +85,7 @@ def _load_first(raw_connection: sqlite3.Connection, tiers: Iterable[str]) -> tup
 def _load_extension(raw_connection: sqlite3.Connection) -> None:
     path = _loadable_path()
     if not hasattr(raw_connection, "enable_load_extension"):
-        raise Unavailable("this Python was built without enable_load_extension")
+        raise UnavailableError("this Python was built without enable_load_extension")
     try:
         raw_connection.enable_load_extension(True)
         try:
@@ -93,13 +93,13 @@ def _load_extension(raw_connection: sqlite3.Connection) -> None:
         finally:
             raw_connection.enable_load_extension(False)
     except sqlite3.Error as error:
-        raise Unavailable(f"{path}: {error}") from error
+        raise UnavailableError(f"{path}: {error}") from error
 
 
 def _load_native(raw_connection: sqlite3.Connection) -> None:
     loader = _native_loader()
     if not isinstance(raw_connection, sqlite3.Connection):
-        raise Unavailable(f"{type(raw_connection)} is no sqlite3.Connection")
+        raise UnavailableError(f"{type(raw_connection)} is no sqlite3.Connection")
     loader(raw_connection)
 
 
@@ -119,7 +119,7 @@ def _loadable_path() -> str:
     try:
         import sqlite_vec
     except ImportError:
-        raise Unavailable(
+        raise UnavailableError(
             "the package sqlite-vec is not installed; pip install 'dorm-vector[sqlite]'"
         ) from None
     return str(sqlite_vec.loadable_path())
@@ -149,13 +149,13 @@ def _native_loader() -> Callable[[sqlite3.Connection], None]:
     probe, handle, routines = _open_probe(_shared_library())
     with contextlib.closing(probe):
         if _handle(probe) != handle:
-            raise Unavailable("this Python keeps the handle of a connection elsewhere")
+            raise UnavailableError("this Python keeps the handle of a connection elsewhere")
 
     def load(raw_connection: sqlite3.Connection) -> None:
         message = ctypes.c_char_p()
         code = init(_handle(raw_connection), ctypes.byref(message), routines)
         if code != sqlite3.SQLITE_OK:
-            raise Unavailable(f"sqlite3_vec_init failed with {code}: {message.value!r}")
+            raise UnavailableError(f"sqlite3_vec_init failed with {code}: {message.value!r}")
 
     return load
 
@@ -164,7 +164,7 @@ def _require_extension_support() -> None:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         options = {option for (option,) in connection.execute("PRAGMA compile_options")}
     if "OMIT_LOAD_EXTENSION" in options:
-        raise Unavailable("SQLite was compiled with OMIT_LOAD_EXTENSION")
+        raise UnavailableError("SQLite was compiled with OMIT_LOAD_EXTENSION")
 
 
 def _library_path() -> str:
@@ -181,7 +181,7 @@ def _shared_library() -> Any:
         library = ctypes.CDLL(_sqlite3.__file__)
         library.sqlite3_auto_extension, library.sqlite3_cancel_auto_extension  # noqa: B018
     except (AttributeError, OSError) as error:
-        raise Unavailable(f"SQLite is no shared library of this Python: {error}") from error
+        raise UnavailableError(f"SQLite is no shared library of this Python: {error}") from error
     return library
 
 

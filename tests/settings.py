@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from tests import postgres
+
+SECRET_KEY = "not a secret"
+USE_TZ = True
+
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "dorm_vector",
+    "tests.testapp",
+]
+
+DATABASES = {
+    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+    "postgresql": postgres.database(),
+}
+
+# The engines that the contract runs on, by the alias of their database.
+ENGINES = {"default": "sqlite", "postgresql": "postgresql"}
