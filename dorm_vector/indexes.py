@@ -87,6 +87,7 @@ class MethodIndex(Index):
         return [expected]
 
     def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
+        self.opclasses_for(model)  # a misfit is refused where nothing is built as well
         engine = engine_for(schema_editor.connection)
         return engine.create_index(self, model, schema_editor, **kwargs)
 

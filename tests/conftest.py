@@ -1,13 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.db import connections
 
 from dorm_vector.engines import Engine, engine_for
+from tests import postgres
 
 # Behaviours that an engine lacks: (engine, name of the test) to the reason. They are run all the
 # same, and the run fails where one of them works after all.
@@ -45,8 +49,38 @@ def engine(connection: Any) -> Engine:
 
 
 @pytest.fixture
-def db(request: pytest.FixtureRequest) -> Iterator[None]:
+def db(request: pytest.FixtureRequest) -> None:
     """pytest-django's ``db`` for all databases, since the contract runs on each."""
     request.node.add_marker(pytest.mark.django_db(databases="__all__"))
     request.getfixturevalue("_django_db_helper")
-    yield
+
+
+@pytest.fixture
+def open_database(django_db_blocker: Any) -> Iterator[Callable[..., Any]]:
+    """A function that opens one more database under the alias "scratch"."""
+    made = []
+
+    def connect(like: str, **changes: Any) -> Any:
+        settings_dict = {**connections[like].settings_dict, **changes}
+        wrapper = type(connections[like])(settings_dict, alias="scratch")
+        connections.settings["scratch"] = settings_dict
+        connections["scratch"] = wrapper
+        made.append(wrapper)
+        return wrapper
+
+    with django_db_blocker.unblock():
+        yield connect
+        for wrapper in made:
+            wrapper.close()
+            getattr(wrapper, "close_pool", bool)()
+    if made:
+        del connections["scratch"], connections.settings["scratch"]
+
+
+@pytest.fixture
+def scratch(open_database: Any, django_db_setup: None) -> Iterator[Callable[..., Any]]:
+    """A function that connects to an empty PostgreSQL database; keywords are settings."""
+    with psycopg.connect(os.environ[postgres.VARIABLE], autocommit=True) as admin:
+        admin.execute("CREATE DATABASE scratch")
+        yield functools.partial(open_database, "postgresql", NAME="scratch")
+        admin.execute("DROP DATABASE scratch WITH (FORCE)")

@@ -8,6 +8,7 @@ USE_TZ = True
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
+    "django.contrib.postgres",
     "dorm_vector",
     "tests.testapp",
 ]

@@ -477,23 +477,23 @@ class TestInheritance:
 
 
 class TestSerialization:
-    @pytest.mark.parametrize("format", ["json", "xml", "jsonl", "python"])
-    def test_round_trip(self, alias: str, format: str) -> None:
+    @pytest.mark.parametrize("kind", ["json", "xml", "jsonl", "python"])
+    def test_round_trip(self, alias: str, kind: str) -> None:
         manager = Item.objects.using(alias)
         manager.create(name="one", embedding=VECTOR, other=None)
-        data = serializers.serialize(format, manager.all())
+        data = serializers.serialize(kind, manager.all())
         manager.all().delete()
-        for loaded in serializers.deserialize(format, data, using=alias):
+        for loaded in serializers.deserialize(kind, data, using=alias):
             loaded.save(using=alias)
         assert manager.values_list("embedding", "other").get() == (STORED, None)
 
-    @pytest.mark.parametrize("format", ["json", "xml", "jsonl"])
-    def test_dumpdata_and_loaddata(self, alias: str, format: str, tmp_path: Any) -> None:
+    @pytest.mark.parametrize("kind", ["json", "xml", "jsonl"])
+    def test_dumpdata_and_loaddata(self, alias: str, kind: str, tmp_path: Any) -> None:
         vectors = np.random.default_rng(2).normal(size=(50, 3)).astype("f4").tolist()
         manager = Item.objects.using(alias)
         manager.bulk_create(Item(name=f"{n}", embedding=v) for n, v in enumerate(vectors))
-        path = str(tmp_path / f"items.{format}")
-        call_command("dumpdata", "testapp.item", database=alias, output=path, format=format)
+        path = str(tmp_path / f"items.{kind}")
+        call_command("dumpdata", "testapp.item", database=alias, output=path, format=kind)
         manager.all().delete()
         call_command("loaddata", path, database=alias, verbosity=0)
         assert list(manager.order_by("pk").values_list("embedding", flat=True)) == vectors

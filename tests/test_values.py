@@ -171,10 +171,9 @@ class TestRefused:
     def test_anything_is_a_vector_or_a_validation_error(self, value: Any) -> None:
         try:
             packed = values.pack(value)
-        except ValidationError as error:
-            assert error.code
-        else:
-            assert np.isfinite(np.frombuffer(packed, "<f4")).all()
+        except ValidationError:
+            return
+        assert np.isfinite(np.frombuffer(packed, "<f4")).all()
 
 
 class TestCodecs:
