@@ -15,6 +15,7 @@ import ctypes
 import functools
 import sqlite3
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -97,7 +98,8 @@ def _load_extension(raw_connection: sqlite3.Connection) -> None:
 
 
 def _load_native(raw_connection: sqlite3.Connection) -> None:
-    loader = _native_loader()
+    with _lock:
+        loader = _native_loader()
     if not isinstance(raw_connection, sqlite3.Connection):
         raise UnavailableError(f"{type(raw_connection)} is no sqlite3.Connection")
     loader(raw_connection)
@@ -128,6 +130,7 @@ def _loadable_path() -> str:
 _ENTRY_POINT = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_char_p), ctypes.c_void_p
 )
+_lock = threading.Lock()
 _SUFFIXES = {"win32": ".dll", "darwin": ".dylib"}
 
 
@@ -144,7 +147,7 @@ def _native_loader() -> Callable[[sqlite3.Connection], None]:
     Source: https://sqlite.org/c3ref/auto_extension.html
     """
     _require_extension_support()
-    init = ctypes.CDLL(_library_path()).sqlite3_vec_init
+    init = _open_library(_library_path(), "sqlite3_vec_init").sqlite3_vec_init
     init.argtypes = (ctypes.c_void_p, ctypes.POINTER(ctypes.c_char_p), ctypes.c_void_p)
     probe, handle, routines = _open_probe(_shared_library())
     with contextlib.closing(probe):
@@ -177,30 +180,43 @@ def _shared_library() -> Any:
     """The SQLite library that Python's own module is linked to: symbols are sought there first."""
     import _sqlite3
 
+    path = getattr(_sqlite3, "__file__", None)  # None where it is built into Python
+    return _open_library(path, "sqlite3_auto_extension", "sqlite3_cancel_auto_extension")
+
+
+def _open_library(path: str | None, *symbols: str) -> Any:
     try:
-        library = ctypes.CDLL(_sqlite3.__file__)
-        library.sqlite3_auto_extension, library.sqlite3_cancel_auto_extension  # noqa: B018
+        library = ctypes.CDLL(path)
+        for symbol in symbols:
+            getattr(library, symbol)
     except (AttributeError, OSError) as error:
-        raise UnavailableError(f"SQLite is no shared library of this Python: {error}") from error
+        raise UnavailableError(str(error)) from error
     return library
+
+
+# Every connection that was opened while the entry point below was registered.
+_opened: list[tuple[int, int]] = []
+
+
+# Made once and kept: a thread that opens a connection may still be about to call the entry point
+# when it has been cancelled.
+@_ENTRY_POINT
+def _entry_point(handle: int, _message: Any, routines: int) -> int:
+    _opened.append((handle, routines))
+    return sqlite3.SQLITE_OK
 
 
 def _open_probe(library: Any) -> tuple[sqlite3.Connection, int, int]:
     """A new connection, the handle that SQLite gave it, and the table of its routines."""
-    seen: list[tuple[int, int]] = []
-
-    @_ENTRY_POINT
-    def entry_point(handle: int, _message: Any, routines: int) -> int:
-        seen.append((handle, routines))
-        return sqlite3.SQLITE_OK
-
-    library.sqlite3_auto_extension(entry_point)
+    library.sqlite3_auto_extension(_entry_point)
     try:
         probe = sqlite3.connect(":memory:")
     finally:
-        library.sqlite3_cancel_auto_extension(entry_point)
+        library.sqlite3_cancel_auto_extension(_entry_point)
     # Another thread may have opened a connection meanwhile: the probe's handle is among them.
-    handle, routines = next((pair for pair in seen if pair[0] == _handle(probe)), seen[-1])
+    opened = [pair for pair in _opened if pair[0] == _handle(probe)] or _opened[-1:]
+    _opened.clear()
+    handle, routines = opened[-1]
     return probe, handle, routines
 
 
