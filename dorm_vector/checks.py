@@ -27,17 +27,22 @@ def register() -> None:
 
 def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     return [
-        checks.Error(
-            f"DORM_VECTOR has no setting {name!r}.",
-            hint=f"The settings are {', '.join(conf.DEFAULTS)}.",
-            id="dorm_vector.E001",
-        )
-        for name in conf.unknown()
+        *(
+            checks.Error(
+                f"DORM_VECTOR has no setting {name!r}.",
+                hint=f"The settings are {', '.join(conf.DEFAULTS)}.",
+                id="dorm_vector.E001",
+            )
+            for name in conf.unknown()
+        ),
+        *(checks.Error(error, id="dorm_vector.E003") for error in conf.errors()),
     ]
 
 
 def check_engines(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """What the engines in use have to say, once each."""
+    if conf.errors():  # said already, and the engines could not read their settings
+        return []
     engines = {type(engine): engine for _, engine in _engines()}
     return [message for engine in engines.values() for message in engine.check()]
 

@@ -40,3 +40,14 @@ def get(name: str) -> Any:
 def unknown() -> list[str]:
     """The keys of ``DORM_VECTOR`` that mean nothing: misspellings, most often."""
     return sorted(set(getattr(settings, "DORM_VECTOR", {})) - set(DEFAULTS))
+
+
+def errors() -> list[str]:
+    """One sentence for each value that its setting does not know."""
+    found = []
+    for name in CHOICES:
+        try:
+            get(name)
+        except ImproperlyConfigured as error:
+            found.append(str(error))
+    return found

@@ -1,0 +1,139 @@
+"""System checks, settings, and the promise that neither they nor imports open connections."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.core.management import call_command
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from dorm_vector import conf, models
+from dorm_vector.checks import check_engines, check_settings
+from tests.test_sqlite import run
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection can be opened."""
+
+    def refuse(self: Any) -> None:
+        raise AssertionError(f"a connection to {self.alias} was opened")
+
+    monkeypatch.setattr(BaseDatabaseWrapper, "connect", refuse)
+    for connection in connections.all():
+        monkeypatch.setattr(connection, "connection", None)
+
+
+class TestSettings:
+    def test_unknown_names(self, settings: Any) -> None:
+        settings.DORM_VECTOR = {"ITERATIVE_SCANS": "off", "ENGINES": {}}
+        (message,) = check_settings()
+        assert message == checks.Error(
+            "DORM_VECTOR has no setting 'ITERATIVE_SCANS'.",
+            hint="The settings are ENGINES, SQLITE_VEC, ITERATIVE_SCAN.",
+            id="dorm_vector.E001",
+        )
+
+    @pytest.mark.parametrize(
+        ("name", "value", "known"),
+        [
+            ("SQLITE_VEC", "magic", "'auto', 'extension', 'native', 'python', None"),
+            ("ITERATIVE_SCAN", "on; DROP TABLE x", "'off', 'relaxed_order', 'strict_order', None"),
+        ],
+    )
+    def test_unknown_values(self, settings: Any, name: str, value: str, known: str) -> None:
+        settings.DORM_VECTOR = {name: value}
+        (message,) = check_settings()
+        assert message.id == "dorm_vector.E003"
+        assert message.msg == f"DORM_VECTOR[{name!r}] is {value!r}; use one of {known}."
+
+    def test_defaults_without_the_setting(self) -> None:
+        assert {name: conf.get(name) for name in conf.DEFAULTS} == conf.DEFAULTS
+
+
+class TestTiers:
+    @pytest.mark.parametrize(
+        ("tier", "ids"), [("native", ["I001"]), ("python", ["W001"]), (None, [])]
+    )
+    def test_named_where_it_is_not_the_first(
+        self, settings: Any, tier: str | None, ids: list[str]
+    ) -> None:
+        settings.DORM_VECTOR = {"SQLITE_VEC": tier}
+        assert [message.id for message in check_engines()] == [
+            f"dorm_vector.{name}" for name in ids
+        ]
+
+    def test_a_named_tier_that_cannot_be_had(
+        self, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from dorm_vector.engines import sqlite_vec
+
+        settings.DORM_VECTOR = {"SQLITE_VEC": "extension"}
+        monkeypatch.setitem(sys.modules, "sqlite_vec", None)
+        sqlite_vec.best_tier.cache_clear()
+        (message,) = check_engines()
+        sqlite_vec.best_tier.cache_clear()
+        assert message.id == "dorm_vector.E002"
+        assert message.is_serious()
+
+    def test_silent_without_sqlite(self, settings: Any) -> None:
+        settings.DORM_VECTOR = {"ENGINES": {"default": "unsupported"}, "SQLITE_VEC": "python"}
+        assert check_engines() == []
+
+
+class TestFields:
+    def test_btree_over_a_long_vector(self) -> None:
+        class Long(models.Model):
+            fits = models.VectorField(672, unique=True)
+            unique = models.VectorField(673, unique=True)
+            indexed = models.VectorField(673, db_index=True)
+            plain = models.VectorField(673)
+
+            class Meta:
+                app_label = "shop"
+
+        found = [message for message in Long.check() if message.id == "dorm_vector.E104"]
+        assert [message.obj.name for message in found] == ["unique", "indexed"]
+        assert found[0].msg == (
+            "A B-tree of PostgreSQL holds vectors of 672 dimensions at most, not of 673 "
+            "(database 'postgresql')."
+        )
+
+    def test_shared_default(self) -> None:
+        class Shared(models.Model):
+            wrong = models.VectorField(3, default=[1, 2, 3])
+            right = models.VectorField(3, default=lambda: [1, 2, 3])
+
+            class Meta:
+                app_label = "shop"
+
+        found = [message for message in Shared.check() if message.id == "fields.E010"]
+        assert [message.obj.name for message in found] == ["wrong"]
+
+
+class TestNoConnections:
+    def test_check(self, closed: None) -> None:
+        call_command("check", verbosity=0)
+
+    def test_makemigrations_of_the_extension(self, closed: None) -> None:
+        call_command(
+            "makemigrations", "contenttypes", enable_pgvector=True, dry_run=True, verbosity=0
+        )
+
+    def test_importing_takes_no_settings_and_no_optional_package(self) -> None:
+        code = (
+            "import sys, dorm_vector, dorm_vector.models\n"
+            "optional = {'numpy', 'psycopg', 'sqlite_vec', 'libsql', 'orjson', 'pgvector'}\n"
+            "assert not optional & set(sys.modules), optional & set(sys.modules)\n"
+        )
+        result = run(sys.executable, "-c", code)
+        assert result.returncode == 0, result.stderr
+
+    def test_mypy_knows_that_the_package_is_typed(self) -> None:
+        from importlib.resources import files
+
+        assert (files("dorm_vector") / "py.typed").is_file()

@@ -1,0 +1,335 @@
+"""
+The documentation is true: its examples run, and its tables say what the code says.
+
+The ``python`` blocks of a page are executed in their order, in one namespace, on each engine.
+``pycon`` blocks are sessions whose output is compared. Three things are told by a block itself:
+
+- its caption (in Markdown: a comment in its first line) is the file that it stands for. Later
+  blocks can import it. What ``settings.py`` says is in force from there on, and the tables of
+  ``models.py`` are created, or get the indexes that are new.
+- the class ``sqlite`` or ``postgresql`` restricts it to that engine.
+- ``console`` and other languages are not executed.
+"""
+
+from __future__ import annotations
+
+import doctest
+import re
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from django.apps import apps
+from django.conf import settings
+from django.db import connection, connections
+from django.test import override_settings
+
+import dorm_vector
+from dorm_vector import conf, indexes
+from dorm_vector.engines import ENGINES
+from dorm_vector.engines.base import SQL, Engine, fill
+from dorm_vector.engines.postgresql import PostgreSQLEngine
+from dorm_vector.engines.sqlite import SQLiteEngine
+from dorm_vector.engines.sqlite_vec import TIERS
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.rst"))]
+
+RST_BLOCK = re.compile(
+    r"^\.\. code-block:: (?P<language>python|pycon)\n(?P<options>(?:   :.*\n)*)\n"
+    r"(?P<source>(?:(?:   .*)?\n)+)",
+    re.MULTILINE,
+)
+MARKDOWN_BLOCK = re.compile(
+    r"^```(?P<language>python|pycon)\n(?P<source>(?:# (?P<caption>\S+\.py)\n)?.*?)^```",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+class Block(NamedTuple):
+    page: Path
+    line: int
+    language: str
+    source: str
+    caption: str
+    engine: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text()
+    pattern = RST_BLOCK if page.suffix == ".rst" else MARKDOWN_BLOCK
+    for match in pattern.finditer(text):
+        groups = match.groupdict()
+        options = dict(re.findall(r":(\w+): (.+)", groups.get("options") or ""))
+        indent = 3 if page.suffix == ".rst" else 0
+        yield Block(
+            page=page,
+            line=text.count("\n", 0, match.start("source")),
+            language=groups["language"],
+            source="".join(line[indent:] or "\n" for line in match["source"].splitlines(True)),
+            caption=groups.get("caption") or options.get("caption", ""),
+            engine=options.get("class", ""),
+        )
+
+
+class Runner:
+    """Executes the blocks of one page."""
+
+    def __init__(self, stack: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stack = stack
+        self.monkeypatch = monkeypatch
+        self.namespace: dict[str, Any] = {}
+        self.tables: dict[str, Any] = {}
+
+    def run(self, block: Block) -> None:
+        if block.language == "pycon":
+            self.session(block)
+        elif block.caption:
+            self.file(block)
+        else:
+            self.execute(block, self.namespace)
+
+    def execute(self, block: Block, namespace: dict[str, Any]) -> None:
+        # The empty lines let a traceback point at the page.
+        source = "\n" * block.line + block.source
+        exec(compile(source, str(block.page), "exec"), namespace)
+
+    def session(self, block: Block) -> None:
+        test = doctest.DocTestParser().get_doctest(
+            block.source, self.namespace, block.page.name, str(block.page), block.line
+        )
+        output: list[str] = []
+        flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        runner = doctest.DocTestRunner(verbose=False, optionflags=flags)
+        runner.run(test, out=output.append, clear_globs=False)
+        assert not runner.failures, "".join(output)
+        self.namespace.update(test.globs)
+
+    def file(self, block: Block) -> None:
+        name = block.caption.removesuffix(".py").replace("/", ".")
+        app, _, last = name.rpartition(".")
+        before = dict(apps.all_models[app]) if app else {}
+        apps.all_models[app].clear()  # a model may be declared again, with more in it
+        module = types.ModuleType(name)
+        self.monkeypatch.setitem(sys.modules, name, module)
+        self.execute(block, module.__dict__)
+        self.namespace.update(public(module))
+        if last == "models":
+            apps.clear_cache()
+            self.create_tables(apps.all_models[app])
+        else:
+            apps.all_models[app].update(before)
+        if last == "settings":
+            changed = {key: value for key, value in public(module).items() if key in SAFE_SETTINGS}
+            self.stack.enter_context(override_settings(**changed))
+
+    def create_tables(self, models: dict[str, Any]) -> None:
+        with connection.schema_editor() as editor:
+            for name, model in models.items():
+                known = self.tables.get(name)
+                if known is None:
+                    editor.create_model(model)
+                for index in model._meta.indexes if known else ():
+                    if index not in known._meta.indexes:
+                        editor.add_index(model, index)
+        self.tables.update(models)
+
+    def drop_tables(self) -> None:
+        with connection.schema_editor() as editor:
+            for model in reversed(self.tables.values()):
+                editor.delete_model(model)
+
+
+# Settings that can be changed while Django runs.
+SAFE_SETTINGS = {"DORM_VECTOR", "DATABASE_ROUTERS"}
+
+
+def public(module: types.ModuleType) -> dict[str, Any]:
+    return {key: value for key, value in vars(module).items() if not key.startswith("_")}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(
+    request: pytest.FixtureRequest,
+    django_db_setup: None,
+    django_db_blocker: Any,
+    tmp_path: Path,
+) -> Iterator[str]:
+    """Make a database of the engine the default one, through a connection of its own."""
+    (alias,) = (alias for alias, name in settings.ENGINES.items() if name == request.param)
+    original = connections["default"]
+    template = connections[alias]
+    changes = {"NAME": str(tmp_path / "db.sqlite3")} if request.param == "sqlite" else {}
+    with django_db_blocker.unblock():
+        connections["default"] = type(template)({**template.settings_dict, **changes}, "default")
+        try:
+            yield request.param
+        finally:
+            connections["default"].close()
+            connections["default"] = original
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_run(page: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = list(blocks(page))
+    labels = {block.caption.split("/")[0] for block in found if "models.py" in block.caption}
+    for label in labels:
+        package = types.ModuleType(label)
+        package.__path__ = [str(DOCS)]
+        monkeypatch.setitem(sys.modules, label, package)
+    with ExitStack() as stack:
+        stack.enter_context(override_settings(INSTALLED_APPS=[*settings.INSTALLED_APPS, *labels]))
+        runner = Runner(stack, monkeypatch)
+        stack.callback(lambda: [apps.all_models.pop(label) for label in labels])
+        stack.callback(runner.drop_tables)
+        for block in found:
+            if block.engine in ("", database):
+                runner.run(block)
+
+
+def test_every_block_is_found() -> None:
+    """A block that the patterns miss would never be run."""
+    for page in PAGES:
+        marks = re.findall(r"^(?:\s*\.\. code-block:: |\s*```)(?:python|pycon)\b", page.read_text(), re.M)
+        assert len(marks) == len(list(blocks(page))), page.name
+
+
+# Tables
+
+
+def table(page: str, label: str) -> list[list[str]]:
+    """The rows of the first simple table behind ``.. _label:``, without the head."""
+    text = (DOCS / page).read_text().split(f".. _{label}:")[1]
+    border, _, body = re.search(
+        r"^(=+(?: +=+)+)\n(.*\n)\1\n((?:.+\n)+?)\1$", text, re.MULTILINE
+    ).groups()
+    spans = [match.span() for match in re.finditer("=+", border)]
+    ends = [*(start for start, _ in spans[1:]), None]
+    return [
+        [line[start:end].strip() for (start, _), end in zip(spans, ends, strict=True)]
+        for line in body.splitlines()
+    ]
+
+
+def code(text: Any) -> str:
+    return f"``{text}``"
+
+
+TABLE_ENGINES: list[type[Engine]] = [PostgreSQLEngine, SQLiteEngine]
+
+
+def test_table_of_columns() -> None:
+    column = SQL("column")
+    assert table("engines.rst", "engines-columns") == [
+        ["Column type", *(code(e.column_types["vector"].format(dimensions="n")) for e in TABLE_ENGINES)],
+        [
+            "CHECK constraint",
+            *(
+                code(check.format(column="column", dimensions="n")) if check else "none"
+                for check in (e.column_checks.get("vector") for e in TABLE_ENGINES)
+            ),
+        ],
+        ["A parameter", *(code(e.placeholder) for e in TABLE_ENGINES)],
+        ["SELECT reads", *(code(fill(e.select_template, a=column).sql) for e in TABLE_ENGINES)],
+    ]
+
+
+def test_table_of_distances() -> None:
+    functions = {
+        function.metric: function.__name__
+        for function in dorm_vector.functions.Distance.__subclasses__()
+        if function.__module__ == "dorm_vector.functions"
+    }
+    names = {"a": SQL("a"), "b": SQL("b"), "norm_a": SQL("norm(a)"), "norm_b": SQL("norm(b)")}
+    assert table("engines.rst", "engines-distances") == [
+        [
+            code(functions[metric]),
+            code(metric),
+            *(code(fill(engine.distances[metric], **names).sql) for engine in TABLE_ENGINES),
+        ]
+        for metric in functions
+    ]
+
+
+def test_table_of_indexes() -> None:
+    def built(method: str) -> list[str]:
+        return ["built" if method in e.index_methods else "not built" for e in TABLE_ENGINES]
+
+    def most(numbers: list[int | None], otherwise: str) -> list[str]:
+        return [f"{number:,}" if number else otherwise for number in numbers]
+
+    assert table("engines.rst", "engines-indexes") == [
+        ["`HnswIndex`", *built("hnsw")],
+        ["`IvfflatIndex`", *built("ivfflat")],
+        [
+            "Dimensions of an index, at most",
+            *most([e.index_dimensions.get("vector") for e in TABLE_ENGINES], "no index"),
+        ],
+        [
+            "Dimensions under ``unique`` and ``db_index``, at most",
+            *most([e.btree_dimensions for e in TABLE_ENGINES], "no limit"),
+        ],
+    ]
+
+
+def test_table_of_operator_classes() -> None:
+    def opclass(method: str, metric: str) -> str:
+        known = metric in indexes.METRICS[method]["vector"]
+        return code(f"vector_{indexes.SUFFIXES[metric]}") if known else "none"
+
+    assert table("indexes.rst", "indexes-operator-classes") == [
+        [code(metric), opclass("hnsw", metric), opclass("ivfflat", metric)]
+        for metric in indexes.SUFFIXES
+    ]
+
+
+def test_table_of_index_options() -> None:
+    assert table("indexes.rst", "indexes-options") == [
+        [code(option), f"`{index.__name__}`", f"{least:,} to {greatest:,}"]
+        for index in (dorm_vector.HnswIndex, dorm_vector.IvfflatIndex)
+        for option, (least, greatest) in index.options.items()
+    ]
+
+
+# What has an entry
+
+
+def test_every_check_has_an_entry() -> None:
+    package = Path(dorm_vector.__file__).parent
+    source = "".join(path.read_text() for path in package.rglob("*.py"))
+    entries = re.findall(r"^dorm_vector\.([EWI]\d+)\n-+$", (DOCS / "checks.rst").read_text(), re.M)
+    assert sorted(entries) == sorted(re.findall(r'id="dorm_vector\.(\w+)"', source))
+
+
+def test_every_setting_has_an_entry() -> None:
+    text = (DOCS / "settings.rst").read_text()
+    assert re.findall(r"^``(\w+)``\n~+$", text, re.M) == list(conf.DEFAULTS)
+    for name, choices in conf.CHOICES.items():
+        entry = text.split(f"``{name}``\n~")[1].split("\n~")[0]
+        assert [choice for choice in choices if code(choice) not in entry.replace('"', "")] == []
+
+
+def test_every_engine_and_tier_is_named() -> None:
+    text = (DOCS / "engines.rst").read_text()
+    assert [name for name in ENGINES if f'``"{name}"``' not in text] == []
+    text = (DOCS / "installation.rst").read_text()
+    assert [name for name in TIERS if f"``{name}``" not in text] == []
+
+
+def test_every_attribute_of_an_engine_is_described() -> None:
+    text = (DOCS / "engines.rst").read_text()
+    attributes = [name for name in Engine.__annotations__ if not name.startswith("_")]
+    assert [name for name in attributes if f"``{name}``" not in text] == []
+
+
+def test_every_public_name_is_described() -> None:
+    text = "".join(page.read_text() for page in DOCS.glob("*.rst"))
+    described = re.findall(r"^\.\. py:(?:class|function|method):: (?:\w+\.)*(\w+)", text, re.M)
+    assert set(dorm_vector.__all__) <= set(described)
+
+
