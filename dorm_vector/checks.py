@@ -83,7 +83,9 @@ def _check_index_opclass(model: Any, index: MethodIndex) -> Iterator[CheckMessag
 
 def _check_index_dimensions(model: Any, index: MethodIndex) -> Iterator[CheckMessage]:
     field = vector_field(model, index.fields[0])
-    for alias, engine in _engines(model) if field else ():
+    if field is None:
+        return
+    for alias, engine in _engines(model):
         most = engine.index_dimensions.get(field.kind)
         if index.method in engine.index_methods and most and field.dimensions > most:
             yield checks.Error(

@@ -37,7 +37,7 @@ def from_packed(data: bytes | bytearray) -> array[float]:
     return _little_endian(values)
 
 
-def from_network(data: bytes) -> array[float]:
+def from_network(data: bytes | memoryview) -> array[float]:
     """
     Big-endian float32 behind a header: int16 dimensions, int16 unused.
 

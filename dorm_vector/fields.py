@@ -48,7 +48,7 @@ class VectorField(CheckFieldDefaultMixin, models.Field):
     def __init__(self, *args: Any, dimensions: int | None = None, **kwargs: Any) -> None:
         # The first positional argument of Django's fields is verbose_name, and pgvector.django's.
         if args and dimensions is None and not isinstance(args[0], str):
-            dimensions, *args = args
+            dimensions, args = args[0], args[1:]
         if type(dimensions) is not int or not 1 <= dimensions <= self.max_dimensions:
             raise ValueError(
                 f"{type(self).__name__}(dimensions=...) takes an int from 1 to "
@@ -80,7 +80,7 @@ class VectorField(CheckFieldDefaultMixin, models.Field):
         return engine_for(connection).column_check(self.kind, quoted, self.dimensions)
 
     def get_lookup(self, lookup_name: str) -> Any:
-        if lookup_name in models.Field.get_lookups() and lookup_name not in LOOKUPS:
+        if lookup_name in models.Field.get_class_lookups() and lookup_name not in LOOKUPS:
             return None
         return super().get_lookup(lookup_name)
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from django.core.exceptions import FieldError
-from django.db.models import FloatField, Func, Value
+from django.db.models import Field, FloatField, Func, Value
 
 from dorm_vector import codecs, values
 from dorm_vector.engines import engine_for
@@ -21,9 +21,9 @@ def undefined_as_nan(value: Any, expression: Any, connection: Any) -> Any:
     return math.nan if value is not None and math.isinf(value) else value
 
 
-def _cosine_field() -> FloatField[Any]:
+def _cosine_field() -> FloatField:
     # Not a subclass: Django lets expressions be mixed whose fields are of the very same class.
-    field: FloatField[Any] = FloatField()
+    field = FloatField()
     field.from_db_value = undefined_as_nan  # type: ignore[attr-defined]
     return field
 
@@ -90,7 +90,9 @@ class Distance(Func):
         resolved._check_operands()
         return resolved
 
-    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+    def as_sql(  # type: ignore[override]
+        self, compiler: Any, connection: Any, **extra: Any
+    ) -> Any:
         self._check_operands()
         a, b = (
             Operand(*_compile(compiler, operand), _packed(operand))
@@ -117,9 +119,11 @@ class Distance(Func):
             return None
         try:
             field = operand.output_field
-        except (AttributeError, FieldError):  # not resolved yet, or raw SQL
+        except (AttributeError, FieldError):  # an OuterRef, or a function of which nothing was said
             return None
         field = getattr(field, "output_field", None) or field
+        if type(field) is Field:  # raw SQL of which nothing was said
+            return None
         if not isinstance(field, VectorField):
             raise FieldError(
                 f"{type(self).__name__} needs vectors, and {operand!r} is a {type(field).__name__}."

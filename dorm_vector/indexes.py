@@ -18,7 +18,7 @@ __all__ = ["HnswIndex", "IvfflatIndex", "MethodIndex"]
 SUFFIXES = {"l2": "l2_ops", "cosine": "cosine_ops", "ip": "ip_ops", "l1": "l1_ops"}
 
 # Field kinds, and the metrics for which each index method has an operator class.
-METRICS = {
+METRICS: dict[str, dict[str, tuple[str, ...]]] = {
     "hnsw": {"vector": ("l2", "cosine", "ip", "l1")},
     "ivfflat": {"vector": ("l2", "cosine", "ip")},
 }
@@ -54,7 +54,7 @@ class MethodIndex(Index):
         self._check_options()
 
     @cached_property
-    def max_name_length(self) -> int:
+    def max_name_length(self) -> int:  # type: ignore[override]
         # What Django's own PostgreSQL indexes allow: a suffix may be longer than three characters.
         return Index.max_name_length - len(Index.suffix) + len(self.suffix)
 

@@ -23,10 +23,11 @@ from django.db.models import (
     When,
     Window,
 )
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Rank, RowNumber
 from pgvector import Vector
 
-from dorm_vector import CosineDistance, L1Distance, L2Distance, MaxInnerProduct
+from dorm_vector import CosineDistance, L1Distance, L2Distance, MaxInnerProduct, VectorField
 from tests import oracle
 from tests.testapp.models import PAIRS, Chunk, Document, Item
 
@@ -262,6 +263,11 @@ class TestSecondArgument:
         inner = items.annotate(d=L2Distance(OuterRef("embedding"), QUERY)).values("d")[:1]
         found = items.annotate(d=Subquery(inner, output_field=FloatField())).get(name="b").d
         assert found == pytest.approx(oracle.l2(ROWS["b"], QUERY), rel=1e-5)
+
+    def test_raw_sql(self, items: Any) -> None:
+        for raw in (RawSQL("embedding", ()), RawSQL("embedding", (), VectorField(3))):
+            nearest = items.order_by(L2Distance(raw, QUERY))
+            assert [item.name for item in nearest] == ordered("l2")
 
     def test_vector_value_in_both_orders(self, items: Any) -> None:
         turned = L2Distance(L2Distance("embedding", QUERY).get_source_expressions()[1], F("other"))

@@ -132,6 +132,13 @@ class TestLoading:
         assert raw.execute("SELECT vec_version()").fetchone()
         raw.close()
 
+    @pytest.mark.parametrize("tier", ["native", "python"])
+    def test_closed_connections(self, tier: str) -> None:
+        raw = sqlite3.connect(":memory:")
+        raw.close()
+        with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+            load_sqlite_vec_extension(raw, tier=tier)
+
     def test_many_threads(self) -> None:
         found = []
 

@@ -44,10 +44,10 @@ def engine_for(connection: Any) -> Engine:
     which raises NotSupportedError for whatever is asked of it.
     """
     try:
-        return connection._dorm_vector_engine
+        engine: Engine = connection._dorm_vector_engine
     except AttributeError:
         engine = connection._dorm_vector_engine = _engine_class(connection)(connection)
-        return engine
+    return engine
 
 
 def forget_engines() -> None:
@@ -60,12 +60,13 @@ def _engine_class(connection: BaseDatabaseWrapper) -> type[Engine]:
     named = conf.get("ENGINES").get(connection.alias)
     path = named or getattr(connection, "vector_engine", None) or _detect(connection)
     try:
-        return import_string(ENGINES.get(path, path))
+        engine_class: type[Engine] = import_string(ENGINES.get(path, path))
     except ImportError as error:
         raise ImproperlyConfigured(
             f"{path!r} is no vector engine for the database {connection.alias!r}; "
             f"use one of {', '.join(map(repr, ENGINES))} or the dotted path of a class."
         ) from error
+    return engine_class
 
 
 def _detect(connection: BaseDatabaseWrapper) -> str:

@@ -40,7 +40,7 @@ class PostgreSQLEngine(Engine):
         return codecs.to_text(codecs.from_packed(packed))
 
     def decode(self, value: Any) -> array[float]:
-        if isinstance(value, bytes):
+        if isinstance(value, bytes | memoryview):
             return codecs.from_network(value)
         # Raw SQL, RETURNING and array aggregates deliver text, and a type adapter that the
         # project has registered delivers objects of its own.
@@ -54,12 +54,12 @@ class PostgreSQLEngine(Engine):
         )
         if options := index.storage_parameters():
             listed = ", ".join(f"{name} = {value}" for name, value in options.items())
-            statement.parts["extra"] = f" WITH ({listed}){statement.parts['extra']}"
+            parts: dict[str, Any] = statement.parts
+            parts["extra"] = f" WITH ({listed}){parts['extra']}"
         return statement
 
-    def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
-        statement: Statement = models.Index.remove_sql(index, model, schema_editor, **kwargs)
-        return statement
+    def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Any:
+        return models.Index.remove_sql(index, model, schema_editor, **kwargs)
 
     def prepare(self) -> None:
         """
@@ -126,12 +126,12 @@ class PostgreSQLEngine(Engine):
             )
 
 
-# By SQLSTATE: feature_not_supported and undefined_file (before PostgreSQL 13's rewording of the
-# same refusal), insufficient_privilege, dependent_objects_still_exist.
 _NO_FILES = (
     "The PostgreSQL server has no pgvector files: install pgvector on the server (the package is "
     "often called postgresql-NN-pgvector, NN being the server's major version), then migrate again."
 )
+# By SQLSTATE: feature_not_supported, and undefined_file on older servers; insufficient_privilege;
+# dependent_objects_still_exist.
 EXTENSION_ADVICE = {
     "0A000": _NO_FILES,
     "58P01": _NO_FILES,

@@ -102,6 +102,7 @@ def _load_native(raw_connection: sqlite3.Connection) -> None:
         loader = _native_loader()
     if not isinstance(raw_connection, sqlite3.Connection):
         raise UnavailableError(f"{type(raw_connection)} is no sqlite3.Connection")
+    raw_connection.execute("SELECT 1")  # raises where it is closed, or another thread's
     loader(raw_connection)
 
 
@@ -147,6 +148,8 @@ def _native_loader() -> Callable[[sqlite3.Connection], None]:
     Source: https://sqlite.org/c3ref/auto_extension.html
     """
     _require_extension_support()
+    if sys.implementation.name != "cpython":
+        raise UnavailableError(f"{sys.implementation.name} keeps its objects elsewhere")
     init = _open_library(_library_path(), "sqlite3_vec_init").sqlite3_vec_init
     init.argtypes = (ctypes.c_void_p, ctypes.POINTER(ctypes.c_char_p), ctypes.c_void_p)
     probe, handle, routines = _open_probe(_shared_library())
@@ -189,7 +192,7 @@ def _open_library(path: str | None, *symbols: str) -> Any:
         library = ctypes.CDLL(path)
         for symbol in symbols:
             getattr(library, symbol)
-    except (AttributeError, OSError) as error:
+    except (AttributeError, OSError, TypeError) as error:
         raise UnavailableError(str(error)) from error
     return library
 
@@ -198,12 +201,14 @@ def _open_library(path: str | None, *symbols: str) -> Any:
 _opened: list[tuple[int, int]] = []
 
 
-# Made once and kept: a thread that opens a connection may still be about to call the entry point
-# when it has been cancelled.
-@_ENTRY_POINT
-def _entry_point(handle: int, _message: Any, routines: int) -> int:
+def _remember(handle: int, _message: Any, routines: int) -> int:
     _opened.append((handle, routines))
     return sqlite3.SQLITE_OK
+
+
+# Made once and kept: a thread that opens a connection may still be about to call the entry point
+# when it has been cancelled.
+_entry_point = _ENTRY_POINT(_remember)
 
 
 def _open_probe(library: Any) -> tuple[sqlite3.Connection, int, int]:

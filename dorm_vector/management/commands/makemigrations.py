@@ -40,6 +40,16 @@ class Command(makemigrations.Command):
         return None
 
     def _migration(self, app_label: str) -> Migration:
+        leaves = self._leaves(app_label)
+        number = MigrationAutodetector.parse_number(leaves[0][1]) or 0 if leaves else 0
+        operation = VectorExtension()
+        name = self.migration_name or operation.migration_name_fragment
+        attributes = {"operations": [operation], "dependencies": leaves}
+        migration_class: type[Migration] = type("Migration", (Migration,), attributes)
+        return migration_class(f"{number + 1:04d}_{name}", app_label)
+
+    def _leaves(self, app_label: str) -> list[tuple[str, str]]:
+        """The latest migration of the app, or nothing."""
         try:
             apps.get_app_config(app_label)
         except LookupError as error:
@@ -53,13 +63,7 @@ class Command(makemigrations.Command):
                 f"{app_label} has several latest migrations ({names}); merge them first: "
                 "manage.py makemigrations --merge"
             )
-        number = MigrationAutodetector.parse_number(leaves[0][1]) or 0 if leaves else 0
-        operation = VectorExtension()
-        name = self.migration_name or operation.migration_name_fragment
-        migration = Migration(f"{number + 1:04d}_{name}", app_label)
-        migration.operations = [operation]
-        migration.dependencies = list(leaves)
-        return migration
+        return list(leaves)
 
     def _refuse_second(self, loader: MigrationLoader, app_label: str) -> None:
         for (label, name), migration in loader.disk_migrations.items():
