@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from array import array
 from string import Formatter
@@ -160,6 +161,18 @@ class Engine:
         # Django runs whatever create_sql() returns, so nothing has to be a statement as well.
         what = f"{self.label} has no {index.method} index: {index.name} is not built"
         return Statement("SELECT %(what)s", what="'" + what.replace("'", "''") + "'")
+
+    # Searching
+
+    def search_settings(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The database's own settings for search parameters; nothing where it has none."""
+        return {}
+
+    def local_settings(
+        self, settings: dict[str, Any]
+    ) -> contextlib.AbstractContextManager[None]:
+        """A block in which ``settings`` hold, and after which those before it hold again."""
+        return contextlib.nullcontext()
 
     # Connections
 

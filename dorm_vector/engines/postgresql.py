@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 from array import array
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error, models
+from django.db import Error, models, transaction
 from django.db.backends.ddl_references import Statement
 
 from dorm_vector import codecs, conf, values
 from dorm_vector.engines.base import Engine
 
 logger = logging.getLogger("dorm_vector")
+
+
+# The settings that search parameters stand for.
+SETTINGS = {
+    "ef_search": "hnsw.ef_search",
+    "probes": "ivfflat.probes",
+    "iterative_scan": "hnsw.iterative_scan",
+    "max_scan_tuples": "hnsw.max_scan_tuples",
+    "scan_mem_multiplier": "hnsw.scan_mem_multiplier",
+}
 
 
 class PostgreSQLEngine(Engine):
@@ -60,6 +72,49 @@ class PostgreSQLEngine(Engine):
 
     def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Any:
         return models.Index.remove_sql(index, model, schema_editor, **kwargs)
+
+    # Searching
+
+    def search_settings(self, params: dict[str, Any]) -> dict[str, Any]:
+        settings = {SETTINGS[name]: value for name, value in params.items()}
+        # IVFFlat knows no strict order.
+        if params.get("iterative_scan") in ("off", "relaxed_order"):
+            settings["ivfflat.iterative_scan"] = params["iterative_scan"]
+        return settings
+
+    @contextlib.contextmanager
+    def local_settings(self, settings: dict[str, Any]) -> Iterator[None]:
+        """
+        SET LOCAL inside a transaction: a plain SET would survive in a connection pool.
+
+        SET LOCAL lasts until the end of the whole transaction, so what was set before is put back
+        where one was open. An error undoes it together with the savepoint.
+        """
+        if not settings:
+            yield
+            return
+        outer = self.connection.in_atomic_block or not self.connection.get_autocommit()
+        before = self._current_settings(settings) if outer else {}
+        with transaction.atomic(using=self.connection.alias):
+            self._set_local(settings)
+            yield
+            if not self.connection.needs_rollback:
+                self._set_local(before)
+
+    def _current_settings(self, names: Iterable[str]) -> dict[str, Any]:
+        listed = ", ".join(f"current_setting('{name}', true)" for name in names)
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT {listed}")
+            return dict(zip(names, cursor.fetchone(), strict=True))
+
+    def _set_local(self, settings: dict[str, Any]) -> None:
+        with self.connection.cursor() as cursor:
+            for name, value in settings.items():
+                # Unset, as they are before pgvector's library is loaded, settings read as nothing.
+                literal = f"'{value}'" if value not in (None, "") else "DEFAULT"
+                cursor.execute(f"SET LOCAL {name} = {literal}")
+
+    # Connections
 
     def prepare(self) -> None:
         """
