@@ -1,0 +1,38 @@
+"""One table: what the standard library documents."""
+
+from __future__ import annotations
+
+from dorm_vector import HnswIndex, models
+
+
+class Entry(models.Model):
+    """A function, class or method, and the embedding of what it is called and what it does."""
+
+    class Kind(models.TextChoices):
+        FUNCTION = "function"
+        CLASS = "class"
+        METHOD = "method"
+
+    name = models.CharField(max_length=200, unique=True)
+    module = models.CharField(max_length=100)
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    signature = models.TextField(blank=True)
+    summary = models.TextField()
+    doc = models.TextField()
+    embedding = models.VectorField(dimensions=256)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name_plural = "entries"
+        indexes = [
+            HnswIndex(
+                fields=["embedding"],
+                name="entry_embedding",
+                metric="cosine",
+                # Three times pgvector's default: found by comparing with an exact search.
+                ef_construction=200,
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
