@@ -16,6 +16,7 @@ from __future__ import annotations
 import doctest
 import re
 import sys
+import textwrap
 import types
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 import pytest
 from django.apps import apps
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import connection, connections
 from django.test import override_settings
 
@@ -41,8 +43,9 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.rst"))]
 
 RST_BLOCK = re.compile(
-    r"^\.\. code-block:: (?P<language>python|pycon)\n(?P<options>(?:   :.*\n)*)\n"
-    r"(?P<source>(?:(?:   .*)?\n)+)",
+    r"^(?P<indent> *)\.\. code-block:: (?P<language>python|pycon)\n"
+    r"(?P<options>(?:(?P=indent)   :.*\n)*)\n"
+    r"(?P<source>(?:(?:(?P=indent)   .*)?\n)+)",
     re.MULTILINE,
 )
 MARKDOWN_BLOCK = re.compile(
@@ -66,12 +69,11 @@ def blocks(page: Path) -> Iterator[Block]:
     for match in pattern.finditer(text):
         groups = match.groupdict()
         options = dict(re.findall(r":(\w+): (.+)", groups.get("options") or ""))
-        indent = 3 if page.suffix == ".rst" else 0
         yield Block(
             page=page,
             line=text.count("\n", 0, match.start("source")),
             language=groups["language"],
-            source="".join(line[indent:] or "\n" for line in match["source"].splitlines(True)),
+            source=textwrap.dedent(match["source"]),
             caption=groups.get("caption") or options.get("caption", ""),
             engine=options.get("class", ""),
         )
@@ -113,8 +115,8 @@ class Runner:
     def file(self, block: Block) -> None:
         name = block.caption.removesuffix(".py").replace("/", ".")
         app, _, last = name.rpartition(".")
-        before = dict(apps.all_models[app]) if app else {}
-        apps.all_models[app].clear()  # a model may be declared again, with more in it
+        if last == "models":
+            apps.all_models[app].clear()  # a model may be declared again, with more in it
         module = types.ModuleType(name)
         self.monkeypatch.setitem(sys.modules, name, module)
         self.execute(block, module.__dict__)
@@ -122,9 +124,7 @@ class Runner:
         if last == "models":
             apps.clear_cache()
             self.create_tables(apps.all_models[app])
-        else:
-            apps.all_models[app].update(before)
-        if last == "settings":
+        elif last == "settings":
             changed = {key: value for key, value in public(module).items() if key in SAFE_SETTINGS}
             self.stack.enter_context(override_settings(**changed))
 
@@ -154,24 +154,18 @@ def public(module: types.ModuleType) -> dict[str, Any]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(
-    request: pytest.FixtureRequest,
-    django_db_setup: None,
-    django_db_blocker: Any,
-    tmp_path: Path,
-) -> Iterator[str]:
+def database(request: pytest.FixtureRequest, db: None, tmp_path: Path) -> Iterator[str]:
     """Make a database of the engine the default one, through a connection of its own."""
     (alias,) = (alias for alias, name in settings.ENGINES.items() if name == request.param)
     original = connections["default"]
     template = connections[alias]
     changes = {"NAME": str(tmp_path / "db.sqlite3")} if request.param == "sqlite" else {}
-    with django_db_blocker.unblock():
-        connections["default"] = type(template)({**template.settings_dict, **changes}, "default")
-        try:
-            yield request.param
-        finally:
-            connections["default"].close()
-            connections["default"] = original
+    connections["default"] = type(template)({**template.settings_dict, **changes}, "default")
+    try:
+        yield request.param
+    finally:
+        connections["default"].close()
+        connections["default"] = original
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -195,7 +189,9 @@ def test_examples_run(page: Path, database: str, monkeypatch: pytest.MonkeyPatch
 def test_every_block_is_found() -> None:
     """A block that the patterns miss would never be run."""
     for page in PAGES:
-        marks = re.findall(r"^(?:\s*\.\. code-block:: |\s*```)(?:python|pycon)\b", page.read_text(), re.M)
+        marks = re.findall(
+            r"^(?:\s*\.\. code-block:: |\s*```)(?:python|pycon)\b", page.read_text(), re.M
+        )
         assert len(marks) == len(list(blocks(page))), page.name
 
 
@@ -226,7 +222,10 @@ TABLE_ENGINES: list[type[Engine]] = [PostgreSQLEngine, SQLiteEngine]
 def test_table_of_columns() -> None:
     column = SQL("column")
     assert table("engines.rst", "engines-columns") == [
-        ["Column type", *(code(e.column_types["vector"].format(dimensions="n")) for e in TABLE_ENGINES)],
+        [
+            "Column type",
+            *(code(e.column_types["vector"].format(dimensions="n")) for e in TABLE_ENGINES),
+        ],
         [
             "CHECK constraint",
             *(
@@ -248,7 +247,7 @@ def test_table_of_distances() -> None:
     names = {"a": SQL("a"), "b": SQL("b"), "norm_a": SQL("norm(a)"), "norm_b": SQL("norm(b)")}
     assert table("engines.rst", "engines-distances") == [
         [
-            code(functions[metric]),
+            f"`{functions[metric]}`",
             code(metric),
             *(code(fill(engine.distances[metric], **names).sql) for engine in TABLE_ENGINES),
         ]
@@ -296,6 +295,13 @@ def test_table_of_index_options() -> None:
     ]
 
 
+def test_table_of_errors() -> None:
+    for error_code, example, message in table("fields.rst", "fields-errors"):
+        with pytest.raises(ValidationError) as caught:
+            dorm_vector.VectorField(3).clean(eval(example.strip("`")), None)
+        assert (code(caught.value.code), caught.value.messages) == (error_code, [message])
+
+
 # What has an entry
 
 
@@ -331,5 +337,3 @@ def test_every_public_name_is_described() -> None:
     text = "".join(page.read_text() for page in DOCS.glob("*.rst"))
     described = re.findall(r"^\.\. py:(?:class|function|method):: (?:\w+\.)*(\w+)", text, re.M)
     assert set(dorm_vector.__all__) <= set(described)
-
-

@@ -19,7 +19,7 @@ PAGES = """
 import django, sys
 django.setup()
 from django.test import Client
-client = Client()
+client = Client(SERVER_NAME="localhost")
 for url in sys.argv[1:]:
     response = client.get(url)
     assert response.status_code == 200, (url, response.status_code)
