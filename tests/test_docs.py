@@ -315,6 +315,9 @@ def test_every_check_has_an_entry() -> None:
 def test_every_setting_has_an_entry() -> None:
     text = (DOCS / "settings.rst").read_text()
     assert re.findall(r"^``(\w+)``\n~+$", text, re.M) == list(conf.DEFAULTS)
+    defaults: dict[str, Any] = {}
+    exec(next(blocks(DOCS / "settings.rst")).source, defaults)
+    assert defaults["DORM_VECTOR"] == conf.DEFAULTS
     for name, choices in conf.CHOICES.items():
         entry = text.split(f"``{name}``\n~")[1].split("\n~")[0]
         assert [choice for choice in choices if code(choice) not in entry.replace('"', "")] == []

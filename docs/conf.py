@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+project = "dorm_vector"
+author = "The dorm_vector contributors"
+copyright = "The dorm_vector contributors"  # noqa: A001
+# Read, not imported: building the documentation needs no Django.
+source = (Path(__file__).parent.parent / "dorm_vector" / "__init__.py").read_text()
+release = version = re.search(r'__version__ = "(.+)"', source)[1]
+
+exclude_patterns = ["_build"]
+default_role = "any"
+nitpicky = True
+highlight_language = "python"
+
+html_theme = "furo"
+html_title = f"dorm_vector {release}"
