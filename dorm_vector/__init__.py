@@ -1,4 +1,4 @@
-"""Vector search for Django on PostgreSQL, SQLite and libSQL."""
+"""Vector search for Django on PostgreSQL and SQLite."""
 
 from __future__ import annotations
 

@@ -79,10 +79,11 @@ class VectorField(CheckFieldDefaultMixin, models.Field):
         quoted = connection.ops.quote_name(column)
         return engine_for(connection).column_check(self.kind, quoted, self.dimensions)
 
-    def get_lookup(self, lookup_name: str) -> Any:
-        if lookup_name in models.Field.get_class_lookups() and lookup_name not in LOOKUPS:
-            return None
-        return super().get_lookup(lookup_name)
+    def get_lookups(self) -> dict[str, Any]:  # type: ignore[override]
+        """Those that a vector has, and those that were registered for vectors."""
+        refused = models.Field.get_class_lookups().keys() - LOOKUPS
+        lookups = super().get_lookups()  # type: ignore[call-arg]
+        return {name: lookup for name, lookup in lookups.items() if name not in refused}
 
     # Python values
 

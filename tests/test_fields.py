@@ -29,7 +29,9 @@ from django.db.models import (
     When,
 )
 from django.db.models.functions import Cast, Coalesce
+from django.db.models.lookups import Exact
 from django.db.models.query import QuerySet
+from django.test.utils import register_lookup
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pgvector import Vector
@@ -351,8 +353,20 @@ class TestLookups:
         ["gt", "lt", "range", "contains", "icontains", "iexact", "startswith", "regex", "len"],
     )
     def test_other_lookups_are_refused_by_name(self, db: None, lookup: str) -> None:
-        with pytest.raises(FieldError, match=f"Unsupported lookup '{lookup}' for VectorField"):
+        with pytest.raises(FieldError) as caught:
             Item.objects.filter(**{f"embedding__{lookup}": VECTOR})
+        assert str(caught.value).startswith(f"Unsupported lookup '{lookup}' for VectorField or")
+        assert "perhaps you meant gt" not in str(caught.value)
+
+    def test_lookups_of_ones_own(self, manager: Any) -> None:
+        class Same(Exact):
+            lookup_name = "same"
+
+            def get_rhs_op(self, connection: Any, rhs: str) -> str:
+                return f"= {rhs}"
+
+        with register_lookup(VectorField, Same):
+            assert manager.get(embedding__same=VECTOR).name == "one"
 
     def test_arithmetic_is_refused(self, manager: Any) -> None:
         with pytest.raises(FieldError, match="VectorField, VectorField"):

@@ -299,6 +299,12 @@ class TestMakeMigrations:
         with pytest.raises(CommandError, match="merge them first"):
             self.run("testapp")
 
+    @pytest.mark.parametrize("option", ["check_changes", "empty", "merge", "update"])
+    def test_options_that_do_not_go_with_it(self, package: Path, option: str) -> None:
+        with pytest.raises(CommandError, match=r"^--enable-pgvector does not go with --\w+\.$"):
+            self.run("testapp", **{option: True})
+        assert [path.name for path in package.iterdir()] == ["__init__.py"]
+
     def test_unknown_app(self) -> None:
         with pytest.raises(CommandError, match="No installed app with label 'nowhere'"):
             self.run("nowhere")

@@ -45,7 +45,7 @@ class TestAccepted:
             [Decimal(1), Fraction(2), 3.0],
             [np.float32(1), np.int8(2), np.float64(3)],
         ],
-        ids=repr,
+        ids=lambda value: type(value).__name__,
     )
     def test_forms(self, value: Any) -> None:
         assert values.to_float32(value).tolist() == [1.0, 2.0, 3.0]

@@ -168,9 +168,7 @@ class Engine:
         """The database's own settings for search parameters; nothing where it has none."""
         return {}
 
-    def local_settings(
-        self, settings: dict[str, Any]
-    ) -> contextlib.AbstractContextManager[None]:
+    def local_settings(self, settings: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
         """A block in which ``settings`` hold, and after which those before it hold again."""
         return contextlib.nullcontext()
 

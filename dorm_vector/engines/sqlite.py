@@ -53,16 +53,19 @@ class SQLiteEngine(Engine):
         self.prepare()
 
 
+CHOSEN = "as DORM_VECTOR['SQLITE_VEC'] says"
+
+
 def _native(reasons: str) -> CheckMessage:
     return Info(
-        f"sqlite-vec is loaded through SQLite's C interface, at full speed ({reasons}).",
+        f"sqlite-vec is loaded through SQLite's C interface, at full speed ({reasons or CHOSEN}).",
         id="dorm_vector.I001",
     )
 
 
 def _python(reasons: str) -> CheckMessage:
     return Warning(
-        f"Python functions stand in for sqlite-vec, many times slower ({reasons}).",
+        f"Python functions stand in for sqlite-vec, many times slower ({reasons or CHOSEN}).",
         hint="Install dorm-vector[sqlite] on a Python whose SQLite can load extensions.",
         id="dorm_vector.W001",
     )

@@ -32,6 +32,10 @@ class Command(makemigrations.Command):
             return super().handle(*app_labels, **options)
         if len(app_labels) != 1:
             raise CommandError("--enable-pgvector takes the label of one app.")
+        for name in ("check_changes", "empty", "merge", "update"):
+            if options[name]:
+                option = name.partition("_")[0]
+                raise CommandError(f"--enable-pgvector does not go with --{option}.")
         for name in ("verbosity", "dry_run", "include_header", "scriptable"):
             setattr(self, name, options[name])
         self.migration_name = options["name"]
