@@ -79,10 +79,10 @@ class VectorField(CheckFieldDefaultMixin, models.Field):
         quoted = connection.ops.quote_name(column)
         return engine_for(connection).column_check(self.kind, quoted, self.dimensions)
 
-    def get_lookups(self) -> dict[str, Any]:  # type: ignore[override]
+    def get_lookups(self) -> dict[str, Any]:
         """Those that a vector has, and those that were registered for vectors."""
         refused = models.Field.get_class_lookups().keys() - LOOKUPS
-        lookups = super().get_lookups()  # type: ignore[call-arg]
+        lookups = super().get_lookups()
         return {name: lookup for name, lookup in lookups.items() if name not in refused}
 
     # Python values
