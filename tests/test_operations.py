@@ -281,7 +281,7 @@ class TestMakeMigrations:
 
     def test_dry_run(self, package: Path) -> None:
         self.run("testapp", dry_run=True)
-        assert [path.name for path in package.iterdir()] == ["__init__.py"]
+        assert [path.name for path in package.glob("*.py")] == ["__init__.py"]
 
     def test_a_second_one_is_refused(self, package: Path) -> None:
         self.run("testapp")
@@ -303,7 +303,7 @@ class TestMakeMigrations:
     def test_options_that_do_not_go_with_it(self, package: Path, option: str) -> None:
         with pytest.raises(CommandError, match=r"^--enable-pgvector does not go with --\w+\.$"):
             self.run("testapp", **{option: True})
-        assert [path.name for path in package.iterdir()] == ["__init__.py"]
+        assert [path.name for path in package.glob("*.py")] == ["__init__.py"]
 
     def test_unknown_app(self) -> None:
         with pytest.raises(CommandError, match="No installed app with label 'nowhere'"):
