@@ -11,8 +11,10 @@ from dorm_vector.functions import (
     L2Distance,
     MaxInnerProduct,
 )
-from dorm_vector.indexes import HnswIndex, IvfflatIndex
+from dorm_vector.indexes import HnswIndex, IvfflatIndex, VectorIndex
 from dorm_vector.operations import VectorExtension
+from dorm_vector.querysets import VectorQuerySet, nearest
+from dorm_vector.tuning import search_params
 
 __version__ = "0.1.0"
 
@@ -25,6 +27,10 @@ __all__ = [
     "MaxInnerProduct",
     "VectorExtension",
     "VectorField",
+    "VectorIndex",
+    "VectorQuerySet",
     "engine_for",
     "load_sqlite_vec_extension",
+    "nearest",
+    "search_params",
 ]

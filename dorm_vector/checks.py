@@ -87,7 +87,8 @@ def _check_index_dimensions(model: Any, index: MethodIndex) -> Iterator[CheckMes
         return
     for alias, engine in _engines(model):
         most = engine.index_dimensions.get(field.kind)
-        if index.method in engine.index_methods and most and field.dimensions > most:
+        built = engine.why_not_built(index, model) is None
+        if built and most and field.dimensions > most:
             yield checks.Error(
                 f"{index.name!r} is over {field.dimensions} dimensions, and an index of "
                 f"{engine.label} takes {most} at most (database {alias!r}).",
@@ -120,14 +121,14 @@ def check_not_built(
     """Say which indexes a database does not build."""
     return [
         checks.Info(
-            f"{engine.label} has no {index.method} index: {index.name!r} is not built on the "
-            f"database {alias!r}, and searches read every row.",
+            f"{reason}: {index.name!r} is not built on the database {alias!r}, and searches read "
+            "every row.",
             obj=model,
             id="dorm_vector.I101",
         )
         for model, index in _indexes(app_configs)
         for alias, engine in _engines(model)
-        if alias in (databases or ()) and index.method not in engine.index_methods
+        if alias in (databases or ()) and (reason := engine.why_not_built(index, model))
     ]
 
 

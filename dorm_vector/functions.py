@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import FieldError
 from django.db.models import Field, FloatField, Func, Value
 
 from dorm_vector import codecs, values
 from dorm_vector.engines import engine_for
-from dorm_vector.engines.base import Operand
+from dorm_vector.engines.base import SQL, Operand
 from dorm_vector.fields import VectorField
 
 __all__ = ["CosineDistance", "Distance", "L1Distance", "L2Distance", "MaxInnerProduct"]
@@ -93,12 +95,27 @@ class Distance(Func):
     def as_sql(  # type: ignore[override]
         self, compiler: Any, connection: Any, **extra: Any
     ) -> Any:
+        a, b = self._operands(compiler)
+        engine = engine_for(connection)
+        distance = engine.distance(self.metric, a, b)
+        if settings.DEBUG:
+            self._warn_of_mistake(compiler.query, engine)
+        exact = getattr(compiler.query, "exact", False)
+        return engine.without_index(distance) if exact else distance
+
+    def _warn_of_mistake(self, query: Any, engine: Any) -> None:
+        from dorm_vector.plans import warn_of_mistake
+
+        warn_of_mistake(self, query, engine)
+
+    def defined_sql(self, compiler: Any, connection: Any) -> SQL:
+        """The condition that the distance is a number."""
+        return engine_for(connection).defined(self.metric, *self._operands(compiler))
+
+    def _operands(self, compiler: Any) -> Iterator[Operand]:
         self._check_operands()
-        a, b = (
-            Operand(*_compile(compiler, operand), _packed(operand))
-            for operand in self.get_source_expressions()
-        )
-        return engine_for(connection).distance(self.metric, a, b)
+        for operand in self.get_source_expressions():
+            yield Operand(*_compile(compiler, operand), _packed(operand))
 
     def _check_operands(self) -> None:
         """Compare what is known of the operands: an OuterRef has no field before it is compiled."""

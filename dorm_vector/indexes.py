@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from django.core.exceptions import FieldError
@@ -11,7 +12,7 @@ from django.utils.functional import cached_property
 from dorm_vector.engines import engine_for
 from dorm_vector.fields import VectorField
 
-__all__ = ["HnswIndex", "IvfflatIndex", "MethodIndex"]
+__all__ = ["HnswIndex", "IvfflatIndex", "MethodIndex", "VectorIndex", "declared_indexes"]
 
 # Operator classes are named <kind>_<suffix>, after the field kind and these suffixes by metric.
 # Source: https://github.com/pgvector/pgvector#indexing
@@ -19,6 +20,7 @@ SUFFIXES = {"l2": "l2_ops", "cosine": "cosine_ops", "ip": "ip_ops", "l1": "l1_op
 
 # Field kinds, and the metrics for which each index method has an operator class.
 METRICS: dict[str, dict[str, tuple[str, ...]]] = {
+    "vector": {"vector": ("l2", "cosine", "ip", "l1")},
     "hnsw": {"vector": ("l2", "cosine", "ip", "l1")},
     "ivfflat": {"vector": ("l2", "cosine", "ip")},
 }
@@ -34,6 +36,8 @@ class MethodIndex(Index):
     """
 
     method: ClassVar[str] = ""
+    #: Whether the index stands for the best one that a database has.
+    portable: ClassVar[bool] = False
     #: Storage parameters, with the least and the greatest value that pgvector takes.
     options: ClassVar[dict[str, tuple[int, int]]] = {}
 
@@ -188,6 +192,19 @@ class HnswIndex(MethodIndex):
             )
 
 
+class VectorIndex(HnswIndex):
+    """
+    The portable index: on each database the best one that it has.
+
+    HNSW on PostgreSQL, which takes ``m`` and ``ef_construction``; on SQLite a ``vec0`` table that
+    triggers keep in step with the model's. ``nearest()`` searches either.
+    """
+
+    suffix = "vec"
+    method = "vector"
+    portable = True
+
+
 class IvfflatIndex(MethodIndex):
     """
     An inverted file of flat vectors.
@@ -208,6 +225,14 @@ class IvfflatIndex(MethodIndex):
         super()._check_options()
         if self.lists is None:
             raise ValueError(f"{self._label} needs lists, the number of clusters: 1 to 32768.")
+
+
+def declared_indexes(field: Any) -> Iterator[MethodIndex]:
+    """The vector indexes that the model of ``field`` declares for it."""
+    model = getattr(field, "model", None)
+    for index in model._meta.indexes if model else ():
+        if isinstance(index, MethodIndex) and index.fields == [field.name]:
+            yield index
 
 
 def vector_field(model: Any, name: str) -> VectorField | None:

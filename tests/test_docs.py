@@ -263,6 +263,7 @@ def test_table_of_indexes() -> None:
         return [f"{number:,}" if number else otherwise for number in numbers]
 
     assert table("engines.rst", "engines-indexes") == [
+        ["`VectorIndex`", *built("vector")],
         ["`HnswIndex`", *built("hnsw")],
         ["`IvfflatIndex`", *built("ivfflat")],
         [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from array import array
+from collections.abc import Callable
 from string import Formatter
 from typing import Any, ClassVar, NamedTuple
 
@@ -70,12 +71,20 @@ class Engine:
     norm_template: ClassVar[str] = ""
     #: Whether a distance must be guarded against NULL operands, because it raises on them.
     guards_null: ClassVar[bool] = False
+    #: The condition that ``{distance}`` is a number, for metrics that always are one where no
+    #: operand is NULL, and for the cosine distance.
+    defined_templates: ClassVar[tuple[str, str]] = ("{distance} IS NOT NULL", "")
+    #: The condition that the vector ``{a}`` is neither NULL nor ``{zero}``, for the cosine
+    #: ``{distance}`` to a vector that is not zero. Cheaper than computing the distance twice.
+    nonzero_template: ClassVar[str] = ""
     #: Sentences on what to use instead of a metric that is missing.
     alternatives: ClassVar[dict[str, str]] = {}
     #: The largest number of dimensions that an approximate index takes, by field kind.
     index_dimensions: ClassVar[dict[str, int]] = {}
     #: The largest number of dimensions that a B-tree takes: ``unique`` and ``db_index``.
     btree_dimensions: ClassVar[int | None] = None
+    #: Whether an index serves a plain ORDER BY, without ``nearest()``.
+    index_serves_order: ClassVar[bool] = False
     #: The index methods that the engine builds: "hnsw", "ivfflat".
     index_methods: ClassVar[frozenset[str]] = frozenset()
 
@@ -133,6 +142,20 @@ class Engine:
             template = f"CASE WHEN {condition} THEN {template} END"
         return fill(template, a=a, b=b, norm_a=self._norm(a), norm_b=self._norm(b))
 
+    def without_index(self, distance: SQL) -> SQL:
+        """The same distance, written such that no index can serve it."""
+        return distance
+
+    def defined(self, metric: str, a: Operand, b: Operand) -> SQL:
+        """The condition that a distance is a number: no operand is NULL, nor zero by cosine."""
+        distance = self.distance(metric, a, b)
+        if b.packed is None:
+            return fill(self.defined_templates[metric == "cosine"], distance=distance)
+        if metric != "cosine":
+            return fill("{a} IS NOT NULL", a=a)
+        zero = SQL(self.placeholder, (self.encode(bytes(len(b.packed))),))
+        return fill(self.nonzero_template, a=a, distance=distance, zero=zero)
+
     def _distance_template(self, metric: str) -> str:
         try:
             return self.distances[metric]
@@ -151,15 +174,21 @@ class Engine:
 
     def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
         """The statement that builds an index."""
-        return self._nothing_built(index)
+        return self._nothing_built(index, model)
 
     def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
         """The statement that drops an index."""
-        return self._nothing_built(index)
+        return self._nothing_built(index, model)
 
-    def _nothing_built(self, index: Any) -> Statement:
+    def why_not_built(self, index: Any, model: Any) -> str | None:
+        """Why the index is not built here, the first half of a sentence; None where it is."""
+        if index.method in self.index_methods:
+            return None
+        return f"{self.label} has no {index.method} index"
+
+    def _nothing_built(self, index: Any, model: Any) -> Statement:
         # Django runs whatever create_sql() returns, so nothing has to be a statement as well.
-        what = f"{self.label} has no {index.method} index: {index.name} is not built"
+        what = f"{self.why_not_built(index, model)}: {index.name} is not built"
         return Statement("SELECT %(what)s", what="'" + what.replace("'", "''") + "'")
 
     # Searching
@@ -167,6 +196,26 @@ class Engine:
     def search_settings(self, params: dict[str, Any]) -> dict[str, Any]:
         """The database's own settings for search parameters; nothing where it has none."""
         return {}
+
+    def plan_search(self, query: Any, nested: bool) -> Any:
+        """
+        The query that does the work of a ``NearestQuery``: it, or a changed clone.
+
+        ``nested`` queries are executed as a part of another one.
+        """
+        return query
+
+    def run_search(self, compiler: Any, execute: Callable[[], Any]) -> Any:
+        """Run a search that is no part of another query, and return its rows in chunks."""
+        return execute()
+
+    def explain_search(self, queryset: Any) -> tuple[str | None, str]:
+        """The vector index that a search goes through, or None, and the database's plan."""
+        return None, queryset.explain()
+
+    def why_unused(self, queryset: Any) -> str:
+        """Why an index that could serve a search is not used, in one sentence."""
+        return f"{self.label} has no vector indexes."
 
     def local_settings(self, settings: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
         """A block in which ``settings`` hold, and after which those before it hold again."""

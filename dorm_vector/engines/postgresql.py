@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import logging
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -14,7 +15,7 @@ from django.db import Error, models, transaction
 from django.db.backends.ddl_references import Statement
 
 from dorm_vector import codecs, conf, values
-from dorm_vector.engines.base import Engine
+from dorm_vector.engines.base import SQL, Engine, fill
 
 logger = logging.getLogger("dorm_vector")
 
@@ -27,6 +28,21 @@ SETTINGS = {
     "max_scan_tuples": "hnsw.max_scan_tuples",
     "scan_mem_multiplier": "hnsw.scan_mem_multiplier",
 }
+
+
+DEFAULT_EF_SEARCH = 40
+MAX_EF_SEARCH = 1000
+
+
+def searched_indexes(plan: Any) -> Iterator[str]:
+    """The names of the indexes that a plan (EXPLAIN's JSON) searches by distance."""
+    if isinstance(plan, list):
+        for part in plan:
+            yield from searched_indexes(part)
+    elif isinstance(plan, dict):
+        if plan.get("Node Type") == "Index Scan" and "Order By" in plan:
+            yield plan["Index Name"]
+        yield from searched_indexes(list(plan.values()))
 
 
 class PostgreSQLEngine(Engine):
@@ -44,7 +60,11 @@ class PostgreSQLEngine(Engine):
         "ip": "({a} <#> {b})",
         "l1": "({a} <+> {b})",
     }
-    index_methods = frozenset({"hnsw", "ivfflat"})
+    defined_templates = ("{distance} IS NOT NULL", "{distance} < 'Infinity'")
+    nonzero_template = "{a} <> {zero}"
+    methods = {"vector": "hnsw", "hnsw": "hnsw", "ivfflat": "ivfflat"}
+    index_methods = frozenset(methods)
+    index_serves_order = True
     index_dimensions = {"vector": 2000}
     btree_dimensions = 672
 
@@ -62,7 +82,7 @@ class PostgreSQLEngine(Engine):
         prepared = copy.copy(index)
         prepared.opclasses = index.opclasses_for(model)
         statement: Statement = models.Index.create_sql(
-            prepared, model, schema_editor, using=f" USING {index.method}", **kwargs
+            prepared, model, schema_editor, using=f" USING {self.methods[index.method]}", **kwargs
         )
         if options := index.storage_parameters():
             listed = ", ".join(f"{name} = {value}" for name, value in options.items())
@@ -81,6 +101,84 @@ class PostgreSQLEngine(Engine):
         if params.get("iterative_scan") in ("off", "relaxed_order"):
             settings["ivfflat.iterative_scan"] = params["iterative_scan"]
         return settings
+
+    def without_index(self, distance: SQL) -> SQL:
+        return fill("({distance} + 0.0)", distance=distance)
+
+    def plan_search(self, query: Any, nested: bool) -> Any:
+        """
+        Search without an index where one could come back short and nobody would notice.
+
+        That is in a search without an end, and in a filtered one inside another query.
+        """
+        endless = query.high_mark is None
+        if query.search.exact or endless or (nested and query.is_filtered):
+            return self._exactly(query)
+        return query
+
+    def run_search(self, compiler: Any, execute: Callable[[], Any]) -> Any:
+        """
+        Run a search with the settings that it needs, and complete it where it came back short.
+
+        An iterative scan gives up at ``hnsw.max_scan_tuples``, and IVFFlat looks at a few lists
+        only. Too few rows are either all that match, or all that the index came across: where the
+        planner says that an index was searched, the same query is run without one.
+        """
+        query = compiler.query
+        wanted = query.high_mark - query.low_mark
+        with self.local_settings(self._settings_for(query)):
+            chunks = execute()
+            if query.explain_info or query.exact:
+                return chunks
+            chunks = list(chunks)
+            if sum(map(len, chunks)) < wanted and self._searches_index(compiler):
+                compiler.query = self._exactly(query)
+                chunks = list(execute())
+        return chunks
+
+    def explain_search(self, queryset: Any) -> tuple[str | None, str]:
+        plan = json.loads(queryset.explain(format="json"))
+        return next(searched_indexes(plan), None), queryset.explain()
+
+    def why_unused(self, queryset: Any) -> str:
+        if getattr(getattr(queryset.query, "search", None), "exact", False):
+            return "exact=True was asked for."
+        with self.local_settings({"enable_seqscan": "off", "enable_sort": "off"}):
+            index, _ = self.explain_search(queryset)
+        if index is None:
+            return "The planner finds no way to use an index; is it migrated?"
+        return (
+            f"The planner finds another plan cheaper than a search of {index}: the table is small, "
+            "or few rows pass the filter."
+        )
+
+    def _exactly(self, query: Any) -> Any:
+        clone = query.clone()
+        clone.exact = True
+        return clone
+
+    def _settings_for(self, query: Any) -> dict[str, Any]:
+        if query.exact:
+            return {}
+        params = dict(query.search.params)
+        hnsw = any(self.methods[index.method] == "hnsw" for index in query.search.indexes)
+        if hnsw and "ef_search" not in params and query.high_mark > DEFAULT_EF_SEARCH:
+            self._raise_ef_search(params, query.high_mark)
+        return self.search_settings(params)
+
+    def _raise_ef_search(self, params: dict[str, Any], count: int) -> None:
+        """An index search has ``ef_search`` candidates at a time; more rows want more of them."""
+        name = SETTINGS["ef_search"]
+        current = int(self._current_settings([name])[name] or DEFAULT_EF_SEARCH)
+        if count > current:
+            params["ef_search"] = min(count, MAX_EF_SEARCH)
+
+    def _searches_index(self, compiler: Any) -> bool:
+        sql, params = compiler.as_sql()
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
+            (plan,) = cursor.fetchone()
+        return any(searched_indexes(json.loads(plan) if isinstance(plan, str) else plan))
 
     @contextlib.contextmanager
     def local_settings(self, settings: dict[str, Any]) -> Iterator[None]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004
+from django.db import models
+from django.db.backends.ddl_references import Statement
+from django.db.models.expressions import RawSQL
 
 from dorm_vector import conf
+from dorm_vector.engines import sqlite_index
 from dorm_vector.engines.base import Engine
 from dorm_vector.engines.sqlite_vec import best_tier, load_sqlite_vec_extension
+
+# How EXPLAIN QUERY PLAN names a side table.
+VIRTUAL_TABLE = re.compile(r"SCAN (\S+) VIRTUAL TABLE")
 
 
 class SQLiteEngine(Engine):
@@ -32,9 +40,111 @@ class SQLiteEngine(Engine):
     }
     norm_template = "vec_distance_l2({a}, zeroblob(length({a})))"
     guards_null = True
+    defined_templates = ("{distance} IS NOT NULL", "{distance} < 9e999")
+    # Components may be zeros of either sign; the distance is only asked where the first one is.
+    nonzero_template = "(substr({a}, 1, 4) NOT IN (X'00000000', X'00000080') OR {distance} < 9e999)"
+
+    index_methods = frozenset({"vector"})
+    index_dimensions = {"vector": sqlite_index.MAX_DIMENSIONS}
 
     #: How sqlite-vec got into the connection; see ``load_sqlite_vec_extension``.
     tier: str | None = None
+
+    def __init__(self, connection: Any) -> None:
+        super().__init__(connection)
+        connection.SchemaEditorClass = sqlite_index.editor_class(connection.SchemaEditorClass)
+
+    def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
+        if self.why_not_built(index, model):
+            return self._nothing_built(index, model)
+        # An editor that was made before the connection was opened is not one of these yet.
+        schema_editor.__class__ = sqlite_index.editor_class(type(schema_editor))
+        field = model._meta.get_field(index.fields[0])
+        return sqlite_index.create(index, model, field, schema_editor)
+
+    def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
+        if self.why_not_built(index, model):
+            return self._nothing_built(index, model)
+        schema_editor.__class__ = sqlite_index.editor_class(type(schema_editor))
+        return sqlite_index.drop(index, model, schema_editor)
+
+    def why_not_built(self, index: Any, model: Any) -> str | None:
+        if reason := super().why_not_built(index, model):
+            return reason
+        key, field = model._meta.pk, model._meta.get_field(index.fields[0])
+        dimensions = getattr(field, "dimensions", 0)
+        reasons = {
+            f"sqlite-vec has no index for the metric {index.metric!r}": (
+                index.metric not in sqlite_index.METRICS
+            ),
+            f"sqlite-vec indexes {sqlite_index.MAX_DIMENSIONS} dimensions at most": (
+                dimensions > sqlite_index.MAX_DIMENSIONS
+            ),
+            f"sqlite-vec counts rows by integers, and the primary key is a {type(key).__name__}": (
+                not isinstance(key, models.IntegerField)
+            ),
+            "sqlite-vec has no partial index": index.condition is not None,
+            "The Python functions that stand in for sqlite-vec have no index": (
+                self.tier == "python"
+            ),
+        }
+        return next((reason for reason, applies in reasons.items() if applies), None)
+
+    # Searching
+
+    def plan_search(self, query: Any, nested: bool) -> Any:
+        """Have the side table name the candidates, where it can: the search stays exact."""
+        index = self._serving_index(query)
+        if index is None:
+            return query
+        plan = query.clone()
+        quote = self.connection.ops.quote_name
+        key = f"{quote(plan.get_initial_alias())}.{quote(plan.get_meta().pk.column)}"
+        nearest = f"SELECT rowid FROM {quote(index.name)} WHERE vector MATCH %s AND k = %s"  # noqa: S608 - quoted
+        params = (query.query_vector, query.candidates)
+        candidates = RawSQL(f"{key} IN ({nearest})", params, models.BooleanField())  # noqa: S611
+        plan.where.add(candidates, "AND")
+        return plan
+
+    def _serving_index(self, query: Any) -> Any:
+        if query.search.exact or query.is_filtered or query.query_vector is None:
+            return None
+        if not 0 < query.candidates <= sqlite_index.MAX_K:
+            return None
+        model = query.get_meta().concrete_model
+        return next(
+            (
+                index
+                for index in query.search.indexes
+                if not self.why_not_built(index, model) and self._is_present(index.name)
+            ),
+            None,
+        )
+
+    def explain_search(self, queryset: Any) -> tuple[str | None, str]:
+        plan = queryset.explain()
+        return next((name for name in VIRTUAL_TABLE.findall(plan)), None), plan
+
+    def why_unused(self, queryset: Any) -> str:
+        search = getattr(queryset.query, "search", None)
+        if search is None:
+            return "SQLite serves no ORDER BY from an index: use nearest()."
+        if search.exact:
+            return "exact=True was asked for."
+        if queryset.query.is_filtered:
+            return "A filter, a join or distinct() makes the search exact."
+        if queryset.query.candidates > sqlite_index.MAX_K:
+            return f"sqlite-vec finds {sqlite_index.MAX_K} rows at most; more are searched exactly."
+        return "The index is declared, and its table is not there: migrate."
+
+    def _is_present(self, table: str) -> bool:
+        """Whether the table is there: the index may be declared, and not migrated yet."""
+        if self.connection.connection is None:
+            return True
+        sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+        return self.connection.connection.execute(sql, (table,)).fetchone() is not None
+
+    # Connections
 
     def prepare(self) -> None:
         pinned = conf.get("SQLITE_VEC")

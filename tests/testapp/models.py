@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.db.models import F, FloatField, GeneratedField
 
-from dorm_vector import HnswIndex, IvfflatIndex, L2Distance, models
+from dorm_vector import HnswIndex, IvfflatIndex, L2Distance, VectorIndex, models
 
 
 class Item(models.Model):
@@ -67,6 +67,14 @@ class Indexed(models.Model):
             ),
             IvfflatIndex(fields=["embedding"], name="indexed_ip", metric="ip", lists=10),
         ]
+
+
+class Portable(models.Model):
+    category = models.IntegerField()
+    embedding = models.VectorField(8, null=True)
+
+    class Meta:
+        indexes = [VectorIndex(fields=["embedding"], name="portable_embedding", metric="cosine")]
 
 
 class AbstractPair(models.Model):
