@@ -70,8 +70,9 @@ def _check_index_opclass(model: Any, index: MethodIndex) -> Iterator[CheckMessag
     field = vector_field(model, index.fields[0])
     if field is None:
         return
-    fitting = [f"{field.kind}_{SUFFIXES[name]}" for name in METRICS[index.method][field.kind]]
-    wanted = index.opclass or f"{field.kind}_{SUFFIXES[index.metric]}"
+    kind = index.kind_of(field)
+    fitting = [f"{kind}_{SUFFIXES[name]}" for name in METRICS[index.method][kind]]
+    wanted = index.opclass or f"{kind}_{SUFFIXES[index.metric]}"
     if wanted not in fitting:
         yield checks.Error(
             f"The operator class {wanted!r} of {index.name!r} does not fit {field.name!r}.",
@@ -86,7 +87,7 @@ def _check_index_dimensions(model: Any, index: MethodIndex) -> Iterator[CheckMes
     if field is None:
         return
     for alias, engine in _engines(model):
-        most = engine.index_dimensions.get(field.kind)
+        most = engine.index_dimensions.get(index.kind_of(field))
         built = engine.why_not_built(index, model) is None
         if built and most and field.dimensions > most:
             yield checks.Error(

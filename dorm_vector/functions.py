@@ -66,6 +66,9 @@ class Distance(Func):
     that the field takes, None, or an expression: ``F("other")``, ``OuterRef``, a ``Subquery``. The
     distance is NULL where one of the two is.
 
+    ``precision="half"`` measures between the vectors rounded to float16, on databases that have
+    indexes of that precision: it is what such an index serves.
+
     Raises ValidationError for a vector that the field would not take, and FieldError for an
     operand that is no vector. NotSupportedError where the database has no such distance.
     """
@@ -74,12 +77,25 @@ class Distance(Func):
     metric: str = ""
     output_field = FloatField()
 
-    def __init__(self, expression: Any, vector: Any, **extra: Any) -> None:
+    def __init__(
+        self, expression: Any, vector: Any, *, precision: str | None = None, **extra: Any
+    ) -> None:
+        if precision not in (None, "half"):
+            raise ValueError(f'precision takes "half" or None, not {precision!r}.')
         if not hasattr(vector, "resolve_expression"):
             vector = VectorValue(vector)
         super().__init__(expression, vector, **extra)
+        self.precision = precision
         # Django compares and hashes expressions by the arguments that they were made from.
+        if precision:
+            extra = {**extra, "precision": precision}
         self._constructor_args = ((expression, vector), extra)
+
+    def at_half_precision(self) -> Distance:
+        """The same distance, between vectors of float16."""
+        half: Distance = self.copy()
+        half.precision = "half"
+        return half
 
     def deconstruct(self) -> Any:
         path, (expression, vector), extra = super().deconstruct()
@@ -97,6 +113,8 @@ class Distance(Func):
     ) -> Any:
         a, b = self._operands(compiler)
         engine = engine_for(connection)
+        if self.precision:
+            a, b = engine.at_half_precision(a), engine.at_half_precision(b)
         distance = engine.distance(self.metric, a, b)
         if settings.DEBUG:
             self._warn_of_mistake(compiler.query, engine)
@@ -113,12 +131,16 @@ class Distance(Func):
         return engine_for(connection).defined(self.metric, *self._operands(compiler))
 
     def _operands(self, compiler: Any) -> Iterator[Operand]:
-        self._check_operands()
+        dimensions = self._check_operands()
         for operand in self.get_source_expressions():
-            yield Operand(*_compile(compiler, operand), _packed(operand))
+            yield Operand(*_compile(compiler, operand), _packed(operand), dimensions)
 
-    def _check_operands(self) -> None:
-        """Compare what is known of the operands: an OuterRef has no field before it is compiled."""
+    def _check_operands(self) -> int | None:
+        """
+        Compare what is known of the operands, and return the number of their dimensions.
+
+        An OuterRef has no field before it is compiled.
+        """
         operands = self.get_source_expressions()
         dimensions = [self._dimensions(operand) for operand in operands]
         known = [number for number in dimensions if number is not None]
@@ -130,6 +152,7 @@ class Distance(Func):
                 f"{type(self).__name__} needs two vectors of one length, not of "
                 f"{known[0]} and {known[1]} dimensions."
             )
+        return known[0] if known else None
 
     def _dimensions(self, operand: Any) -> int | None:
         if isinstance(operand, VectorValue):

@@ -19,10 +19,11 @@ __all__ = ["HnswIndex", "IvfflatIndex", "MethodIndex", "VectorIndex", "declared_
 SUFFIXES = {"l2": "l2_ops", "cosine": "cosine_ops", "ip": "ip_ops", "l1": "l1_ops"}
 
 # Field kinds, and the metrics for which each index method has an operator class.
+HNSW: dict[str, tuple[str, ...]] = dict.fromkeys(("vector", "halfvec"), tuple(SUFFIXES))
 METRICS: dict[str, dict[str, tuple[str, ...]]] = {
-    "vector": {"vector": ("l2", "cosine", "ip", "l1")},
-    "hnsw": {"vector": ("l2", "cosine", "ip", "l1")},
-    "ivfflat": {"vector": ("l2", "cosine", "ip")},
+    "vector": HNSW,
+    "hnsw": HNSW,
+    "ivfflat": dict.fromkeys(("vector", "halfvec"), ("l2", "cosine", "ip")),
 }
 
 
@@ -32,7 +33,10 @@ class MethodIndex(Index):
 
     ``metric`` is the distance that the index serves: "l2" (the default), "cosine", "ip" or "l1".
     ``opclass`` or ``opclasses``, pgvector's own spelling, name it as well: "vector_cosine_ops".
-    The operator class that is written follows from the field and the metric.
+    The operator class that is written follows from the field, the metric and the precision.
+
+    ``precision="half"`` indexes the vectors rounded to float16: half the size, and up to 4,000
+    dimensions instead of 2,000. ``nearest()`` orders what it finds by the true distance.
     """
 
     method: ClassVar[str] = ""
@@ -47,6 +51,7 @@ class MethodIndex(Index):
         opclass: str | None = None,
         opclasses: Any = (),
         metric: str | None = None,
+        precision: str | None = None,
         **kwargs: Any,
     ) -> None:
         for option in self.options:
@@ -54,6 +59,7 @@ class MethodIndex(Index):
         super().__init__(*expressions, **kwargs)
         self.opclass = self._only_opclass(opclass, opclasses)
         self.metric = self._only_metric(metric)
+        self.precision = precision
         self._check_columns()
         self._check_options()
 
@@ -66,6 +72,8 @@ class MethodIndex(Index):
         path, expressions, kwargs = super().deconstruct()
         if self.metric:
             kwargs["metric"] = self.metric
+        if self.precision:
+            kwargs["precision"] = self.precision
         return path, expressions, {**kwargs, **self.storage_parameters()}
 
     def storage_parameters(self) -> dict[str, int]:
@@ -82,13 +90,17 @@ class MethodIndex(Index):
             raise FieldError(
                 f"{self!r} needs a vector field, and {model._meta.label}.{self.fields[0]} is none."
             )
-        expected = f"{field.kind}_{SUFFIXES[self.metric]}"
+        expected = f"{self.kind_of(field)}_{SUFFIXES[self.metric]}"
         if self.opclass not in (None, expected):
             raise FieldError(
                 f"The operator class {self.opclass!r} of {self.name!r} does not fit "
                 f"{model._meta.label}.{self.fields[0]}; use {expected!r}."
             )
         return [expected]
+
+    def kind_of(self, field: VectorField) -> str:
+        """The field kind that is indexed: that of the field, unless it is rounded."""
+        return "halfvec" if self.precision == "half" else field.kind
 
     def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
         self.opclasses_for(model)  # a misfit is refused where nothing is built as well
@@ -153,6 +165,10 @@ class MethodIndex(Index):
             raise ValueError(f"{self._label} cannot include other columns: {self.include!r}.")
 
     def _check_options(self) -> None:
+        if self.precision not in (None, "half") or (self.precision and self.expressions):
+            raise ValueError(
+                f'{self._label} takes precision="half" over a field, not {self.precision!r}.'
+            )
         for option, value in self.storage_parameters().items():
             least, greatest = self.options[option]
             if type(value) is not int or not least <= value <= greatest:

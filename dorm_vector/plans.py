@@ -36,6 +36,11 @@ class Order(NamedTuple):
         return [index for index in self.indexes if index.metric == self.distance.metric]
 
     @property
+    def needs_half_precision(self) -> bool:
+        halves = {index.precision == "half" for index in self.serving}
+        return halves == {True} and self.distance.precision != "half"
+
+    @property
     def is_constant(self) -> bool:
         """Whether the distance is to the same vector in every row."""
         vector = self.distance.get_source_expressions()[1]
@@ -105,6 +110,11 @@ def obstacle(query: Any, engine: Any) -> str | None:
         return sentence
     if query.high_mark is None:
         return "The queryset has no limit: slice it."
+    if getattr(query, "search", None) is None and order.needs_half_precision:
+        return (
+            f"{order.serving[0].name} is of half precision: use nearest(), or order by a distance "
+            'with precision="half".'
+        )
     if not order.is_constant:
         return "The distance is to another vector in each row."
     reasons = [engine.why_not_built(index, query.get_meta().model) for index in order.serving]

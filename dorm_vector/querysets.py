@@ -144,6 +144,8 @@ class NearestQuery(Query):
     search: Search | None = None
     #: Whether the distance is written such that no index can serve it.
     exact = False
+    #: The query that this one searches in two stages.
+    whole: NearestQuery | None = None
 
     @classmethod
     def searching(cls, query: Query, search: Search) -> NearestQuery:

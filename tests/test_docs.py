@@ -271,6 +271,10 @@ def test_table_of_indexes() -> None:
             *most([e.index_dimensions.get("vector") for e in TABLE_ENGINES], "no index"),
         ],
         [
+            'The same with ``precision="half"``',
+            *most([e.index_dimensions.get("halfvec") for e in TABLE_ENGINES], "8,192"),
+        ],
+        [
             "Dimensions under ``unique`` and ``db_index``, at most",
             *most([e.btree_dimensions for e in TABLE_ENGINES], "no limit"),
         ],

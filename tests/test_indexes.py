@@ -69,6 +69,7 @@ class TestDeclaration:
             (
                 lambda: hnsw(opclass="int4_ops"),
                 "HnswIndex(name='i') has no operator class 'int4_ops'; use one of "
+                "halfvec_cosine_ops, halfvec_ip_ops, halfvec_l1_ops, halfvec_l2_ops, "
                 "vector_cosine_ops, vector_ip_ops, vector_l1_ops, vector_l2_ops.",
             ),
             (

@@ -26,11 +26,15 @@ class SQL(NamedTuple):
 
 
 class Operand(NamedTuple):
-    """One side of a distance: its SQL, and its packed value where that is known in Python."""
+    """
+    One side of a distance: its SQL, its packed value where that is known in Python, and the number
+    of dimensions of the distance, where that is known.
+    """
 
     sql: str
     params: tuple[Any, ...] = ()
     packed: bytes | None = None
+    dimensions: int | None = None
 
 
 def fill(template: str, **parts: SQL | Operand) -> SQL:
@@ -141,6 +145,10 @@ class Engine:
             condition = " AND ".join(f"{{{name}}} IS NOT NULL" for name in guards)
             template = f"CASE WHEN {condition} THEN {template} END"
         return fill(template, a=a, b=b, norm_a=self._norm(a), norm_b=self._norm(b))
+
+    def at_half_precision(self, operand: Operand) -> Operand:
+        """An operand rounded to float16, where an index is over such values."""
+        return operand
 
     def without_index(self, distance: SQL) -> SQL:
         """The same distance, written such that no index can serve it."""

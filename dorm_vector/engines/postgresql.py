@@ -12,10 +12,12 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, models, transaction
-from django.db.backends.ddl_references import Statement
+from django.db.backends.ddl_references import Columns, Statement
+from django.db.models import Q
+from django.db.models.sql.query import Query
 
 from dorm_vector import codecs, conf, values
-from dorm_vector.engines.base import SQL, Engine, fill
+from dorm_vector.engines.base import SQL, Engine, Operand, fill
 
 logger = logging.getLogger("dorm_vector")
 
@@ -30,8 +32,12 @@ SETTINGS = {
 }
 
 
+HALF = "{}::halfvec({})"
+
 DEFAULT_EF_SEARCH = 40
 MAX_EF_SEARCH = 1000
+# float16 keeps eleven bits: the true order of k rows is among twice as many.
+HALF_OVERSAMPLE = 2
 
 
 def searched_indexes(plan: Any) -> Iterator[str]:
@@ -43,6 +49,17 @@ def searched_indexes(plan: Any) -> Iterator[str]:
         if plan.get("Node Type") == "Index Scan" and "Order By" in plan:
             yield plan["Index Name"]
         yield from searched_indexes(list(plan.values()))
+
+
+class CastColumns(Columns):
+    """The one column of an index, inside an expression."""
+
+    def __init__(self, table: str, columns: list[str], quote_name: Any, template: str) -> None:
+        super().__init__(table, columns, quote_name)
+        self.template = template
+
+    def __str__(self) -> str:
+        return self.template % super().__str__()
 
 
 class PostgreSQLEngine(Engine):
@@ -65,7 +82,7 @@ class PostgreSQLEngine(Engine):
     methods = {"vector": "hnsw", "hnsw": "hnsw", "ivfflat": "ivfflat"}
     index_methods = frozenset(methods)
     index_serves_order = True
-    index_dimensions = {"vector": 2000}
+    index_dimensions = {"vector": 2000, "halfvec": 4000}
     btree_dimensions = 672
 
     def encode(self, packed: bytes) -> str:
@@ -80,10 +97,15 @@ class PostgreSQLEngine(Engine):
 
     def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
         prepared = copy.copy(index)
-        prepared.opclasses = index.opclasses_for(model)
+        prepared.opclasses = opclasses = index.opclasses_for(model)
         statement: Statement = models.Index.create_sql(
             prepared, model, schema_editor, using=f" USING {self.methods[index.method]}", **kwargs
         )
+        if index.precision == "half":
+            field = model._meta.get_field(index.fields[0])
+            template = f"({HALF.format('%s', field.dimensions)}) {opclasses[0]}"
+            columns = (model._meta.db_table, [field.column], schema_editor.quote_name)
+            statement.parts["columns"] = CastColumns(*columns, template)
         if options := index.storage_parameters():
             listed = ", ".join(f"{name} = {value}" for name, value in options.items())
             parts: dict[str, Any] = statement.parts
@@ -102,6 +124,10 @@ class PostgreSQLEngine(Engine):
             settings["ivfflat.iterative_scan"] = params["iterative_scan"]
         return settings
 
+    def at_half_precision(self, operand: Operand) -> Operand:
+        # Without its dimensions the cast would not be the one of the index.
+        return operand._replace(sql=HALF.format(operand.sql, operand.dimensions))
+
     def without_index(self, distance: SQL) -> SQL:
         return fill("({distance} + 0.0)", distance=distance)
 
@@ -114,7 +140,30 @@ class PostgreSQLEngine(Engine):
         endless = query.high_mark is None
         if query.search.exact or endless or (nested and query.is_filtered):
             return self._exactly(query)
-        return query
+        return self._two_stages(query) if self._is_half(query) else query
+
+    def _is_half(self, query: Any) -> bool:
+        """Whether all that serves the search is an index over vectors of float16."""
+        return {index.precision for index in query.search.indexes} == {"half"}
+
+    def _two_stages(self, query: Any) -> Any:
+        """Have an index of half precision find candidates, and order them by the true distance."""
+        plan, inner = query.clone(), query.clone()
+        inner.__class__, inner.explain_info = Query, None
+        half = inner.annotations["distance"].at_half_precision()
+        inner.add_annotation(half, "_half", select=False)
+        inner.clear_ordering(force=True)
+        inner.add_ordering("_half")
+        inner.set_values(["pk"])
+        inner.clear_limits()
+        inner.set_limits(0, self._candidates(query))
+        plan.add_q(Q(pk__in=inner))
+        plan.whole = query
+        return plan
+
+    def _candidates(self, query: Any) -> int:
+        """How many rows the index has to find: more than asked for, where they are re-ranked."""
+        return int(query.high_mark) * (HALF_OVERSAMPLE if self._is_half(query) else 1)
 
     def run_search(self, compiler: Any, execute: Callable[[], Any]) -> Any:
         """
@@ -132,7 +181,7 @@ class PostgreSQLEngine(Engine):
                 return chunks
             chunks = list(chunks)
             if sum(map(len, chunks)) < wanted and self._searches_index(compiler):
-                compiler.query = self._exactly(query)
+                compiler.query = self._exactly(query.whole or query)
                 chunks = list(execute())
         return chunks
 
@@ -162,8 +211,9 @@ class PostgreSQLEngine(Engine):
             return {}
         params = dict(query.search.params)
         hnsw = any(self.methods[index.method] == "hnsw" for index in query.search.indexes)
-        if hnsw and "ef_search" not in params and query.high_mark > DEFAULT_EF_SEARCH:
-            self._raise_ef_search(params, query.high_mark)
+        candidates = self._candidates(query)
+        if hnsw and "ef_search" not in params and candidates > DEFAULT_EF_SEARCH:
+            self._raise_ef_search(params, candidates)
         return self.search_settings(params)
 
     def _raise_ef_search(self, params: dict[str, Any], count: int) -> None:
