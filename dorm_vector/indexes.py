@@ -85,11 +85,7 @@ class MethodIndex(Index):
         """The operator class for the field of ``model``, in a list as Django has it."""
         if self.expressions:  # django.contrib.postgres.indexes.OpClass says it there
             return []
-        field = vector_field(model, self.fields[0])
-        if field is None:
-            raise FieldError(
-                f"{self!r} needs a vector field, and {model._meta.label}.{self.fields[0]} is none."
-            )
+        field = self.vector_field(model)
         expected = f"{self.kind_of(field)}_{SUFFIXES[self.metric]}"
         if self.opclass not in (None, expected):
             raise FieldError(
@@ -97,6 +93,15 @@ class MethodIndex(Index):
                 f"{model._meta.label}.{self.fields[0]}; use {expected!r}."
             )
         return [expected]
+
+    def vector_field(self, model: Any) -> VectorField:
+        """The field of ``model`` that is indexed. Raises FieldError where it holds no vectors."""
+        field = vector_field(model, self.fields[0])
+        if field is None:
+            raise FieldError(
+                f"{self!r} needs a vector field, and {model._meta.label}.{self.fields[0]} is none."
+            )
+        return field
 
     def kind_of(self, field: VectorField) -> str:
         """The field kind that is indexed: that of the field, unless it is rounded."""

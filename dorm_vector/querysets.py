@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from typing import Any, cast
@@ -144,6 +145,8 @@ class NearestQuery(Query):
     search: Search | None = None
     #: Whether the distance is written such that no index can serve it.
     exact = False
+    #: The greatest distance of a row, where the rows are cut off after the search.
+    reach: float | None = None
     #: The query that this one searches in two stages.
     whole: NearestQuery | None = None
 
@@ -174,6 +177,23 @@ class NearestQuery(Query):
             or self.distinct
             or self.group_by is not None
         )
+
+    def without_max_distance(self) -> NearestQuery:
+        """
+        The same search, with ``max_distance`` left to be applied to its rows.
+
+        They come in the order of their distance, so it cuts off the last of them.
+        """
+        query: Any = self.clone()
+        for position, child in enumerate(query.where.children):
+            defined = getattr(child, "lhs", None)
+            if isinstance(defined, Defined) and defined.max_distance is not None:
+                query.reach = defined.max_distance
+                endless: Any = copy.copy(child)
+                endless.lhs = copy.copy(defined)
+                endless.lhs.max_distance = None
+                query.where.children[position] = endless
+        return cast("NearestQuery", query)
 
     @property
     def query_vector(self) -> bytes | None:

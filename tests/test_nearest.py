@@ -70,6 +70,19 @@ class TestResults:
         assert names(found[:5]) == ordered("l2")[:2]
         assert found.count() == 2
 
+    def test_max_distance_on_pages_and_without_the_column(self, items: Any) -> None:
+        items.filter(name="zero").delete()
+        distances = sorted(oracle.l2(vector, QUERY) for vector in ROWS.values())
+        limit = (distances[2] + distances[3]) / 2
+        found = nearest(items, "embedding", QUERY, metric="l2", max_distance=limit)
+        assert names(found[1:4]) == ordered("l2")[1:3]
+        assert names(found[3:9]) == []
+        assert list(found[:9].values_list("name", flat=True)) == ordered("l2")[:3]
+        assert names(found.filter(category=0)[:9]) == [
+            name for name in ordered("l2")[:3] if name in "ace"
+        ]
+        assert set(names(items.filter(pk__in=found[:9].values("pk")))) == set(ordered("l2")[:3])
+
     def test_exact(self, items: Any) -> None:
         found = nearest(items, "embedding", QUERY, k=3, exact=True)
         assert names(found) == ordered("cosine")[:3]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from django.conf import settings
 from django.db import connections, migrations, transaction
+from django.test.utils import CaptureQueriesContext
 
-from dorm_vector import VectorIndex, models, nearest
+from dorm_vector import VectorIndex, models, nearest, search_params
 from dorm_vector.testing import explain_nearest
 from tests.test_indexes import Schema
 
@@ -116,6 +117,54 @@ class TestRows:
     def filtered(self, things: Any, selectivity: str) -> Any:
         categories = SELECTIVITY[selectivity]
         return things.all() if categories == 1000 else things.filter(category__lt=categories)
+
+
+@pytest.mark.django_db(databases="__all__", transaction=True)
+class TestStatements:
+    """A search that needs no setting is one statement."""
+
+    def sent(self, things: Any, **options: Any) -> list[str]:
+        with CaptureQueriesContext(connections[things.db]) as captured:
+            list(nearest(things, "vector", QUERY, **options))
+        return [query["sql"] for query in captured]
+
+    def test_one(self, things: Any) -> None:
+        for options in (
+            {"k": 10},
+            {"k": 40},
+            {"k": 10, "exact": True},
+            {"k": 10, "max_distance": 0.001},
+            {"max_distance": 0.001},
+            {"k": 10, "metric": "cosine"},
+        ):
+            (statement,) = self.sent(things, **options)
+            assert statement.startswith("SELECT")
+
+    def test_settings_where_they_are_needed(self, things: Any) -> None:
+        if things.db == "postgresql":
+            for options, setting in (
+                ({"k": 50}, "SET LOCAL hnsw.ef_search = '50'"),
+                ({"k": 2000}, "SET LOCAL hnsw.ef_search = '1000'"),
+                ({"k": 5, "ef_search": 80}, "SET LOCAL hnsw.ef_search = '80'"),
+                ({"k": 5, "probes": 3}, "SET LOCAL ivfflat.probes = '3'"),
+                (
+                    {"k": 5, "iterative_scan": "strict_order"},
+                    "SET LOCAL hnsw.iterative_scan = 'strict_order'",
+                ),
+            ):
+                assert setting in self.sent(things, **options)
+
+    def test_a_higher_setting_is_left_alone(self, things: Any) -> None:
+        if things.db == "postgresql":
+            with search_params("postgresql", ef_search=200):
+                assert not [sql for sql in self.sent(things, k=50) if sql.startswith("SET LOCAL")]
+
+    def test_relaxed_order_is_sorted_again(self, things: Any) -> None:
+        with forced(things.db):
+            options = {"ef_search": 10, "iterative_scan": "relaxed_order"}
+            found = list(nearest(things, "vector", QUERY, k=200, **options))
+        distances = [thing.distance for thing in found]
+        assert (len(distances), sorted(distances)) == (200, distances)
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)

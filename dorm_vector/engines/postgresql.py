@@ -6,6 +6,8 @@ import contextlib
 import copy
 import json
 import logging
+import math
+import operator
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -102,10 +104,10 @@ class PostgreSQLEngine(Engine):
             prepared, model, schema_editor, using=f" USING {self.methods[index.method]}", **kwargs
         )
         if index.precision == "half":
-            field = model._meta.get_field(index.fields[0])
-            template = f"({HALF.format('%s', field.dimensions)}) {opclasses[0]}"
-            columns = (model._meta.db_table, [field.column], schema_editor.quote_name)
-            statement.parts["columns"] = CastColumns(*columns, template)
+            cast = HALF.format("%s", index.vector_field(model).dimensions)
+            column = model._meta.get_field(index.fields[0]).column
+            columns = (model._meta.db_table, [column], schema_editor.quote_name)
+            statement.parts["columns"] = CastColumns(*columns, f"({cast}) {opclasses[0]}")
         if options := index.storage_parameters():
             listed = ", ".join(f"{name} = {value}" for name, value in options.items())
             parts: dict[str, Any] = statement.parts
@@ -140,6 +142,9 @@ class PostgreSQLEngine(Engine):
         endless = query.high_mark is None
         if query.search.exact or endless or (nested and query.is_filtered):
             return self._exactly(query)
+        if not nested and "distance" in query.annotation_select:
+            # An index search would go on for rows that are too far away, until it gives up.
+            query = query.without_max_distance()
         return self._two_stages(query) if self._is_half(query) else query
 
     def _is_half(self, query: Any) -> bool:
@@ -183,7 +188,16 @@ class PostgreSQLEngine(Engine):
             if sum(map(len, chunks)) < wanted and self._searches_index(compiler):
                 compiler.query = self._exactly(query.whole or query)
                 chunks = list(execute())
-        return chunks
+        return [self._in_order(compiler, [row for rows in chunks for row in rows])]
+
+    def _in_order(self, compiler: Any, rows: list[Any]) -> list[Any]:
+        """Sort what a scan in relaxed order delivered, and cut off what is too far away."""
+        column = compiler.annotation_col_map.get("distance")
+        if column is None:
+            return rows
+        reach = math.inf if compiler.query.reach is None else compiler.query.reach
+        rows.sort(key=operator.itemgetter(column))
+        return [row for row in rows if row[column] <= reach]
 
     def explain_search(self, queryset: Any) -> tuple[str | None, str]:
         plan = json.loads(queryset.explain(format="json"))

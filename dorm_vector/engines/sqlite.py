@@ -59,8 +59,7 @@ class SQLiteEngine(Engine):
             return self._nothing_built(index, model)
         # An editor that was made before the connection was opened is not one of these yet.
         schema_editor.__class__ = sqlite_index.editor_class(type(schema_editor))
-        field = model._meta.get_field(index.fields[0])
-        return sqlite_index.create(index, model, field, schema_editor)
+        return sqlite_index.create(index, model, schema_editor)
 
     def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
         if self.why_not_built(index, model):
@@ -71,8 +70,7 @@ class SQLiteEngine(Engine):
     def why_not_built(self, index: Any, model: Any) -> str | None:
         if reason := super().why_not_built(index, model):
             return reason
-        key, field = model._meta.pk, model._meta.get_field(index.fields[0])
-        dimensions = getattr(field, "dimensions", 0)
+        key, dimensions = model._meta.pk, index.vector_field(model).dimensions
         reasons = {
             f"sqlite-vec has no index for the metric {index.metric!r}": (
                 index.metric not in sqlite_index.METRICS

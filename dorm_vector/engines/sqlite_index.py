@@ -36,13 +36,14 @@ DROP = (
     "DROP TRIGGER IF EXISTS %(update)s",
     "DROP TABLE IF EXISTS %(index)s",
 )
+WATCHED = " OF %(pk)s, %(column)s"
 CREATE = (
     *DROP,
     "CREATE VIRTUAL TABLE %(index)s USING vec0(vector float[%(dimensions)s] "
     "distance_metric=%(metric)s)",
     "INSERT INTO %(index)s (rowid, vector) "
     "SELECT %(pk)s, %(column)s FROM %(table)s WHERE %(storable)s",
-    # INSERT OR REPLACE takes rows away without a DELETE that a trigger would see.
+    # OR REPLACE takes rows away without a DELETE that a trigger would see.
     "CREATE TRIGGER %(insert)s AFTER INSERT ON %(table)s BEGIN "
     "DELETE FROM %(index)s WHERE rowid = NEW.%(pk)s; "
     "INSERT INTO %(index)s (rowid, vector) "
@@ -51,6 +52,7 @@ CREATE = (
     "DELETE FROM %(index)s WHERE rowid = OLD.%(pk)s; END",
     "CREATE TRIGGER %(update)s AFTER UPDATE OF %(pk)s, %(column)s ON %(table)s BEGIN "
     "DELETE FROM %(index)s WHERE rowid = OLD.%(pk)s; "
+    "DELETE FROM %(index)s WHERE rowid = NEW.%(pk)s; "
     "INSERT INTO %(index)s (rowid, vector) "
     "SELECT NEW.%(pk)s, NEW.%(column)s WHERE %(storable_new)s; END",
 )
@@ -82,9 +84,13 @@ class SideTableStatement(Statement):
         return parts
 
 
-def create(index: Any, model: Any, field: Any, schema_editor: Any) -> SideTableStatement:
+def create(index: Any, model: Any, schema_editor: Any) -> SideTableStatement:
     """The statements that build the side table and fill it from the rows that are there."""
-    return SideTableStatement(CREATE, **_parts(index, model, schema_editor, field.dimensions))
+    templates: tuple[str, ...] = CREATE
+    if model._meta.get_field(index.fields[0]).generated:  # no UPDATE names its column
+        templates = tuple(template.replace(WATCHED, "") for template in CREATE)
+    dimensions = index.vector_field(model).dimensions
+    return SideTableStatement(templates, **_parts(index, model, schema_editor, dimensions))
 
 
 def drop(index: Any, model: Any, schema_editor: Any) -> SideTableStatement:
