@@ -90,8 +90,8 @@ def nearest(
     queryset = queryset.annotate(distance=function(field, to))
     if _has_no_neighbours(function, to):
         return queryset.none()
-    queryset = queryset.filter(Defined(F("distance"), max_distance=max_distance))
-    queryset = queryset.order_by(*ORDER)
+    defined = Defined(F("distance"), max_distance=max_distance)
+    queryset = _where(queryset.all(), defined).order_by(*ORDER)
     serving = tuple(index for index in indexes if index.metric == function.metric)
     queryset.query = NearestQuery.searching(queryset.query, Search(serving, params, exact))
     return queryset if k is None else queryset[: _count(k)]
@@ -161,6 +161,7 @@ class NearestQuery(Query):
         """Whether the query still has the order that ``nearest()`` gave it."""
         return (
             self.search is not None
+            and isinstance(self.annotations.get("distance"), Distance)
             and self.order_by == ORDER
             and self.standard_ordering
             and not self.extra_order_by
@@ -170,10 +171,9 @@ class NearestQuery(Query):
     @property
     def is_filtered(self) -> bool:
         """Whether rows are left out for any reason but those of ``nearest()``."""
-        conditions = (getattr(child, "lhs", child) for child in self.where.children)
         return (
             sum(count > 0 for count in self.alias_refcount.values()) > 1
-            or not all(isinstance(condition, Own) for condition in conditions)
+            or not all(isinstance(child, Own) for child in self.where.children)
             or self.distinct
             or self.group_by is not None
         )
@@ -182,17 +182,17 @@ class NearestQuery(Query):
         """
         The same search, with ``max_distance`` left to be applied to its rows.
 
-        They come in the order of their distance, so it cuts off the last of them.
+        They come in the order of their distance, so it cuts off the last of them. Rows of which
+        the distance is not asked cannot be told apart, and the search stays as it is.
         """
+        if "distance" not in self.annotation_select:
+            return self
         query: Any = self.clone()
         for position, child in enumerate(query.where.children):
-            defined = getattr(child, "lhs", None)
-            if isinstance(defined, Defined) and defined.max_distance is not None:
-                query.reach = defined.max_distance
-                endless: Any = copy.copy(child)
-                endless.lhs = copy.copy(defined)
-                endless.lhs.max_distance = None
-                query.where.children[position] = endless
+            if isinstance(child, Defined) and child.max_distance is not None:
+                query.reach = child.max_distance
+                query.where.children[position] = endless = copy.copy(child)
+                endless.max_distance = None
         return cast("NearestQuery", query)
 
     @property
@@ -205,8 +205,8 @@ class NearestQuery(Query):
     @property
     def candidates(self) -> int:
         """How many rows an index has to find for a search with an end: one more if one goes."""
-        others = (isinstance(getattr(child, "lhs", child), Other) for child in self.where.children)
-        return int(self.high_mark or 0) + sum(others)
+        others = sum(isinstance(child, Other) for child in self.where.children)
+        return int(self.high_mark or 0) + others
 
     def get_compiler(
         self, using: str | None = None, connection: Any = None, elide_empty: bool = True
@@ -281,10 +281,23 @@ def _leave_out(queryset: QuerySet[Any], path: str, field: Any, instance: Model) 
     pk = Value(instance.pk, output_field=instance._meta.pk)
     place = LOOKUP_SEP.join([*path.split(LOOKUP_SEP)[:-1], "pk"])
     if place == "pk":
-        return queryset.filter(Other(F(place), pk))
+        return _where(queryset, Other(F(place), pk))
     # By an alias, which is the joined row that the distance is about.
     joined: QuerySet[Any] = queryset.alias(_nearest_pk=F(place))
     return joined.exclude(_nearest_pk=instance.pk)
+
+
+def _where(queryset: QuerySet[Any], condition: Own) -> QuerySet[Any]:
+    """
+    The rows of which a condition is true.
+
+    filter() would compare it with true, which some databases compute for every row.
+    """
+    query = queryset.query.chain()
+    query.where.add(condition.resolve_expression(query), "AND")
+    filtered = queryset.all()
+    filtered.query = query
+    return filtered
 
 
 def _has_no_neighbours(function: type[Distance], to: Any) -> bool:

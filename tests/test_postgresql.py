@@ -13,7 +13,16 @@ from django.db.models import OuterRef, Subquery
 from django.test.utils import CaptureQueriesContext
 from psycopg.rows import tuple_row
 
-from dorm_vector import CosineDistance, HnswIndex, L2Distance, VectorExtension, conf, models
+from dorm_vector import (
+    CosineDistance,
+    HnswIndex,
+    L2Distance,
+    VectorExtension,
+    conf,
+    models,
+    nearest,
+)
+from dorm_vector.testing import explain_nearest
 from tests.test_indexes import Schema
 from tests.testapp.models import Item
 
@@ -142,8 +151,9 @@ def schema(django_db_setup: None, django_db_blocker: Any) -> Iterator[Schema]:
         schema = Schema("postgresql")
         schema.run(migrations.AddField("thing", "vector", models.VectorField(16, null=True)))
         fill(schema)
-        index = HnswIndex(fields=["vector"], name="thing_hnsw", metric="l2")
-        schema.run(migrations.AddIndex("thing", index))
+        for name, metric in (("thing_hnsw", "l2"), ("thing_cosine", "cosine")):
+            index = HnswIndex(fields=["vector"], name=name, metric=metric)
+            schema.run(migrations.AddIndex("thing", index))
         with schema.connection.cursor() as cursor:
             cursor.execute("ANALYZE shop_thing")
         yield schema
@@ -195,6 +205,19 @@ class TestIterativeScans:
             assert len(found) == len(set(found)) == count
             agreed += len(set(found) & set(self.exactly(schema, queryset, count)))
         assert agreed >= 0.95 * count * len(queries)
+
+    @pytest.mark.parametrize("metric", ["l2", "cosine"])
+    def test_the_planner_chooses_the_index_by_itself(self, schema: Any, metric: str) -> None:
+        """The conditions of nearest() must not look to it as if few rows fulfilled them."""
+        manager = schema.model.objects.using("postgresql")
+        index = {"l2": "thing_hnsw", "cosine": "thing_cosine"}[metric]
+        for found in (
+            nearest(manager, "vector", [1] * 16, metric=metric, k=10),
+            nearest(manager, "vector", [1] * 16, metric=metric, max_distance=1, k=10),
+            nearest(manager, "vector", manager.first(), metric=metric, k=10),
+            nearest(manager.filter(category__gt=5), "vector", [1] * 16, metric=metric, k=10),
+        ):
+            assert explain_nearest(found).index == index
 
     def test_pgvectors_default_comes_back_short(self, schema: Any) -> None:
         """What the prepared connection protects from; were it no more so, it could go."""

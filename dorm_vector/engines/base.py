@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from string import Formatter
 from typing import Any, ClassVar, NamedTuple
 
@@ -216,6 +217,20 @@ class Engine:
     def run_search(self, compiler: Any, execute: Callable[[], Any]) -> Any:
         """Run a search that is no part of another query, and return its rows in chunks."""
         return execute()
+
+    def in_order(self, compiler: Any, chunks: Iterable[Any]) -> list[Any]:
+        """
+        The rows of a search in the order of their distance, without those that are too far away.
+
+        A scan in relaxed order delivers them out of order.
+        """
+        rows = [row for chunk in chunks for row in chunk]
+        column = compiler.annotation_col_map.get("distance")
+        if column is None:
+            return rows
+        reach = math.inf if compiler.query.reach is None else compiler.query.reach
+        rows.sort(key=operator.itemgetter(column))
+        return [row for row in rows if row[column] <= reach]
 
     def explain_search(self, queryset: Any) -> tuple[str | None, str]:
         """The vector index that a search goes through, or None, and the database's plan."""

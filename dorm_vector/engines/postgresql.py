@@ -6,8 +6,6 @@ import contextlib
 import copy
 import json
 import logging
-import math
-import operator
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -80,7 +78,8 @@ class PostgreSQLEngine(Engine):
         "l1": "({a} <+> {b})",
     }
     defined_templates = ("{distance} IS NOT NULL", "{distance} < 'Infinity'")
-    nonzero_template = "{a} <> {zero}"
+    # pgvector estimates its <> like an equality, as one row, and the planner would take no index.
+    nonzero_template = "({a} = {zero}) IS FALSE"
     methods = {"vector": "hnsw", "hnsw": "hnsw", "ivfflat": "ivfflat"}
     index_methods = frozenset(methods)
     index_serves_order = True
@@ -142,7 +141,7 @@ class PostgreSQLEngine(Engine):
         endless = query.high_mark is None
         if query.search.exact or endless or (nested and query.is_filtered):
             return self._exactly(query)
-        if not nested and "distance" in query.annotation_select:
+        if not nested:
             # An index search would go on for rows that are too far away, until it gives up.
             query = query.without_max_distance()
         return self._two_stages(query) if self._is_half(query) else query
@@ -188,16 +187,7 @@ class PostgreSQLEngine(Engine):
             if sum(map(len, chunks)) < wanted and self._searches_index(compiler):
                 compiler.query = self._exactly(query.whole or query)
                 chunks = list(execute())
-        return [self._in_order(compiler, [row for rows in chunks for row in rows])]
-
-    def _in_order(self, compiler: Any, rows: list[Any]) -> list[Any]:
-        """Sort what a scan in relaxed order delivered, and cut off what is too far away."""
-        column = compiler.annotation_col_map.get("distance")
-        if column is None:
-            return rows
-        reach = math.inf if compiler.query.reach is None else compiler.query.reach
-        rows.sort(key=operator.itemgetter(column))
-        return [row for row in rows if row[column] <= reach]
+        return [self.in_order(compiler, chunks)]
 
     def explain_search(self, queryset: Any) -> tuple[str | None, str]:
         plan = json.loads(queryset.explain(format="json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004
@@ -13,6 +14,7 @@ from django.db.models.expressions import RawSQL
 from dorm_vector import conf
 from dorm_vector.engines import sqlite_index
 from dorm_vector.engines.base import Engine
+from dorm_vector.engines.sqlite_index import MAX_K
 from dorm_vector.engines.sqlite_vec import best_tier, load_sqlite_vec_extension
 
 # How EXPLAIN QUERY PLAN names a side table.
@@ -62,10 +64,10 @@ class SQLiteEngine(Engine):
         return sqlite_index.create(index, model, schema_editor)
 
     def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
-        if self.why_not_built(index, model):
+        if index.method not in self.index_methods:
             return self._nothing_built(index, model)
         schema_editor.__class__ = sqlite_index.editor_class(type(schema_editor))
-        return sqlite_index.drop(index, model, schema_editor)
+        return sqlite_index.drop(index, schema_editor)
 
     def why_not_built(self, index: Any, model: Any) -> str | None:
         if reason := super().why_not_built(index, model):
@@ -83,7 +85,7 @@ class SQLiteEngine(Engine):
             ),
             "sqlite-vec has no partial index": index.condition is not None,
             "The Python functions that stand in for sqlite-vec have no index": (
-                self.tier == "python"
+                (self.tier or best_tier(conf.get("SQLITE_VEC"))[0]) == "python"
             ),
         }
         return next((reason for reason, applies in reasons.items() if applies), None)
@@ -91,24 +93,49 @@ class SQLiteEngine(Engine):
     # Searching
 
     def plan_search(self, query: Any, nested: bool) -> Any:
-        """Have the side table name the candidates, where it can: the search stays exact."""
+        """
+        Have the side table name the candidates, where it can: the search stays exact.
+
+        One row more than was asked for shows whether the last ones are at equal distances, of which
+        vec0 chooses any.
+        """
         index = self._serving_index(query)
         if index is None:
             return query
-        plan = query.clone()
+        whole = query if nested else query.without_max_distance()
+        plan = whole.clone()
+        plan.whole = whole
+        if not nested and "distance" in plan.annotation_select and plan.candidates < MAX_K:
+            plan.high_mark += 1
         quote = self.connection.ops.quote_name
         key = f"{quote(plan.get_initial_alias())}.{quote(plan.get_meta().pk.column)}"
         nearest = f"SELECT rowid FROM {quote(index.name)} WHERE vector MATCH %s AND k = %s"  # noqa: S608 - quoted
-        params = (query.query_vector, query.candidates)
+        params = (plan.query_vector, plan.candidates)
         candidates = RawSQL(f"{key} IN ({nearest})", params, models.BooleanField())  # noqa: S611
         plan.where.add(candidates, "AND")
         return plan
 
+    def run_search(self, compiler: Any, execute: Callable[[], Any]) -> Any:
+        """Run a search, and read the whole table where the index cannot tell the last rows."""
+        plan, whole = compiler.query, compiler.query.whole
+        if whole is None or plan.explain_info:
+            return execute()
+        wanted = whole.high_mark - whole.low_mark
+        rows = [row for chunk in execute() for row in chunk]
+        column = compiler.annotation_col_map.get("distance")
+        tied = len(rows) > wanted and rows[wanted][column] == rows[wanted - 1][column]
+        # Too few are all that there are, or INSERT OR REPLACE has left some behind in the index.
+        if tied or len(rows) < wanted:
+            compiler.query = whole
+            rows = [row for chunk in execute() for row in chunk]
+        return [self.in_order(compiler, [rows[:wanted]])]
+
     def _serving_index(self, query: Any) -> Any:
         if query.search.exact or query.is_filtered or query.query_vector is None:
             return None
-        if not 0 < query.candidates <= sqlite_index.MAX_K:
+        if not 0 < query.candidates <= MAX_K:
             return None
+        self.connection.ensure_connection()  # which tells what is loaded, and what is there
         model = query.get_meta().concrete_model
         return next(
             (
@@ -131,14 +158,12 @@ class SQLiteEngine(Engine):
             return "exact=True was asked for."
         if queryset.query.is_filtered:
             return "A filter, a join or distinct() makes the search exact."
-        if queryset.query.candidates > sqlite_index.MAX_K:
-            return f"sqlite-vec finds {sqlite_index.MAX_K} rows at most; more are searched exactly."
+        if queryset.query.candidates > MAX_K:
+            return f"sqlite-vec finds {MAX_K} rows at most; more are searched exactly."
         return "The index is declared, and its table is not there: migrate."
 
     def _is_present(self, table: str) -> bool:
         """Whether the table is there: the index may be declared, and not migrated yet."""
-        if self.connection.connection is None:
-            return True
         sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
         return self.connection.connection.execute(sql, (table,)).fetchone() is not None
 

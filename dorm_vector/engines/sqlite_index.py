@@ -78,9 +78,9 @@ class SideTableStatement(Statement):
 
     def _rendered(self) -> dict[str, Any]:
         parts = {name: str(part) for name, part in self.parts.items()}
-        condition = STORABLE[parts["metric"]]
-        for name, row in (("storable", ""), ("storable_new", "NEW.")):
-            parts[name] = condition.format(row=row) % parts
+        if "metric" in parts:
+            for name, row in (("storable", ""), ("storable_new", "NEW.")):
+                parts[name] = STORABLE[parts["metric"]].format(row=row) % parts
         return parts
 
 
@@ -89,26 +89,30 @@ def create(index: Any, model: Any, schema_editor: Any) -> SideTableStatement:
     templates: tuple[str, ...] = CREATE
     if model._meta.get_field(index.fields[0]).generated:  # no UPDATE names its column
         templates = tuple(template.replace(WATCHED, "") for template in CREATE)
-    dimensions = index.vector_field(model).dimensions
-    return SideTableStatement(templates, **_parts(index, model, schema_editor, dimensions))
+    return SideTableStatement(templates, **_parts(index, model, schema_editor))
 
 
-def drop(index: Any, model: Any, schema_editor: Any) -> SideTableStatement:
+def drop(index: Any, schema_editor: Any) -> SideTableStatement:
     """The statements that remove it, whether it is there or not."""
-    return SideTableStatement(DROP, **_parts(index, model, schema_editor))
+    return SideTableStatement(DROP, **_names(index, schema_editor))
 
 
-def _parts(index: Any, model: Any, schema_editor: Any, dimensions: int = 0) -> dict[str, Any]:
+def _names(index: Any, schema_editor: Any) -> dict[str, Any]:
+    quote = schema_editor.quote_name
+    events = {event: quote(f"{index.name}_{event}") for event in ("insert", "delete", "update")}
+    return {"index": quote(index.name), **events}
+
+
+def _parts(index: Any, model: Any, schema_editor: Any) -> dict[str, Any]:
     quote = schema_editor.quote_name
     table = model._meta.db_table
     return {
         "table": Table(table, quote),
         "pk": Columns(table, [model._meta.pk.column], quote),
         "column": Columns(table, [model._meta.get_field(index.fields[0]).column], quote),
-        "index": quote(index.name),
-        "dimensions": dimensions,
+        "dimensions": index.vector_field(model).dimensions,
         "metric": METRICS[index.metric],
-        **{event: quote(f"{index.name}_{event}") for event in ("insert", "delete", "update")},
+        **_names(index, schema_editor),
     }
 
 

