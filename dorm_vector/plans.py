@@ -129,7 +129,7 @@ def warn_of_mistake(distance: Distance, query: Any, engine: Any) -> None:
 
     Only where an index is declared that the database would search for a plain ORDER BY.
     """
-    if not engine.index_serves_order:
+    if not engine.index_serves_order or getattr(query, "exact", False):
         return
     order = order_of(query)
     if order is None or order.distance != distance or not order.indexes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import math
 from typing import Any, cast
 
 from django.core.exceptions import FieldError
@@ -83,6 +84,7 @@ def nearest(
     indexes = tuple(declared_indexes(target))
     function = _function(metric, indexes)
     params = validated(ef_search=ef_search, probes=probes, iterative_scan=iterative_scan)
+    _check_limits(k, max_distance)
     if isinstance(to, Model):
         queryset, to = _leave_out(queryset, field, target, to), getattr(to, target.attname)
     if not hasattr(to, "resolve_expression"):
@@ -94,7 +96,7 @@ def nearest(
     queryset = _where(queryset.all(), defined).order_by(*ORDER)
     serving = tuple(index for index in indexes if index.metric == function.metric)
     queryset.query = NearestQuery.searching(queryset.query, Search(serving, params, exact))
-    return queryset if k is None else queryset[: _count(k)]
+    return queryset if k is None else queryset[:k]
 
 
 class VectorQuerySet(QuerySet[Any]):
@@ -147,7 +149,7 @@ class NearestQuery(Query):
     exact = False
     #: The greatest distance of a row, where the rows are cut off after the search.
     reach: float | None = None
-    #: The query that this one searches in two stages.
+    #: The query whose work this one does, as an engine planned it.
     whole: NearestQuery | None = None
 
     @classmethod
@@ -307,7 +309,9 @@ def _has_no_neighbours(function: type[Distance], to: Any) -> bool:
     return to.value is None or (function is CosineDistance and not any(to.tolist() or ()))
 
 
-def _count(k: Any) -> int:
-    if type(k) is not int or k < 0:
+def _check_limits(k: Any, max_distance: Any) -> None:
+    if k is not None and (type(k) is not int or k < 0):
         raise ValueError(f"nearest() takes k of 0 or more rows, not {k!r}.")
-    return k
+    number = isinstance(max_distance, int | float) and not math.isnan(max_distance)
+    if max_distance is not None and not number:
+        raise ValueError(f"nearest() takes a number as max_distance, not {max_distance!r}.")

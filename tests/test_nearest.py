@@ -313,6 +313,8 @@ class TestRefusals:
             ({"k": -1}, "takes k of 0 or more rows, not -1"),
             ({"k": 2.5}, r"takes k of 0 or more rows, not 2\.5"),
             ({"k": True}, "takes k of 0 or more rows, not True"),
+            ({"max_distance": math.nan}, "takes a number as max_distance, not nan"),
+            ({"max_distance": "1"}, "takes a number as max_distance, not '1'"),
             ({"ef_search": 1001}, "ef_search takes 1 to 1000, not 1001"),
             ({"probes": 0}, "probes takes 1 to 32768, not 0"),
             ({"iterative_scan": "maybe"}, "iterative_scan takes one of"),
@@ -321,3 +323,5 @@ class TestRefusals:
     def test_values(self, items: Any, options: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             nearest(items, "embedding", QUERY, **options)
+        with pytest.raises(ValueError, match=message):
+            nearest(items, "embedding", None, **options)

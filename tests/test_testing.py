@@ -202,11 +202,12 @@ class TestWarnings:
         "queryset",
         [
             nearest(Portable.objects, "embedding", QUERY, k=5),
+            nearest(Portable.objects, "embedding", QUERY, metric="l1", k=5, exact=True),
             Portable.objects.order_by(CosineDistance("embedding", QUERY))[:5],
             Portable.objects.annotate(d=1 - CosineDistance("embedding", QUERY)),
             Item.objects.order_by(CosineDistance("embedding", [1, 2, 3]).desc()),
         ],
-        ids=["nearest", "plain", "unordered", "undeclared"],
+        ids=["nearest", "exact", "plain", "unordered", "undeclared"],
     )
     def test_silent(self, alias: str, queryset: Any) -> None:
         with warnings.catch_warnings():

@@ -145,7 +145,10 @@ class Engine:
         if self.guards_null and guards:
             condition = " AND ".join(f"{{{name}}} IS NOT NULL" for name in guards)
             template = f"CASE WHEN {condition} THEN {template} END"
-        return fill(template, a=a, b=b, norm_a=self._norm(a), norm_b=self._norm(b))
+        norms = {}
+        if "{norm_" in template:
+            norms = {"norm_a": self._norm(a), "norm_b": self._norm(b)}
+        return fill(template, a=a, b=b, **norms)
 
     def at_half_precision(self, operand: Operand) -> Operand:
         """An operand rounded to float16, where an index is over such values."""
