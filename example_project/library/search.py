@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from dorm_vector import CosineDistance
+from dorm_vector import nearest
 from example_project.library.embedding import embed
 from example_project.library.models import Entry
 
@@ -14,21 +14,19 @@ __all__ = ["entries_like", "entries_matching"]
 
 
 def entries_matching(text: str) -> QuerySet[Entry]:
-    """Entries about ``text``, the nearest first, each with its ``distance``."""
-    vector = embed([text])[0]
-    # A text without a single word is the zero vector, which has no direction to be near to.
-    return _nearest(vector) if vector.any() else Entry.objects.none()
+    """
+    Entries about ``text``, the nearest first, each with its ``distance``.
+
+    None for a text without a single word: it is the zero vector, which has no neighbours.
+    """
+    return _nearest(embed([text])[0])
 
 
 def entries_like(entry: Entry) -> QuerySet[Entry]:
     """Entries like ``entry``, itself left out, the nearest first, each with its ``distance``."""
-    return _nearest(entry.embedding).exclude(pk=entry.pk)
+    return _nearest(entry)
 
 
-def _nearest(vector: Any) -> QuerySet[Entry]:
-    return (
-        Entry.objects.annotate(distance=CosineDistance("embedding", vector))
-        .order_by("distance", "name")
-        # A list shows neither, and the vector alone is a kilobyte a row.
-        .defer("embedding", "doc")
-    )
+def _nearest(to: Any) -> QuerySet[Entry]:
+    # A list shows neither, and the vector alone is a kilobyte a row.
+    return nearest(Entry.objects, "embedding", to).defer("embedding", "doc")
