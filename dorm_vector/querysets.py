@@ -79,24 +79,23 @@ def nearest(
     Raises ValidationError for a vector that the field would not take, FieldError for a field that
     is none, and ValueError for a metric or a parameter that is unknown or out of range.
     """
-    queryset = queryset.all()
-    target = _target(queryset.query, field)
+    rows: QuerySet[Any] = queryset.all()
+    target = _target(rows.query, field)
     indexes = tuple(declared_indexes(target))
     function = _function(metric, indexes)
     params = validated(ef_search=ef_search, probes=probes, iterative_scan=iterative_scan)
     _check_limits(k, max_distance)
     if isinstance(to, Model):
-        queryset, to = _leave_out(queryset, field, target, to), getattr(to, target.attname)
+        rows, to = _leave_out(rows, field, target, to), getattr(to, target.attname)
     if not hasattr(to, "resolve_expression"):
         to = VectorValue(to)
-    queryset = queryset.annotate(distance=function(field, to))
+    rows = rows.annotate(distance=function(field, to))
     if _has_no_neighbours(function, to):
-        return queryset.none()
-    defined = Defined(F("distance"), max_distance=max_distance)
-    queryset = _where(queryset.all(), defined).order_by(*ORDER)
+        return rows.none()
+    rows = _where(rows, Defined(F("distance"), max_distance=max_distance)).order_by(*ORDER)
     serving = tuple(index for index in indexes if index.metric == function.metric)
-    queryset.query = NearestQuery.searching(queryset.query, Search(serving, params, exact))
-    return queryset if k is None else queryset[:k]
+    rows.query = NearestQuery.searching(rows.query, Search(serving, params, exact))
+    return rows if k is None else rows[:k]
 
 
 class VectorQuerySet(QuerySet[Any]):
@@ -262,12 +261,9 @@ def _target(query: Query, path: str) -> Any:
         names = path.split(LOOKUP_SEP)
         field = query.names_to_path(names, query.get_meta(), fail_on_missing=True)[1]
     if not isinstance(getattr(field, "output_field", None) or field, VectorField):
-        raise FieldError(f"nearest() needs a vector field, and {path!r} is a {_kind(field)}.")
+        kind = type(field).__name__
+        raise FieldError(f"nearest() needs a vector field, and {path!r} is a {kind}.")
     return field
-
-
-def _kind(field: Any) -> str:
-    return type(field).__name__
 
 
 def _function(metric: str | None, indexes: tuple[MethodIndex, ...]) -> type[Distance]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.conf import settings
-from django.db import connections, migrations, transaction
+from django.db import migrations
 
 from dorm_vector import (
     CosineDistance,
@@ -22,6 +21,7 @@ from dorm_vector import (
 )
 from dorm_vector.testing import explain_nearest
 from tests import oracle
+from tests.planner import forced
 from tests.test_indexes import Schema, hnsw
 
 DIMENSIONS = 3072
@@ -73,21 +73,11 @@ def schema(
         )
         index = VectorIndex(fields=["vector"], name="v", metric="cosine", precision="half")
         schema.run(migrations.AddIndex("thing", index))
+        with schema.connection.cursor() as cursor:
+            cursor.execute("ANALYZE shop_thing")
         yield schema
         with schema.connection.schema_editor() as editor:
             editor.delete_model(schema.model)
-
-
-@contextlib.contextmanager
-def forced(alias: str) -> Iterator[None]:
-    if connections[alias].vendor != "postgresql":
-        yield
-        return
-    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-        cursor.execute("ANALYZE shop_thing")
-        for setting in ("enable_seqscan", "enable_sort"):
-            cursor.execute(f"SET LOCAL {setting} = off")
-        yield
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from dorm_vector import VectorIndex, models, nearest, search_params
 from dorm_vector.testing import explain_nearest
+from tests.planner import forced
 from tests.test_indexes import Schema
 
 ROWS = 20_000
@@ -53,18 +54,6 @@ def expected(categories: int) -> list[int]:
 def true_distances(keys: Iterable[int]) -> list[float]:
     positions = np.array(list(keys), dtype=int) - 1
     return np.linalg.norm(VECTORS[positions] - QUERY.astype("f4"), axis=1).tolist()
-
-
-@contextlib.contextmanager
-def forced(alias: str) -> Iterator[None]:
-    """Have PostgreSQL search the vector index, where it would rather sort the few rows."""
-    if connections[alias].vendor != "postgresql":
-        yield
-        return
-    with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
-        for setting in ("enable_seqscan", "enable_bitmapscan", "enable_sort"):
-            cursor.execute(f"SET LOCAL {setting} = off")
-        yield
 
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
