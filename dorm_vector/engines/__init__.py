@@ -70,7 +70,7 @@ def _engine_class(connection: BaseDatabaseWrapper) -> type[Engine]:
 
 
 def _detect(connection: BaseDatabaseWrapper) -> str:
-    modules = " ".join(cls.__module__ for cls in type(connection).__mro__)
+    modules = " ".join(cls.__module__ for cls in connection.__class__.__mro__)
     for word, name in MODULES.items():
         if word in modules:
             return name

@@ -1,0 +1,1 @@
+"""A Django database backend for libSQL: ``ENGINE = "dorm_vector.backends.libsql"``."""

@@ -1,0 +1,201 @@
+"""
+The database wrapper.
+
+Everything that libSQL shares with SQLite is Django's own SQLite backend; here is what differs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
+from django.utils.asyncio import async_unsafe
+
+try:
+    from dorm_vector.backends.libsql import dbapi
+except ImportError as error:
+    raise ImproperlyConfigured(
+        "dorm_vector.backends.libsql needs the package libsql: "
+        'python -m pip install "dorm-vector[libsql]".'
+    ) from error
+
+from dorm_vector.backends.libsql.client import DatabaseClient
+from dorm_vector.backends.libsql.creation import DatabaseCreation
+from dorm_vector.backends.libsql.features import DatabaseFeatures
+from dorm_vector.backends.libsql.introspection import DatabaseIntrospection
+from dorm_vector.backends.libsql.operations import DatabaseOperations
+from dorm_vector.backends.libsql.schema import DatabaseSchemaEditor
+
+__all__ = ["DatabaseWrapper", "is_remote"]
+
+# The schemes that the client knows; it takes others for names of files.
+REMOTE = re.compile(r"(?:libsql|https?)://")
+SCHEME = re.compile(r"(\w+)://")
+# What OPTIONS takes besides Django's own transaction_mode and init_command.
+OPTIONS = frozenset(
+    {"auth_token", "encryption_key", "offline", "sync_interval", "sync_url", "timeout"}
+)
+PLACES = re.compile(r"(?<!%)((?:%%)*)%s")
+
+
+def is_remote(name: Any) -> bool:
+    """Whether ``name`` is the URL of a server, and not a file."""
+    return REMOTE.match(os.fspath(name)) is not None
+
+
+class DatabaseWrapper(SQLiteWrapper):
+    """
+    A connection to libSQL.
+
+    ``vendor`` stays "sqlite", since what Django and others write for SQLite holds for libSQL.
+    """
+
+    display_name = "libSQL"
+    #: See ``dorm_vector.engines.engine_for``.
+    vector_engine = "libsql"
+
+    # The lookup iregex is a function here; see ``functions``.
+    operators = {name: sql for name, sql in SQLiteWrapper.operators.items() if name != "iregex"}
+
+    Database = dbapi  # type: ignore[assignment]
+    SchemaEditorClass = DatabaseSchemaEditor
+    client_class = DatabaseClient
+    creation_class = DatabaseCreation
+    features_class = DatabaseFeatures
+    introspection_class = DatabaseIntrospection
+    ops_class = DatabaseOperations
+
+    # Whether transactions begin without foreign keys, on a server, which keeps no PRAGMA.
+    _unconstrained = False
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether each statement goes to a server, and not to a file."""
+        return is_remote(self.settings_dict["NAME"])
+
+    def get_connection_params(self) -> dict[str, Any]:
+        settings = self.settings_dict
+        if not settings["NAME"]:
+            raise ImproperlyConfigured(
+                "settings.DATABASES is improperly configured. Please supply the NAME value."
+            )
+        options = dict(settings["OPTIONS"])
+        self.transaction_mode = self._transaction_mode(options.pop("transaction_mode", None))
+        self.init_commands = options.pop("init_command", "").split(";")
+        if unknown := sorted(set(options) - OPTIONS):
+            raise ImproperlyConfigured(
+                f"settings.DATABASES[{self.alias!r}]['OPTIONS'] has {', '.join(unknown)}, "
+                f"which libSQL does not know; use {', '.join(sorted(OPTIONS))}."
+            )
+        name = os.fspath(settings["NAME"])
+        if not is_remote(name) and SCHEME.match(name):
+            raise ImproperlyConfigured(
+                f"settings.DATABASES[{self.alias!r}]['NAME'] is {name!r}, and libSQL takes URLs "
+                "that begin with libsql://, https:// or http://."
+            )
+        given = {option: value for option, value in options.items() if value is not None}
+        return {"database": name, "uri": name.startswith("file:"), **given}
+
+    def _transaction_mode(self, mode: str | None) -> str | None:
+        if mode is None or mode.upper() in self.transaction_modes:
+            return mode and mode.upper()
+        raise ImproperlyConfigured(
+            f"settings.DATABASES[{self.alias!r}]['OPTIONS']['transaction_mode'] is improperly "
+            f"configured to '{mode}'. Use one of "
+            f"{', '.join(map(repr, sorted(self.transaction_modes)))}, or None."
+        )
+
+    def get_database_version(self) -> tuple[int, ...]:
+        return dbapi.sqlite_version_info
+
+    @async_unsafe
+    def get_new_connection(self, conn_params: dict[str, Any]) -> dbapi.Connection:
+        connection = dbapi.connect(**conn_params)
+        if not self.is_remote:
+            connection.execute("PRAGMA foreign_keys = ON")
+        for command in self.init_commands:
+            if command.strip():
+                connection.execute(command)
+        return connection
+
+    def is_usable(self) -> bool:
+        try:
+            self.connection.execute("SELECT 1")
+        except dbapi.Error:
+            return False
+        return True
+
+    def disable_constraint_checking(self) -> bool:
+        if not self.is_remote or self.in_atomic_block:
+            return super().disable_constraint_checking()
+        self._unconstrained = True
+        return True
+
+    def enable_constraint_checking(self) -> None:
+        self._unconstrained = False
+        if not self.is_remote:
+            super().enable_constraint_checking()
+
+    def _start_transaction_under_autocommit(self) -> None:
+        if self._unconstrained:
+            self.connection.begin_unconstrained(f"BEGIN {self.transaction_mode or ''}".rstrip())
+        else:
+            super()._start_transaction_under_autocommit()
+
+    def create_cursor(self, name: str | None = None) -> CursorWrapper:
+        return CursorWrapper(self.connection)
+
+
+class CursorWrapper(dbapi.Cursor):
+    """Takes SQL with ``%s`` or ``%(name)s`` for the parameters, as Django writes it."""
+
+    def execute(self, sql: str, params: Any = None) -> CursorWrapper:
+        if params is None:
+            super().execute(sql)
+        else:
+            sql, names = _with_question_marks(sql, params)
+            super().execute(sql, _in_order(params, names))
+        return self
+
+    def executemany(self, sql: str, rows: Iterable[Any]) -> CursorWrapper:
+        rows = iter(rows)
+        first = next(rows, None)
+        if first is not None:
+            sql, names = _with_question_marks(sql, first)
+            super().executemany(sql, (_in_order(row, names) for row in chain([first], rows)))
+        return self
+
+
+class _Names(dict[str, str]):
+    """Notes the names that are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.append(name)
+        return "?"
+
+
+def _with_question_marks(sql: str, params: Any) -> tuple[str, list[str] | None]:
+    if isinstance(params, Mapping):
+        names = _Names()
+        return sql % names, names.asked
+    converted, places = PLACES.subn(r"\1?", sql)
+    # libSQL takes NULL for what is missing, and leaves out what is too much.
+    if places != len(params) and "?" not in sql:
+        raise dbapi.ProgrammingError(
+            "Incorrect number of bindings supplied. The current statement uses "
+            f"{places}, and there are {len(params)} supplied."
+        )
+    return converted.replace("%%", "%"), None
+
+
+def _in_order(params: Any, names: list[str] | None) -> Sequence[Any]:
+    return params if names is None else [params[name] for name in names]

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import multiprocessing
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import NotSupportedError
+from django.db.backends.sqlite3.creation import DatabaseCreation as SQLiteCreation
+
+__all__ = ["DatabaseCreation"]
+
+# What ties a database to a server, which tests must not write to.
+REMOTE_OPTIONS = ("auth_token", "offline", "sync_interval", "sync_url")
+
+
+class DatabaseCreation(SQLiteCreation):
+    """Test databases are in memory or in files, also where the database is on a server."""
+
+    def _create_test_db(self, verbosity: int, autoclobber: bool, keepdb: bool = False) -> str:
+        from dorm_vector.backends.libsql.base import is_remote
+
+        name = self._get_test_db_name()
+        if is_remote(name):
+            raise ImproperlyConfigured(
+                f"The test database of {self.connection.alias!r} is a server, {name}, where none "
+                "can be created: name a file in TEST, or nothing for a database in memory."
+            )
+        options = self.connection.settings_dict["OPTIONS"]
+        kept = {key: value for key, value in options.items() if key not in REMOTE_OPTIONS}
+        self.connection.settings_dict["OPTIONS"] = kept
+        return super()._create_test_db(verbosity, autoclobber, keepdb)
+
+    def get_test_db_clone_settings(self, suffix: str) -> dict[str, Any]:
+        method = multiprocessing.get_start_method()
+        if method != "fork" and self.connection.is_in_memory_db():
+            raise NotSupportedError(
+                f"Cloning a libSQL database in memory with start method {method!r} is not "
+                "supported: name a file in TEST."
+            )
+        return super().get_test_db_clone_settings(suffix)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from django.db.backends.sqlite3.features import DatabaseFeatures as SQLiteFeatures
+from django.utils.functional import cached_property
+
+__all__ = ["DatabaseFeatures"]
+
+# Why tests of Django's own suite do not hold for libSQL.
+SKIPS = {
+    "The client tells no column types: raw SQL reads dates and times as text.": {
+        "schema.tests.SchemaTests.test_add_datefield_and_datetimefield_use_effective_default",
+        "timezones.tests.LegacyDatabaseTests.test_cursor_execute_returns_naive_datetime",
+        "timezones.tests.NewDatabaseTests.test_cursor_execute_returns_naive_datetime",
+    },
+    "The client cannot change a connection's limits.": {
+        "backends.sqlite.test_features.FeaturesTests.test_max_query_params_respects_variable_limit",
+        "backends.sqlite.test_operations.SQLiteOperationsTests."
+        "test_bulk_batch_size_respects_variable_limit",
+        "backends.sqlite.tests.LastExecutedQueryTest."
+        "test_parameter_count_exceeds_variable_or_column_limit",
+    },
+    "libSQL takes no text in double quotes, which the test's stale model amounts to.": {
+        "schema.tests.SchemaTests.test_autofield_to_o2o",
+    },
+    "Hashes, which libSQL has no functions for, raise NotSupportedError.": {
+        f"db_functions.text.test_{name}.{name.upper()}Tests.{test}"
+        for name in ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+        for test in ("test_basic", "test_transform")
+    },
+    "The test counts the names of Django's Python functions in the SQL.": {
+        f"db_functions.datetime.test_extract_trunc.{case}.test_extract_year_{lookup}_lookup"
+        for case in ("DateFunctionTests", "DateFunctionWithTimeZoneTests")
+        for lookup in ("exact", "greaterthan", "lessthan")
+    },
+    "The message names libSQL.": {
+        "backends.sqlite.test_creation.TestDbSignatureTests."
+        "test_get_test_db_clone_settings_not_supported",
+        "backends.sqlite.tests.Tests.test_check_database_version_supported",
+    },
+}
+
+
+class DatabaseFeatures(SQLiteFeatures):
+    """What libSQL can do. It was forked from SQLite 3.45."""
+
+    # SQLITE_MAX_VARIABLE_NUMBER, which the client has no way to ask for.
+    max_query_params = 32766
+    supports_aggregate_order_by_clause = True
+    supports_uuid7_function = True
+    can_return_columns_from_insert = True
+    can_return_rows_from_bulk_insert = True
+    can_alter_table_drop_column = True
+    # The client cuts text there when it reads.
+    prohibits_null_characters_in_text_exception = (
+        ValueError,
+        "libSQL cuts text at NUL (0x00) characters",
+    )
+    # Regular expressions are those of SQLite's extension regexp.c.
+    supports_regex_backreferencing = False
+
+    @cached_property
+    def django_test_skips(self) -> dict[str, set[str]]:
+        return {**super().django_test_skips, **SKIPS}

@@ -1,0 +1,151 @@
+"""
+The functions that Django's SQLite backend computes in Python, in SQL.
+
+Templates have ``{0}``, ``{1}``, ... for the arguments; those of aggregates have ``{filter}`` too.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from django.db import NotSupportedError
+from django.db.models import Aggregate, DecimalField, Func, Window
+from django.db.models.functions import Random
+from django.db.models.lookups import IRegex
+
+from dorm_vector.engines.base import SQL, fill
+
+__all__ = ["rewriter"]
+
+# {1} times the text: a blob of as many zeros, in hexadecimal, with the text instead of each.
+REPEATED = "replace(hex(zeroblob({1})), '00', TEXT)"
+PADDING = f"substr({REPEATED}, 1, {{1}} - length({{0}}))".replace("TEXT", "{2}")
+PADDED = (
+    "CASE WHEN {1} IS NULL OR {2} IS NULL THEN NULL "
+    "WHEN length({0}) >= {1} THEN substr({0}, 1, {1}) ELSE RESULT END"
+)
+HEX_DIGITS = "substr(hex(randomblob(2)), 2)"
+# The variant of RFC 9562, and three digits more.
+VARIANT = f"substr('89AB', 1 + (random() & 3), 1) || {HEX_DIGITS}"
+
+# By the SQL name of a function.
+SCALARS = {
+    "COT": "(1.0 / tan({0}))",
+    "LOG": "(ln({1}) / ln({0}))",
+    "LPAD": PADDED.replace("RESULT", f"{PADDING} || {{0}}"),
+    "MOD": "({0} - {1} * CAST({0} * 1.0 / {1} AS INTEGER))",
+    "REPEAT": f"CASE WHEN {{1}} IS NOT NULL THEN {REPEATED} END".replace("TEXT", "{0}"),
+    "REVERSE": (
+        "(WITH RECURSIVE letters(place, done) AS (SELECT length({0}), '' UNION ALL "
+        "SELECT place - 1, done || substr({0}, place, 1) FROM letters WHERE place > 0) "
+        "SELECT done FROM letters WHERE place = 0)"
+    ),
+    "RPAD": PADDED.replace("RESULT", f"{{0}} || {PADDING}"),
+    "UUIDV4": (
+        f"lower(hex(randomblob(6)) || '4' || {HEX_DIGITS} || {VARIANT} || hex(randomblob(6)))"
+    ),
+    "UUIDV7": (
+        "lower(printf('%%012x', CAST(unixepoch('subsec') * 1000 AS INTEGER)) || '7' || "
+        f"{HEX_DIGITS} || {VARIANT} || hex(randomblob(6)))"
+    ),
+}
+
+# libSQL's own variance() divides by one less than the number of values, and is 0 for one of them.
+VARIANCE = "variance({0}){filter}"
+COUNT = "count({0}){filter}"
+VAR_SAMP = f"CASE WHEN {COUNT} > 1 THEN {VARIANCE} END"
+VAR_POP = f"CASE WHEN {COUNT} > 0 THEN {VARIANCE} * ({COUNT} - 1) / {COUNT} END"
+
+
+def _bit_by_bit(template: str) -> str:
+    return "(" + " | ".join(template.replace("BIT", str(bit)) for bit in range(64)) + ")"
+
+
+AGGREGATES = {
+    "ANY_VALUE": "min({0}){filter}",
+    "BIT_AND": _bit_by_bit("(min({0} >> BIT & 1){filter} << BIT)"),
+    "BIT_OR": _bit_by_bit("(max({0} >> BIT & 1){filter} << BIT)"),
+    "BIT_XOR": _bit_by_bit("((sum({0} >> BIT & 1){filter} & 1) << BIT)"),
+    "STDDEV_POP": f"sqrt({VAR_POP})",
+    "STDDEV_SAMP": f"sqrt({VAR_SAMP})",
+    "VAR_POP": VAR_POP,
+    "VAR_SAMP": VAR_SAMP,
+}
+
+# A number from 0 to 1, less than 1, of as many bits as a float has.
+RANDOM = "((random() & 9007199254740991) / 9007199254740992.0)"
+
+IMPOSSIBLE = frozenset({"MD5", "SHA1", "SHA224", "SHA256", "SHA384", "SHA512"})
+
+Compiled = tuple[str, tuple[Any, ...]]
+Compile = Callable[[Any], Compiled]
+Rewriter = Callable[[Any, Any, Compile], Compiled]
+
+
+@functools.cache
+def rewriter(node_class: type) -> Rewriter | None:
+    """What compiles such nodes instead of Django's own way, or None."""
+    return next(
+        (rewrite for base, rewrite in CLASSES.items() if issubclass(node_class, base)), None
+    )
+
+
+def _iregex(node: Any, compiler: Any, compile_: Compile) -> Compiled:
+    value, value_params = node.process_lhs(compiler, compiler.connection)
+    pattern, pattern_params = node.process_rhs(compiler, compiler.connection)
+    return f"regexpi({pattern}, {value})", (*pattern_params, *value_params)
+
+
+def _random(node: Any, compiler: Any, compile_: Compile) -> Compiled:
+    return RANDOM, ()
+
+
+def _window(node: Any, compiler: Any, compile_: Compile) -> Compiled:
+    name = _name(node.source_expression)
+    if name in AGGREGATES:
+        raise NotSupportedError(f"libSQL has no {name} over a window.")
+    return compile_(node)
+
+
+def _function(node: Any, compiler: Any, compile_: Compile) -> Compiled:
+    compiled = compile_(node)  # which refuses what Django refuses
+    name = _name(node)
+    if name in IMPOSSIBLE:
+        raise NotSupportedError(f"libSQL has no function {name}.")
+    template = SCALARS.get(name) or AGGREGATES.get(name)
+    if template is None:
+        return compiled
+    parts = {
+        str(place): SQL(*compiler.compile(argument))
+        for place, argument in enumerate(node.source_expressions)
+    }
+    if isinstance(node, Aggregate):
+        parts["filter"] = _filter(node, compiler)
+    sql, params = fill(template, **parts)
+    numeric = isinstance(node._output_field_or_none, DecimalField)
+    return f"(CAST({sql} AS NUMERIC))" if numeric else sql, params
+
+
+def _filter(node: Any, compiler: Any) -> SQL:
+    if node.filter is None:
+        return SQL("")
+    sql, params = compiler.compile(node.filter)
+    # Before Django 6.0 it was the condition alone.
+    return SQL(
+        sql if sql.lstrip().startswith("FILTER") else f" FILTER (WHERE {sql})", tuple(params)
+    )
+
+
+def _name(node: Any) -> str:
+    extra = getattr(node, "extra", {})
+    return str(extra.get("function", getattr(node, "function", ""))).upper()
+
+
+CLASSES: dict[type, Rewriter] = {
+    IRegex: _iregex,
+    Random: _random,
+    Window: _window,
+    Func: _function,
+}

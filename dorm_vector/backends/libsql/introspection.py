@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.backends.sqlite3.introspection import DatabaseIntrospection as SQLiteIntrospection
+from django.db.backends.sqlite3.introspection import FlexibleFieldLookupDict
+
+__all__ = ["DatabaseIntrospection"]
+
+# libSQL keeps each vector index in a table of this ending, and a list of all of them in another.
+SHADOW = "_shadow"
+LIST = "libsql_vector_meta_shadow"
+
+
+class FieldTypes(FlexibleFieldLookupDict):
+    """Field types by column type, those of vectors included."""
+
+    base_data_types_reverse = {
+        **FlexibleFieldLookupDict.base_data_types_reverse,
+        "f32_blob": "BinaryField",
+    }
+
+
+class DatabaseIntrospection(SQLiteIntrospection):
+    """Leaves out the tables in which libSQL keeps its vector indexes."""
+
+    data_types_reverse = FieldTypes()
+
+    def get_table_list(self, cursor: Any) -> Any:
+        tables = super().get_table_list(cursor)
+        cursor.execute("SELECT name FROM sqlite_master WHERE type = 'index'")
+        shadows = {f"{name}{SHADOW}" for (name,) in cursor.fetchall()} | {LIST}
+        return [table for table in tables if table.name not in shadows]
