@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,8 +20,8 @@ __all__ = ["CosineDistance", "Distance", "L1Distance", "L2Distance", "MaxInnerPr
 
 
 def undefined_as_nan(value: Any, expression: Any, connection: Any) -> Any:
-    """A database without NaN stores infinity for an undefined distance: it sorts last as well."""
-    return math.nan if value is not None and math.isinf(value) else value
+    """A database without NaN has its greatest number for an undefined distance: it sorts last."""
+    return math.nan if value is not None and value >= sys.float_info.max else value
 
 
 def _cosine_field() -> FloatField:

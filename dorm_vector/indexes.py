@@ -218,12 +218,57 @@ class VectorIndex(HnswIndex):
     The portable index: on each database the best one that it has.
 
     HNSW on PostgreSQL, which takes ``m`` and ``ef_construction``; on SQLite a ``vec0`` table that
-    triggers keep in step with the model's. ``nearest()`` searches either.
+    triggers keep in step with the model's; on libSQL a graph over such a table, which takes
+    ``max_neighbors``, ``compress_neighbors``, ``alpha``, ``insert_l`` and ``search_l``, the number
+    of rows that it finds at most. ``nearest()`` searches all three.
+
+    Raises ValueError for what a database would refuse, or make a useless index of.
     """
 
     suffix = "vec"
     method = "vector"
     portable = True
+    #: The parameters of libSQL's graph, with the values that it takes.
+    graph_options: ClassVar[dict[str, Any]] = {
+        "max_neighbors": (1, 1000),
+        "compress_neighbors": ("float1bit", "float8", "float16", "floatb16", "float32"),
+        "alpha": (1.0, 10.0),
+        "insert_l": (1, 10_000),
+        "search_l": (1, 10_000),
+    }
+
+    def __init__(self, *expressions: Any, **kwargs: Any) -> None:
+        self.graph = {name: kwargs.pop(name) for name in self.graph_options if name in kwargs}
+        super().__init__(*expressions, **kwargs)
+
+    def graph_parameters(self) -> dict[str, Any]:
+        """The parameters of libSQL's graph that were given."""
+        return {name: value for name, value in self.graph.items() if value is not None}
+
+    def deconstruct(self) -> Any:
+        path, expressions, kwargs = super().deconstruct()
+        return path, expressions, {**kwargs, **self.graph_parameters()}
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        for name, value in self.graph_parameters().items():
+            taken = self.graph_options[name]
+            if name == "compress_neighbors":
+                if value not in taken:
+                    raise ValueError(
+                        f"{self._label} takes {name} of {', '.join(taken)}, not {value!r}."
+                    )
+                continue
+            least, greatest = taken
+            numbers = (int, float) if isinstance(least, float) else (int,)
+            if type(value) not in numbers or not least <= value <= greatest:
+                raise ValueError(
+                    f"{self._label} takes {name} from {least} to {greatest}, not {value!r}."
+                )
+        if self.graph.get("compress_neighbors") == "float1bit" and self.metric != "cosine":
+            raise ValueError(
+                f"{self._label} takes compress_neighbors='float1bit' with the metric 'cosine' only."
+            )
 
 
 class IvfflatIndex(MethodIndex):

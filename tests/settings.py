@@ -16,7 +16,8 @@ INSTALLED_APPS = [
 DATABASES = {
     "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
     "postgresql": postgres.database(),
+    "libsql": {"ENGINE": "dorm_vector.backends.libsql", "NAME": ":memory:"},
 }
 
 # The engines that the contract runs on, by the alias of their database.
-ENGINES = {"default": "sqlite", "postgresql": "postgresql"}
+ENGINES = {"default": "sqlite", "postgresql": "postgresql", "libsql": "libsql"}

@@ -66,7 +66,7 @@ class TestDetection:
             engine_for(connections["default"])
         assert str(caught.value) == (
             f"{named!r} is no vector engine for the database 'default'; use one of 'postgresql', "
-            "'sqlite', 'unsupported' or the dotted path of a class."
+            "'libsql', 'sqlite', 'unsupported' or the dotted path of a class."
         )
 
     def test_by_attribute_of_the_backend(self) -> None:

@@ -80,10 +80,10 @@ class TestReasons:
         return Portable.objects.using(rows)
 
     def test_other_metric(self, manager: Any) -> None:
-        sentence = "The order is by l1, and of testapp.Portable.embedding portable_embedding serves"
+        sentence = "The order is by l2, and of testapp.Portable.embedding portable_embedding serves"
         for queryset in (
-            nearest(manager, "embedding", QUERY, metric="l1", k=5),
-            manager.order_by(L1Distance("embedding", QUERY))[:5],
+            nearest(manager, "embedding", QUERY, metric="l2", k=5),
+            manager.order_by(L2Distance("embedding", QUERY))[:5],
         ):
             assert reason(queryset) == f"{sentence} cosine."
 
@@ -149,13 +149,14 @@ class TestReasons:
         )
 
     def test_not_built(self, rows: str) -> None:
-        if connections[rows].vendor == "sqlite":
+        label = connections[rows].display_name
+        if label != "PostgreSQL":
             queryset = nearest(Indexed.objects.using(rows), "embedding", QUERY, k=5)
-            expected = "SQLite has no hnsw index: indexed_l2 is not built."
+            expected = f"{label} has no hnsw index: indexed_l2 is not built."
             assert reason(queryset) == expected
 
     def test_sqlite_wants_nearest(self, rows: str) -> None:
-        if connections[rows].vendor == "sqlite":
+        if rows == "default":
             queryset = Portable.objects.order_by(CosineDistance("embedding", QUERY))[:5]
             assert reason(queryset) == "SQLite serves no ORDER BY from an index: use nearest()."
             assert reason(nearest(Portable.objects, "embedding", QUERY, k=5000)) == (
@@ -202,7 +203,7 @@ class TestWarnings:
         "queryset",
         [
             nearest(Portable.objects, "embedding", QUERY, k=5),
-            nearest(Portable.objects, "embedding", QUERY, metric="l1", k=5, exact=True),
+            nearest(Portable.objects, "embedding", QUERY, metric="l2", k=5, exact=True),
             Portable.objects.order_by(CosineDistance("embedding", QUERY))[:5],
             Portable.objects.annotate(d=1 - CosineDistance("embedding", QUERY)),
             Item.objects.order_by(CosineDistance("embedding", [1, 2, 3]).desc()),

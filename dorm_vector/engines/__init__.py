@@ -22,6 +22,7 @@ __all__ = ["Engine", "engine_for"]
 # Engines by name: the values that DORM_VECTOR["ENGINES"] takes besides dotted paths.
 ENGINES = {
     "postgresql": "dorm_vector.engines.postgresql.PostgreSQLEngine",
+    "libsql": "dorm_vector.engines.libsql.LibSQLEngine",
     "sqlite": "dorm_vector.engines.sqlite.SQLiteEngine",
     "unsupported": "dorm_vector.engines.base.Engine",
 }
@@ -29,9 +30,9 @@ ENGINES = {
 # By connection.vendor. YugabyteDB carries pgvector; CockroachDB's own vectors differ from it.
 VENDORS = {"postgresql": "postgresql", "sqlite": "sqlite", "yugabytedb": "postgresql"}
 
-# By a word in the module of the connection's class, where the vendor alone would mislead:
-# one libSQL backend calls its vendor "sqlite".
-MODULES = {"libsql": "unsupported"}
+# By what is in the module of the connection's class, where the vendor alone would mislead: other
+# backends of that name say "sqlite", or use Python's sqlite3 for files, which has no such vectors.
+MODULES = {"libsql.db.backends": "libsql", "libsql": "unsupported"}
 
 
 def engine_for(connection: Any) -> Engine:

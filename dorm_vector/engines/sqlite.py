@@ -3,25 +3,52 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004
 from django.db import models
-from django.db.backends.ddl_references import Statement
-from django.db.models.expressions import RawSQL
 
 from dorm_vector import conf
-from dorm_vector.engines import sqlite_index
-from dorm_vector.engines.base import Engine
-from dorm_vector.engines.sqlite_index import MAX_K
+from dorm_vector.engines.base import SQL
+from dorm_vector.engines.side_table import WATCHED, SideTableEngine
 from dorm_vector.engines.sqlite_vec import best_tier, load_sqlite_vec_extension
 
 # How EXPLAIN QUERY PLAN names a side table.
 VIRTUAL_TABLE = re.compile(r"SCAN (\S+) VIRTUAL TABLE")
 
+# Limits of vec0; source: https://github.com/asg017/sqlite-vec, sqlite-vec.c.
+MAX_K = 4096
+MAX_DIMENSIONS = 8192
 
-class SQLiteEngine(Engine):
+# An index is a vec0 table. sqlite-vec would report success where one is renamed.
+DROP = (
+    "DROP TRIGGER IF EXISTS %(insert)s",
+    "DROP TRIGGER IF EXISTS %(delete)s",
+    "DROP TRIGGER IF EXISTS %(update)s",
+    "DROP TABLE IF EXISTS %(index)s",
+)
+CREATE = (
+    *DROP,
+    "CREATE VIRTUAL TABLE %(index)s USING vec0(vector float[%(dimensions)s] "
+    "distance_metric=%(metric)s)",
+    "INSERT INTO %(index)s (rowid, vector) "
+    "SELECT %(pk)s, %(column)s FROM %(table)s WHERE %(storable)s",
+    # OR REPLACE takes rows away without a DELETE that a trigger would see.
+    "CREATE TRIGGER %(insert)s AFTER INSERT ON %(table)s BEGIN "
+    "DELETE FROM %(index)s WHERE rowid = NEW.%(pk)s; "
+    "INSERT INTO %(index)s (rowid, vector) "
+    "SELECT NEW.%(pk)s, NEW.%(column)s WHERE %(storable_new)s; END",
+    "CREATE TRIGGER %(delete)s AFTER DELETE ON %(table)s BEGIN "
+    "DELETE FROM %(index)s WHERE rowid = OLD.%(pk)s; END",
+    f"CREATE TRIGGER %(update)s AFTER UPDATE{WATCHED} ON %(table)s BEGIN "  # noqa: S608 - quoted
+    "DELETE FROM %(index)s WHERE rowid = OLD.%(pk)s; "
+    "DELETE FROM %(index)s WHERE rowid = NEW.%(pk)s; "
+    "INSERT INTO %(index)s (rowid, vector) "
+    "SELECT NEW.%(pk)s, NEW.%(column)s WHERE %(storable_new)s; END",
+)
+
+
+class SQLiteEngine(SideTableEngine):
     """sqlite-vec's functions over packed float32 in BLOB columns."""
 
     name = "sqlite"
@@ -46,126 +73,64 @@ class SQLiteEngine(Engine):
     # Components may be zeros of either sign; the distance is only asked where the first one is.
     nonzero_template = "(substr({a}, 1, 4) NOT IN (X'00000000', X'00000080') OR {distance} < 9e999)"
 
-    index_methods = frozenset({"vector"})
-    index_dimensions = {"vector": sqlite_index.MAX_DIMENSIONS}
+    create_templates = CREATE
+    drop_templates = DROP
+    suffixes = ("insert", "delete", "update")
+    storable = {
+        "l2": "{row}%(column)s IS NOT NULL",
+        "l1": "{row}%(column)s IS NOT NULL",
+        "cosine": (
+            "CASE WHEN {row}%(column)s IS NOT NULL "
+            "THEN vec_distance_cosine({row}%(column)s, {row}%(column)s) END IS NOT NULL"
+        ),
+    }
+    index_dimensions = {"vector": MAX_DIMENSIONS}
+    maker = "sqlite-vec"
+    too_many = f"sqlite-vec finds {MAX_K} rows at most; more are searched exactly."
 
     #: How sqlite-vec got into the connection; see ``load_sqlite_vec_extension``.
     tier: str | None = None
 
-    def __init__(self, connection: Any) -> None:
-        super().__init__(connection)
-        connection.SchemaEditorClass = sqlite_index.editor_class(connection.SchemaEditorClass)
-
-    def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
-        if self.why_not_built(index, model):
-            return self._nothing_built(index, model)
-        # An editor that was made before the connection was opened is not one of these yet.
-        schema_editor.__class__ = sqlite_index.editor_class(type(schema_editor))
-        return sqlite_index.create(index, model, schema_editor)
-
-    def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
-        if index.method not in self.index_methods:
-            return self._nothing_built(index, model)
-        schema_editor.__class__ = sqlite_index.editor_class(type(schema_editor))
-        return sqlite_index.drop(index, schema_editor)
+    # Building
 
     def why_not_built(self, index: Any, model: Any) -> str | None:
         if reason := super().why_not_built(index, model):
             return reason
-        key, dimensions = model._meta.pk, index.vector_field(model).dimensions
-        reasons = {
-            f"sqlite-vec has no index for the metric {index.metric!r}": (
-                index.metric not in sqlite_index.METRICS
-            ),
-            f"sqlite-vec indexes {sqlite_index.MAX_DIMENSIONS} dimensions at most": (
-                dimensions > sqlite_index.MAX_DIMENSIONS
-            ),
-            f"sqlite-vec counts rows by integers, and the primary key is a {type(key).__name__}": (
-                not isinstance(key, models.IntegerField)
-            ),
-            "sqlite-vec has no partial index": index.condition is not None,
-            "The Python functions that stand in for sqlite-vec have no index": (
-                (self.tier or best_tier(conf.get("SQLITE_VEC"))[0]) == "python"
-            ),
-        }
-        return next((reason for reason, applies in reasons.items() if applies), None)
+        key = model._meta.pk
+        if not isinstance(key, models.IntegerField):
+            kind = type(key).__name__
+            return f"sqlite-vec counts rows by integers, and the primary key is a {kind}"
+        if (self.tier or best_tier(conf.get("SQLITE_VEC"))[0]) == "python":
+            return "The Python functions that stand in for sqlite-vec have no index"
+        return None
 
     # Searching
 
-    def plan_search(self, query: Any, nested: bool) -> Any:
-        """
-        Have the side table name the candidates, where it can: the search stays exact.
+    def can_find(self, index: Any, query: Any) -> bool:
+        return 0 < query.candidates <= MAX_K
 
-        One row more than was asked for shows whether the last ones are at equal distances, of which
-        vec0 chooses any.
+    def adjust(self, plan: Any, nested: bool) -> None:
         """
-        index = self._serving_index(query)
-        if index is None:
-            return query
-        whole = query if nested else query.without_max_distance()
-        plan = whole.clone()
-        plan.whole = whole
+        Ask for one row more, which shows whether the last ones are at equal distances.
+
+        Of those vec0 chooses any; but for them the search is exact.
+        """
         if not nested and "distance" in plan.annotation_select and plan.candidates < MAX_K:
             plan.high_mark += 1
+
+    def candidates(self, index: Any, query: Any) -> SQL:
         quote = self.connection.ops.quote_name
-        key = f"{quote(plan.get_initial_alias())}.{quote(plan.get_meta().pk.column)}"
+        key = f"{quote(query.get_initial_alias())}.{quote(query.get_meta().pk.column)}"
         nearest = f"SELECT rowid FROM {quote(index.name)} WHERE vector MATCH %s AND k = %s"  # noqa: S608 - quoted
-        params = (plan.query_vector, plan.candidates)
-        candidates = RawSQL(f"{key} IN ({nearest})", params, models.BooleanField())  # noqa: S611
-        plan.where.add(candidates, "AND")
-        return plan
+        return SQL(f"{key} IN ({nearest})", (query.query_vector, query.candidates))
 
-    def run_search(self, compiler: Any, execute: Callable[[], Any]) -> Any:
-        """Run a search, and read the whole table where the index cannot tell the last rows."""
-        plan, whole = compiler.query, compiler.query.whole
-        if whole is None or plan.explain_info:
-            return execute()
-        wanted = whole.high_mark - whole.low_mark
-        rows = [row for chunk in execute() for row in chunk]
+    def is_undecided(self, compiler: Any, rows: list[Any], wanted: int) -> bool:
         column = compiler.annotation_col_map.get("distance")
-        tied = len(rows) > wanted and rows[wanted][column] == rows[wanted - 1][column]
-        # Too few are all that there are, or INSERT OR REPLACE has left some behind in the index.
-        if tied or len(rows) < wanted:
-            compiler.query = whole
-            rows = [row for chunk in execute() for row in chunk]
-        return [self.in_order(compiler, [rows[:wanted]])]
-
-    def _serving_index(self, query: Any) -> Any:
-        if query.search.exact or query.is_filtered or query.query_vector is None:
-            return None
-        if not 0 < query.candidates <= MAX_K:
-            return None
-        self.connection.ensure_connection()  # which tells what is loaded, and what is there
-        model = query.get_meta().concrete_model
-        return next(
-            (
-                index
-                for index in query.search.indexes
-                if not self.why_not_built(index, model) and self._is_present(index.name)
-            ),
-            None,
-        )
+        return len(rows) > wanted > 0 and rows[wanted][column] == rows[wanted - 1][column]
 
     def explain_search(self, queryset: Any) -> tuple[str | None, str]:
         plan = queryset.explain()
         return next((name for name in VIRTUAL_TABLE.findall(plan)), None), plan
-
-    def why_unused(self, queryset: Any) -> str:
-        search = getattr(queryset.query, "search", None)
-        if search is None:
-            return "SQLite serves no ORDER BY from an index: use nearest()."
-        if search.exact:
-            return "exact=True was asked for."
-        if queryset.query.is_filtered:
-            return "A filter, a join or distinct() makes the search exact."
-        if queryset.query.candidates > MAX_K:
-            return f"sqlite-vec finds {MAX_K} rows at most; more are searched exactly."
-        return "The index is declared, and its table is not there: migrate."
-
-    def _is_present(self, table: str) -> bool:
-        """Whether the table is there: the index may be declared, and not migrated yet."""
-        sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
-        return self.connection.connection.execute(sql, (table,)).fetchone() is not None
 
     # Connections
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.backends.base.introspection import TableInfo
 from django.db.backends.sqlite3.introspection import DatabaseIntrospection as SQLiteIntrospection
 from django.db.backends.sqlite3.introspection import FlexibleFieldLookupDict
 
@@ -27,7 +28,10 @@ class DatabaseIntrospection(SQLiteIntrospection):
     data_types_reverse = FieldTypes()
 
     def get_table_list(self, cursor: Any) -> Any:
-        tables = super().get_table_list(cursor)
-        cursor.execute("SELECT name FROM sqlite_master WHERE type = 'index'")
-        shadows = {f"{name}{SHADOW}" for (name,) in cursor.fetchall()} | {LIST}
-        return [table for table in tables if table.name not in shadows]
+        cursor.execute(
+            "SELECT name, substr(type, 1, 1) FROM sqlite_master WHERE type IN ('table', 'view') "
+            "AND name NOT IN ('sqlite_sequence', %s) AND name NOT IN "
+            "(SELECT name || %s FROM sqlite_master WHERE type = 'index') ORDER BY name",
+            [LIST, SHADOW],
+        )
+        return [TableInfo(*row) for row in cursor.fetchall()]
