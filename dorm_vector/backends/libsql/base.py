@@ -62,9 +62,9 @@ class DatabaseWrapper(SQLiteWrapper):
     # The lookup iregex is a function here; see ``functions``.
     operators = {name: sql for name, sql in SQLiteWrapper.operators.items() if name != "iregex"}
 
-    Database = dbapi  # type: ignore[assignment]
+    Database = dbapi
     SchemaEditorClass = DatabaseSchemaEditor
-    client_class = DatabaseClient
+    client_class = DatabaseClient  # type: ignore[assignment]
     creation_class = DatabaseCreation
     features_class = DatabaseFeatures
     introspection_class = DatabaseIntrospection
@@ -145,7 +145,7 @@ class DatabaseWrapper(SQLiteWrapper):
         if self._unconstrained:
             self.connection.begin_unconstrained(f"BEGIN {self.transaction_mode or ''}".rstrip())
         else:
-            super()._start_transaction_under_autocommit()
+            super()._start_transaction_under_autocommit()  # type: ignore[misc]
 
     def create_cursor(self, name: str | None = None) -> CursorWrapper:
         return CursorWrapper(self.connection)

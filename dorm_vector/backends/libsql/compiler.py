@@ -21,7 +21,7 @@ class Rewriting:
     """The part of a compiler that asks ``rewriter`` first."""
 
     def compile(self, node: Any) -> Any:
-        rewrite = rewriter(type(node))
+        rewrite = rewriter(node.__class__)
         if rewrite is None:
             return super().compile(node)  # type: ignore[misc]
         return rewrite(node, self, super().compile)  # type: ignore[misc]

@@ -19,7 +19,7 @@ class DatabaseCreation(SQLiteCreation):
     def _create_test_db(self, verbosity: int, autoclobber: bool, keepdb: bool = False) -> str:
         from dorm_vector.backends.libsql.base import is_remote
 
-        name = self._get_test_db_name()
+        name = self._get_test_db_name()  # type: ignore[attr-defined]
         if is_remote(name):
             raise ImproperlyConfigured(
                 f"The test database of {self.connection.alias!r} is a server, {name}, where none "
@@ -28,7 +28,8 @@ class DatabaseCreation(SQLiteCreation):
         options = self.connection.settings_dict["OPTIONS"]
         kept = {key: value for key, value in options.items() if key not in REMOTE_OPTIONS}
         self.connection.settings_dict["OPTIONS"] = kept
-        return super()._create_test_db(verbosity, autoclobber, keepdb)
+        created = super()._create_test_db(verbosity, autoclobber, keepdb)  # type: ignore[misc]
+        return str(created)
 
     def get_test_db_clone_settings(self, suffix: str) -> dict[str, Any]:
         method = multiprocessing.get_start_method()

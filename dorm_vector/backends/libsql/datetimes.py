@@ -87,7 +87,8 @@ DURATIONS = {
         "CASE typeof(l) WHEN 'text' THEN l ELSE r END",
         "CASE typeof(l) WHEN 'text' THEN r ELSE l END",
     ),
-    "-": _moved("l", "-r"),
+    # What is less than a day is not taken off a date, nor is it in Python.
+    "-": _moved("l", "CASE length(l) WHEN 10 THEN 86399999999 - r ELSE -r END"),
     "*": "({0} * {1})",
     "/": "({0} * 1.0 / {1})",
 }

@@ -14,16 +14,20 @@ What the client (0.1.11) does, and what is done about it here:
 - a cursor of its that has come to the end in fetchmany() stays there: each statement gets another;
 - its executescript() raises nothing: the statements are run one by one;
 - it holds the GIL while SQLite waits for a lock, which the thread that has the lock then cannot
-  give back: SQLite never waits, and ``Connection.attempt`` tries again without the GIL;
-- a server ends streams that are idle for ten seconds, and the client does not notice: outside a
-  transaction ``Connection.attempt`` connects again.
+  give back: SQLite never waits, and ``Connection.attempt`` tries again without the GIL; a server
+  does wait, so that the threads of a process write to it in ``TURNS``;
+- a server ends streams that are idle for ten seconds, and transactions that others wait for, and
+  the client does not notice: outside a transaction ``Connection.attempt`` connects again; within
+  one, which is lost, it refuses everything until the rollback.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from sqlite3 import (
@@ -62,8 +66,9 @@ threadsafety = 1
 paramstyle = "qmark"
 Binary = bytes
 
-#: The version of SQLite that libSQL was forked from, as in ``SELECT sqlite_version()``.
-sqlite_version_info: tuple[int, ...] = tuple(libsql.sqlite_version_info)
+#: The version of SQLite that libSQL was forked from, as in ``SELECT sqlite_version()``. The
+#: client's own constant is a lower one.
+sqlite_version_info: tuple[int, ...] = (3, 45, 1)
 sqlite_version = ".".join(map(str, sqlite_version_info))
 
 # By what a message contains; OperationalError is SQLite's own word for everything else.
@@ -73,13 +78,20 @@ ERRORS: dict[str, type[Error]] = {
     r"not a database|image is malformed": DatabaseError,
     r"too big": DataError,
 }
-# How a server's message says what SQLite said.
-QUOTED = re.compile(r"(?:SQLite error|SQL input error): (.*?)(?:`|\", code:)", re.S)
+# What the client and the server wrap around what SQLite says; in "Error {" with backslashes.
+WRAPPED = re.compile(
+    r"Hrana: (?:`[\w ]+ error: )*`(?:error at step \d+: \(error code: \w+\) `)?"
+    r'(Error { message: ")?(?:SQLite error: |SQL input error: )?(.*?)(?:", code: "\w+" })?`*',
+    re.S,
+)
+# A server's words for infinity and NaN, which it is sent as null.
+NOT_FINITE = "expected f64"
 FUNCTION = re.compile(r"no such function: (\w+)")
 
-# A lock that goes away, and a stream that has gone: nothing of the statement was run.
+# A lock that goes away, a stream or a transaction that has gone: nothing of the statement was run.
 LOCKED = "database is locked"
-GONE = re.compile("STREAM_EXPIRED|invalid baton")
+GONE = re.compile("STREAM_EXPIRED|invalid baton|TRANSACTION_TIMEOUT")
+LOST = "The server has ended the transaction: roll it back."
 
 # Rows that are fetched when a statement is executed, before anybody asks for them.
 FIRST_ROWS = 100
@@ -89,11 +101,21 @@ MANY_ROWS = 1000
 COMMENT = r"\s|--[^\n]*\n|/\*.*?\*/"
 READS = re.compile(rf"(?:{COMMENT}|\()*(?:SELECT|VALUES|EXPLAIN)\b", re.I | re.S)
 WRITES = re.compile(rf"(?:{COMMENT})*(?:INSERT|UPDATE|DELETE|REPLACE)\b", re.I | re.S)
+CONTROLS = re.compile(
+    r"\s*(?:BEGIN(?!\s+(?:IMMEDIATE|EXCLUSIVE))|COMMIT|END|PRAGMA|RELEASE|ROLLBACK|SAVEPOINT)\b",
+    re.I,
+)
 NOTHING = re.compile(rf"(?:{COMMENT}|;|--[^\n]*\Z)*\Z", re.S)
 # What stands in SQL besides code, and the two marks that are looked for.
 TOKENS = re.compile(
     r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/|[?;]""", re.S
 )
+
+# By the URL of a server, whether one of this process's connections is writing to it. Those that
+# waited at the server would keep the GIL from that one, until the server ended its transaction.
+TURNS: dict[str, threading.Lock] = {}
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=TURNS.clear)
 
 Row = tuple[Any, ...]
 Result = TypeVar("Result")
@@ -119,7 +141,9 @@ def connect(
             **options,
         )
 
-    return Connection(open_raw, timeout)
+    is_server = "://" in database and not uri
+    turn = TURNS.setdefault(database, threading.Lock()) if is_server else None
+    return Connection(open_raw, timeout, turn)
 
 
 def translated(error: BaseException) -> BaseException:
@@ -128,21 +152,38 @@ def translated(error: BaseException) -> BaseException:
     if not isinstance(error, ValueError) and type(error).__name__ != "PanicException":
         return error
     said = str(error)
-    quoted = QUOTED.search(said)
-    message = quoted[1].replace("\\", "") if quoted else said
+    if NOT_FINITE in said:
+        return DataError("A libSQL server can neither take nor send infinite numbers and NaN.")
+    message = _unwrapped(said)
     if function := FUNCTION.search(message):
         message = f"libSQL has no function {function[1]}."
     matches = (exception for pattern, exception in ERRORS.items() if re.search(pattern, said))
     return next(matches, OperationalError)(message)
 
 
+def _is_of_server(error: BaseException) -> bool:
+    return str(error).startswith("Hrana:")
+
+
+def _unwrapped(said: str) -> str:
+    wrapped = WRAPPED.fullmatch(said)
+    if wrapped is None:
+        return said
+    return re.sub(r"\\(.)", r"\1", wrapped[2]) if wrapped[1] else wrapped[2]
+
+
 class Connection:
     """A connection; ``isolation_level`` is None in autocommit mode, as in sqlite3."""
 
-    def __init__(self, open_raw: Callable[[], Any], timeout: float) -> None:
+    def __init__(
+        self, open_raw: Callable[[], Any], timeout: float, turn: threading.Lock | None = None
+    ) -> None:
+        self._turn = turn
+        self._has_turn = False
         self._open_raw = open_raw
         self._raw: Any = None
         self._untouched = True
+        self._lost = False
         self.timeout = timeout
         self.isolation_level: str | None = None
         self._connect()
@@ -150,6 +191,7 @@ class Connection:
     def _connect(self) -> None:
         try:
             self._raw = self._open_raw()
+            self._lost = False
         except BaseException as error:
             exception = translated(error)
             raise exception from (error if exception is not error else error.__cause__)
@@ -163,7 +205,7 @@ class Connection:
 
     @property
     def in_transaction(self) -> bool:
-        return bool(self.raw.in_transaction)
+        return self._lost or bool(self.raw.in_transaction)
 
     def cursor(self) -> Cursor:
         return Cursor(self)
@@ -183,7 +225,12 @@ class Connection:
 
         It keeps a PRAGMA for one stream only, and statements that are sent together share one.
         """
-        self.raw.executescript(f"PRAGMA foreign_keys = OFF; {begin};")
+        self.execute("SELECT 1")  # connects again where that is due: executescript() cannot tell
+        self._await_turn(begin)
+        try:
+            self.raw.executescript(f"PRAGMA foreign_keys = OFF; {begin};")
+        finally:
+            self._end_turn()
         if not self.in_transaction:
             raise OperationalError(f"The server did not {begin}.")
 
@@ -193,43 +240,83 @@ class Connection:
 
     def rollback(self) -> None:
         if self.in_transaction:
-            self.execute("ROLLBACK")
+            try:
+                self.execute("ROLLBACK")
+            except OperationalError:
+                if not self._lost:
+                    raise
+                self._connect()
 
     def sync(self) -> None:
         """Bring an embedded replica up to date with its server."""
-        self.attempt(lambda: self.raw.sync())
+        self.attempt(lambda: self.raw.sync(), "PRAGMA")
 
     def close(self) -> None:
         raw, self._raw = self._raw, None
+        self._end_turn()
         if raw is not None:
             raw.close()
+
+    def __del__(self) -> None:
+        self._raw = None
+        self._end_turn()
+
+    def _await_turn(self, sql: str) -> None:
+        if self._turn is None or self._has_turn or READS.match(sql) or CONTROLS.match(sql):
+            return
+        if not self._turn.acquire(timeout=max(self.timeout, 0)):
+            raise OperationalError(LOCKED)
+        self._has_turn = True
+
+    def _end_turn(self) -> None:
+        """Let others write, unless a transaction goes on."""
+        going_on = self._raw is not None and not self._lost and self._raw.in_transaction
+        if self._turn is not None and self._has_turn and not going_on:
+            self._has_turn = False
+            self._turn.release()
 
     def begin_if_due(self, sql: str) -> None:
         """Outside autocommit mode a change begins a transaction."""
         if self.isolation_level is not None and not self.in_transaction and WRITES.match(sql):
             self.execute(f"BEGIN {self.isolation_level}")
 
-    def attempt(self, run: Callable[[], Result], sql: str = "") -> Result:
+    def attempt(self, run: Callable[[], Result], sql: str) -> Result:
         """
         Run a statement, again and again while the database is locked, ``timeout`` seconds at most.
 
         Not within a transaction that has already read, since the locks that it holds may be those
         that the other one waits for; COMMIT is tried again there. Where the server has ended the
-        stream, a transaction is lost, and its statement raises OperationalError.
+        stream, a transaction is lost: statements raise OperationalError until it is rolled back,
+        since the server would run each of them for itself.
         """
+        if self._lost:
+            raise OperationalError(LOST)
+        self._await_turn(sql)
+        try:
+            return self._attempt(run, sql)
+        finally:
+            self._end_turn()
+
+    def _attempt(self, run: Callable[[], Result], sql: str) -> Result:
         deadline = time.monotonic() + self.timeout
         pause = 0.001
         within = self.in_transaction
         stuck = within and not self._untouched and sql != "COMMIT"
+        connected = False
         while True:
             try:
                 result = run()
             except BaseException as error:
                 exception = translated(error)
                 again = LOCKED in str(error) and not stuck and time.monotonic() + pause < deadline
-                if GONE.search(str(error)):
+                gone = GONE.search(str(error)) is not None
+                # A server has rolled back what it could not commit; SQLite has not.
+                self._lost = within and (gone or (sql == "COMMIT" and _is_of_server(error)))
+                if gone and within:
+                    exception = OperationalError(LOST)
+                elif gone and not connected:
                     self._connect()
-                    again = not within
+                    again = connected = True
                 if not again:
                     raise exception from (error if exception is not error else error.__cause__)
             else:
@@ -333,13 +420,15 @@ class Cursor:
         changed: list[int] = []
 
         def run() -> None:
-            self._raw = self.connection.raw.cursor()
             if self.connection.in_transaction:
+                self._raw = self.connection.raw.cursor()
                 self._raw.executemany(sql, batch)
                 changed.append(self._raw.rowcount)
                 return
-            # Each row is a transaction of its own, and is not written again after a lock.
+            # Each row is a transaction of its own, and is not written again after a lock. A cursor
+            # of the client's adds the rows of one statement to those of the next.
             while len(changed) < len(batch):
+                self._raw = self.connection.raw.cursor()
                 self._raw.execute(sql, batch[len(changed)])
                 changed.append(self._raw.rowcount)
 
@@ -349,7 +438,7 @@ class Cursor:
 
     def _remaining(self) -> Iterator[Row]:
         raw = self._raw
-        while rows := self.connection.attempt(lambda: raw.fetchmany(FIRST_ROWS)):
+        while rows := self.connection.attempt(lambda: raw.fetchmany(FIRST_ROWS), "SELECT"):
             yield from rows
 
 
@@ -433,7 +522,7 @@ def _adapted(value: Any) -> Any:
         return adapter(value)
     try:
         # The adapters that Django, and others, have registered for dates, decimals, ...
-        adapted = sqlite3.adapt(value)
+        adapted = sqlite3.adapt(value, sqlite3.PrepareProtocol)
     except sqlite3.ProgrammingError:
         adapted = value
     if type(adapted) in ADAPTERS:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import calendar
 import functools
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.db.backends.utils import split_tzname_delta
 
@@ -24,6 +25,8 @@ YEARS = range(1840, 2200)
 # The least time between two changes of a zone is far above it; a test looks at every zone.
 STEP = timedelta(days=4)
 FORMAT = "%Y-%m-%d %H:%M:%S"
+
+Shift = Callable[[datetime], int]
 
 # The kind of a year: the weekday of its first day, and how many days it has.
 KIND = (
@@ -79,10 +82,8 @@ def _tree(changes: list[tuple[str, int]]) -> str:
 @functools.lru_cache(maxsize=64)
 def shifts_of(tzname: str, source: str) -> Shifts:
     """Where the zone ``tzname`` is ahead of the times of ``source``, found by asking it."""
-    name, sign, offset = split_tzname_delta(tzname)
-    hours, minutes = offset.split(":") if offset else (0, 0)
-    given = timedelta(hours=int(hours), minutes=int(minutes)) * (-1 if sign == "-" else 1)
-    zone, base = ZoneInfo(name or source), ZoneInfo(source)
+    zone, given = _zone(tzname, source)
+    base = ZoneInfo(source)
 
     def shift(moment: datetime) -> int:
         aware = moment.replace(tzinfo=base) + given
@@ -98,8 +99,19 @@ def shifts_of(tzname: str, source: str) -> Shifts:
     return Shifts(kept, regular, years)
 
 
-def _changes(shift: object) -> list[tuple[datetime, int]]:
-    ask = functools.cache(shift)  # type: ignore[arg-type]
+def _zone(tzname: str, source: str) -> tuple[ZoneInfo, timedelta]:
+    """A zone, and the offset at the end of the name. "Etc/GMT-10" is the name of a zone itself."""
+    try:
+        return ZoneInfo(tzname), timedelta(0)
+    except (ZoneInfoNotFoundError, ValueError):
+        name, sign, offset = split_tzname_delta(tzname)
+    hours, minutes = offset.split(":") if offset else (0, 0)
+    given = timedelta(hours=int(hours), minutes=int(minutes))
+    return ZoneInfo(name or source), -given if sign == "-" else given
+
+
+def _changes(shift: Shift) -> list[tuple[datetime, int]]:
+    ask: Shift = functools.cache(shift)
     low, end = datetime(YEARS[0], 1, 1), datetime(YEARS[-1] + 1, 1, 1)
     changes = [(low, ask(low))]
     while low < end:
@@ -110,11 +122,11 @@ def _changes(shift: object) -> list[tuple[datetime, int]]:
     return changes
 
 
-def _change(ask: object, low: datetime, high: datetime) -> datetime:
-    before = ask(low)  # type: ignore[operator]
+def _change(ask: Shift, low: datetime, high: datetime) -> datetime:
+    before = ask(low)
     while high - low > timedelta(seconds=1):
         middle = low + timedelta(seconds=(high - low) // timedelta(seconds=2))
-        if ask(middle) == before:  # type: ignore[operator]
+        if ask(middle) == before:
             low = middle
         else:
             high = middle
