@@ -1,4 +1,5 @@
-# make demo: search Python's documentation.  make test: every engine.  Nothing but Python is needed.
+# make demo: search Python's documentation; DATABASE=postgresql or libsql changes where.
+# make test: every engine.  Nothing but Python is needed.
 
 PYTHON ?= python3
 DATABASE ?= sqlite

@@ -1,9 +1,9 @@
 """
 Which database the example uses: ``DATABASE_URL``, or else ``DATABASE``, a name.
 
-The URLs are ``sqlite:///relative/path``, ``sqlite:////absolute/path``,
-``postgresql://user:password@host:port/name`` and ``postgresql:///name?host=/socket/folder``; other
-options of a URL go to the driver.
+The URLs are ``sqlite:///relative/path``, ``sqlite:////absolute/path``, the same with ``libsql``,
+``libsql://host?auth_token=...``, ``postgresql://user:password@host:port/name`` and
+``postgresql:///name?host=/socket/folder``; other options of a URL go to the driver.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ DATA_FOLDER = Path(__file__).resolve().with_name("data")
 DATABASES = {
     "sqlite": f"sqlite:///{quote((DATA_FOLDER / 'db.sqlite3').as_posix())}",
     "postgresql": "postgresql:///postgres",
+    "libsql": f"libsql:///{quote((DATA_FOLDER / 'db.libsql').as_posix())}",
 }
 
 POSTGRESQL = {
@@ -37,6 +38,7 @@ SCHEMES: dict[str, dict[str, Any]] = {
     "sqlite": {"ENGINE": "django.db.backends.sqlite3", "OPTIONS": {}},
     "postgres": POSTGRESQL,
     "postgresql": POSTGRESQL,
+    "libsql": {"ENGINE": "dorm_vector.backends.libsql", "OPTIONS": {}},
 }
 
 
@@ -66,6 +68,9 @@ def from_url(url: str) -> dict[str, Any]:
         )
     scheme = SCHEMES[parts.scheme]
     options = dict(parse_qsl(parts.query))
+    if parts.scheme == "libsql" and parts.netloc:
+        server = parts._replace(query="").geturl()
+        return {**scheme, "NAME": server, "OPTIONS": options}
     return {
         **scheme,
         "NAME": unquote(parts.path[1:]),

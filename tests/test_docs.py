@@ -7,7 +7,7 @@ The ``python`` blocks of a page are executed in their order, in one namespace, o
 - its caption (in Markdown: a comment in its first line) is the file that it stands for. Later
   blocks can import it. What ``settings.py`` says is in force from there on, and the tables of
   ``models.py`` are created, or get the indexes that are new.
-- the class ``sqlite`` or ``postgresql`` restricts it to that engine.
+- the classes ``sqlite``, ``postgresql`` and ``libsql`` restrict it to these engines.
 - ``console`` and other languages are not executed.
 """
 
@@ -32,8 +32,9 @@ from django.test import override_settings
 
 import dorm_vector
 from dorm_vector import conf, indexes
-from dorm_vector.engines import ENGINES
+from dorm_vector.engines import ENGINES, libsql
 from dorm_vector.engines.base import SQL, Engine, fill
+from dorm_vector.engines.libsql import LibSQLEngine
 from dorm_vector.engines.postgresql import PostgreSQLEngine
 from dorm_vector.engines.sqlite import SQLiteEngine
 from dorm_vector.engines.sqlite_vec import TIERS
@@ -60,7 +61,7 @@ class Block(NamedTuple):
     language: str
     source: str
     caption: str
-    engine: str
+    engines: list[str]
 
 
 def blocks(page: Path) -> Iterator[Block]:
@@ -75,7 +76,7 @@ def blocks(page: Path) -> Iterator[Block]:
             language=groups["language"],
             source=textwrap.dedent(match["source"]),
             caption=groups.get("caption") or options.get("caption", ""),
-            engine=options.get("class", ""),
+            engines=options.get("class", "").split(),
         )
 
 
@@ -153,13 +154,13 @@ def public(module: types.ModuleType) -> dict[str, Any]:
     return {key: value for key, value in vars(module).items() if not key.startswith("_")}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "libsql"])
 def database(request: pytest.FixtureRequest, db: None, tmp_path: Path) -> Iterator[str]:
     """Make a database of the engine the default one, through a connection of its own."""
     (alias,) = (alias for alias, name in settings.ENGINES.items() if name == request.param)
     original = connections["default"]
     template = connections[alias]
-    changes = {"NAME": str(tmp_path / "db.sqlite3")} if request.param == "sqlite" else {}
+    changes = {} if request.param == "postgresql" else {"NAME": str(tmp_path / "db")}
     connections["default"] = type(template)({**template.settings_dict, **changes}, "default")
     try:
         yield request.param
@@ -182,7 +183,7 @@ def test_examples_run(page: Path, database: str, monkeypatch: pytest.MonkeyPatch
         stack.callback(lambda: [apps.all_models.pop(label) for label in labels])
         stack.callback(runner.drop_tables)
         for block in found:
-            if block.engine in ("", database):
+            if not block.engines or database in block.engines:
                 runner.run(block)
 
 
@@ -216,7 +217,7 @@ def code(text: Any) -> str:
     return f"``{text}``"
 
 
-TABLE_ENGINES: list[type[Engine]] = [PostgreSQLEngine, SQLiteEngine]
+TABLE_ENGINES: list[type[Engine]] = [PostgreSQLEngine, SQLiteEngine, LibSQLEngine]
 
 
 def test_table_of_columns() -> None:
@@ -249,7 +250,12 @@ def test_table_of_distances() -> None:
         [
             f"`{functions[metric]}`",
             code(metric),
-            *(code(fill(engine.distances[metric], **names).sql) for engine in TABLE_ENGINES),
+            *(
+                code(fill(engine.distances[metric], **names).sql)
+                if metric in engine.distances
+                else "none"
+                for engine in TABLE_ENGINES
+            ),
         ]
         for metric in functions
     ]
@@ -272,7 +278,14 @@ def test_table_of_indexes() -> None:
         ],
         [
             'The same with ``precision="half"``',
-            *most([e.index_dimensions.get("halfvec") for e in TABLE_ENGINES], "8,192"),
+            *most(
+                # Where all indexes are over float32, the option changes nothing.
+                [
+                    e.index_dimensions.get("halfvec", e.index_dimensions["vector"])
+                    for e in TABLE_ENGINES
+                ],
+                "no index",
+            ),
         ],
         [
             "Dimensions under ``unique`` and ``db_index``, at most",
@@ -297,6 +310,24 @@ def test_table_of_index_options() -> None:
         [code(option), f"`{index.__name__}`", f"{least:,} to {greatest:,}"]
         for index in (dorm_vector.HnswIndex, dorm_vector.IvfflatIndex)
         for option, (least, greatest) in index.options.items()
+    ]
+
+
+def test_table_of_graph_options() -> None:
+    def taken(values: Any) -> str:
+        if isinstance(values[0], str):
+            return ", ".join(f'``"{value}"``' for value in values)
+        least, greatest = values
+        return f"{least:,} to {greatest:,}"
+
+    defaults = {**libsql.PARAMETERS, "insert_l": 70, "search_l": libsql.SEARCH_L}
+    assert [row[:3] for row in table("indexes.rst", "indexes-graph-options")] == [
+        [
+            code(option),
+            taken(values),
+            f'``"{value}"``' if isinstance(value := defaults[option], str) else str(value),
+        ]
+        for option, values in dorm_vector.VectorIndex.graph_options.items()
     ]
 
 

@@ -1,7 +1,8 @@
-"""The example, as its users run it: one process for each command, on both databases."""
+"""The example, as its users run it: one process for each command, on every database."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from example_project.databases import from_url
 from tests import postgres
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +26,38 @@ for url in sys.argv[1:]:
     response = client.get(url)
     assert response.status_code == 200, (url, response.status_code)
     print(response.content.decode())
+"""
+
+ADMIN = """
+import django, json, sys
+django.setup()
+from django.contrib.auth.models import User
+from django.test import Client
+from example_project.library.models import Entry
+User.objects.create_superuser("librarian", password="secret")
+client = Client(SERVER_NAME="localhost")
+def page(method, url, *data):
+    response = getattr(client, method)("/admin/" + url, *data, follow=True)
+    assert response.status_code == 200, (url, response.status_code)
+    return response.content.decode()
+def entries():
+    return Entry.objects.filter(name="bz2.compress").count()
+entry = Entry.objects.get(name="bz2.compress")
+form = {"username": "librarian", "password": "secret", "next": "/admin/"}
+pages = {"login": page("post", "login/", form)}
+pages["list"] = page("get", "library/entry/")
+pages["searched"] = page("get", "library/entry/?q=bz2.compress&kind__exact=function")
+pages["entry"] = page("get", f"library/entry/{entry.pk}/change/")
+user = User.objects.create_user("reader")
+form = {"username": "reader2", "date_joined_0": "2024-02-29", "date_joined_1": "12:00:00"}
+pages["edited"] = page("post", f"auth/user/{user.pk}/change/", form)
+pages["history"] = page("get", f"auth/user/{user.pk}/history/")
+before = entries()
+pages["deleted"] = page("post", f"library/entry/{entry.pk}/delete/", {"post": "yes"})
+action = {"action": "delete_selected", "post": "yes", "_selected_action": [user.pk]}
+pages["selected"] = page("post", "auth/user/", action)
+pages["home"] = page("get", "")
+print(json.dumps({"pages": pages, "entries": [before, entries()]}))
 """
 
 
@@ -52,30 +86,74 @@ def hits(output: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('example') / 'db.sqlite3'}"
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("example")
 
 
-def test_demo_on_both_databases(sqlite_url: str, scratch: Any) -> None:
+@pytest.fixture(scope="module", params=["sqlite", "libsql"])
+def file_url(request: pytest.FixtureRequest, folder: Path) -> str:
+    """The URL of a database in a file."""
+    return f"{request.param}:///{folder / request.param}.db"
+
+
+def test_demo_on_every_database(folder: Path, scratch: Any) -> None:
     scratch()
     postgresql_url = urlsplit(os.environ[postgres.VARIABLE])._replace(path="/scratch").geturl()
-    outputs = [manage(url, "demo") for url in (sqlite_url, postgresql_url)]
-    first, second = map(hits, outputs)
-    assert first == second
+    urls = [f"{scheme}:///{folder / scheme}.db" for scheme in ("sqlite", "libsql")]
+    first, *others = [hits(manage(url, "demo")) for url in [*urls, postgresql_url]]
+    assert others == [first, first]
     assert len(first) == 15
     names = [name for _, name in first]
     assert {"bz2.compress", "lzma.compress", "statistics.median"} <= set(names)
     # Going on where it was stopped adds nothing here.
-    assert " 0 of them new" in manage(sqlite_url, "index_library")
+    for url in urls:
+        assert " 0 of them new" in manage(url, "index_library")
 
 
-def test_pages(sqlite_url: str) -> None:
-    manage(sqlite_url, "demo")
+def test_pages(file_url: str) -> None:
+    manage(file_url, "demo")
     home, found, like, escaped = (
-        run(sqlite_url, "-c", PAGES, url)
+        run(file_url, "-c", PAGES, url)
         for url in ("/", "/?q=compress+a+file", "/like/bz2.compress/", "/?q=%3Cscript%3Ealert")
     )
     assert "bz2.compress" not in home
     assert "bz2.compress" in found
     assert "lzma.compress" in like
     assert "<script>alert" not in escaped
+
+
+def test_admin(file_url: str) -> None:
+    manage(file_url, "demo")
+    found = json.loads(run(file_url, "-c", ADMIN))
+    pages = found["pages"]
+    assert "Site administration" in pages["login"]
+    assert "entries" in pages["list"]
+    assert "1 entry" in pages["searched"]
+    assert "256 dimensions" in pages["entry"]
+    assert "was changed successfully" in pages["edited"]
+    assert "Changed Username" in pages["history"]
+    assert "was deleted successfully" in pages["deleted"]
+    assert found["entries"] == [1, 0]
+    assert "Successfully deleted 1 user" in pages["selected"]
+    assert "Recent actions" in pages["home"]
+    # What was deleted is indexed again.
+    assert " 1 of them new" in manage(file_url, "index_library")
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "options"),
+    [
+        ("libsql:///relative/file.db", "relative/file.db", {}),
+        ("libsql:////absolute/a%20file.db", "/absolute/a file.db", {}),
+        ("libsql://name.example.com", "libsql://name.example.com", {}),
+        (
+            "libsql://name.example.com:8080?auth_token=t%2Fk",
+            "libsql://name.example.com:8080",
+            {"auth_token": "t/k"},
+        ),
+    ],
+)
+def test_urls_of_libsql(url: str, name: str, options: dict[str, str]) -> None:
+    found = from_url(url)
+    assert (found["ENGINE"], found["NAME"]) == ("dorm_vector.backends.libsql", name)
+    assert found["OPTIONS"] == options

@@ -25,7 +25,9 @@ QUERY = [1.0] * 8
 
 
 @pytest.fixture
-def rows(alias: str) -> str:
+def rows(alias: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    # 300 rows are few enough for libSQL to read them all.
+    monkeypatch.setattr("dorm_vector.engines.libsql.LibSQLEngine.least_vectors", 1)
     vectors = np.random.default_rng(5).normal(size=(300, 8))
     for model in (Indexed, Portable):
         model.objects.using(alias).bulk_create(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -52,6 +52,9 @@ def packed(vector: Any) -> bytes:
 class Table(Schema):
     """The table of a model in a SQLite database of its own, and the side tables of its indexes."""
 
+    #: Rows of every kind.
+    vectors: ClassVar[list[Any]] = VECTORS
+
     def __init__(self, metric: str | None = None) -> None:
         super().__init__("scratch")
         name = models.CharField(max_length=20, unique=True, null=True)
@@ -74,8 +77,9 @@ class Table(Schema):
         kinds = (models.VectorField, GeneratedField)
         return next(field.name for field in self.model._meta.fields if isinstance(field, kinds))
 
-    def fill(self, vectors: Any = VECTORS) -> list[Any]:
-        made = [self.model(**{self.column: vector}) for vector in vectors]
+    def fill(self, vectors: Any = None) -> list[Any]:
+        given = self.vectors if vectors is None else vectors
+        made = [self.model(**{self.column: vector}) for vector in given]
         return self.rows.bulk_create(made)
 
     def query(self, sql: str, *params: Any) -> list[Any]:
@@ -172,13 +176,16 @@ def rolled_back() -> Iterator[None]:
 
 
 class TestMigrations:
+    #: Another one in the tests of libSQL, which are these and more.
+    table_class: ClassVar[type[Table]] = Table
+
     def test_rows_that_are_there_are_taken_in(self, bare: Table, metric: str) -> None:
         bare.run(migrations.AddIndex("thing", index(metric)))
         bare.assert_in_step()
         assert len(bare.side()) == {"cosine": 6}.get(metric, 8)
 
     def test_an_index_that_comes_with_its_table(self, database: Any, metric: str) -> None:
-        table = Table()
+        table = self.table_class()
         model = table.model._meta
         fields = [(field.name, field.clone()) for field in model.fields]
         table.run(migrations.DeleteModel("thing"))
@@ -343,7 +350,7 @@ class TestMigrations:
 
     def test_in_one_transaction_with_its_table(self, database: Any, metric: str) -> None:
         """As one migration does it: indexes are built at the end, when the table has its name."""
-        table = Table()
+        table = self.table_class()
         before = table.state
         fields = [(field.name, field.clone()) for field in table.model._meta.fields]
         operations = [
@@ -401,7 +408,7 @@ class TestMigrations:
     PARTS = ("table i", "trigger i")
 
     def test_collected_sql(self, database: Any) -> None:
-        table = Table()
+        table = self.table_class()
         side = 'INSERT INTO "i" (rowid, vector) SELECT'
         drop = (
             'DROP TRIGGER IF EXISTS "i_insert";\n'
@@ -422,7 +429,7 @@ class TestMigrations:
         assert table.sql(migrations.RemoveIndex("thing", "i")) == drop
 
     def test_names_that_need_quotes(self, database: Any, metric: str) -> None:
-        table = Table()
+        table = self.table_class()
         table.run(migrations.DeleteModel("thing"))
         fields = [
             ("id", models.AutoField(primary_key=True, db_column="group by")),
@@ -440,7 +447,7 @@ class TestMigrations:
         assert len(found) == 2
 
     def test_a_generated_vector(self, database: Any, metric: str) -> None:
-        table = Table()
+        table = self.table_class()
         same = GeneratedField(
             expression=F("embedding"),
             output_field=models.VectorField(3, null=True),

@@ -1,4 +1,4 @@
-"""VectorIndex on SQLite under any sequence of writes and migrations: never out of step."""
+"""VectorIndex on SQLite and libSQL, in step under any sequence of writes and migrations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from hypothesis.stateful import (
 )
 
 from dorm_vector import models, nearest
+from dorm_vector.testing import explain_nearest
 from tests import oracle
+from tests.test_libsql_index import METRICS as LIBSQL_METRICS
+from tests.test_libsql_index import LibSQLTable
 from tests.test_vector_index import METRICS, Table, index, uses_index
 
 # Few values, so that vectors are often equal, and zero.
@@ -38,11 +41,14 @@ class VectorIndexMachine(RuleBasedStateMachine):
     """One table with its indexes, and transactions that may be open."""
 
     open: Callable[[], Any]
+    table_class: type[Table] = Table
+    metrics: tuple[str, ...] = METRICS
+    triggers: tuple[str, ...] = ("insert", "delete", "update")
 
     def __init__(self) -> None:
         super().__init__()
         self.connection = type(self).open()
-        self.table = Table()
+        self.table = self.table_class()
         self.atomics: list[Any] = []
 
     def teardown(self) -> None:
@@ -60,8 +66,13 @@ class VectorIndexMachine(RuleBasedStateMachine):
     def in_transaction(self) -> bool:
         return bool(self.atomics)
 
+    def value(self, vector: Any) -> Any:
+        """A vector that the database has all distances of."""
+        return vector
+
     def make(self, made: list[tuple[Any, Any]]) -> list[Any]:
-        return [self.table.model(**{"name": name, self.field: vector}) for name, vector in made]
+        model = self.table.model
+        return [model(**{"name": name, self.field: self.value(vector)}) for name, vector in made]
 
     def choose(self, position: int) -> Any:
         """A queryset of one row, where there are rows."""
@@ -81,9 +92,10 @@ class VectorIndexMachine(RuleBasedStateMachine):
 
     # The table's rows
 
-    @initialize(made=rows, metric=st.sampled_from(METRICS))
-    def begin(self, made: list[tuple[Any, Any]], metric: str) -> None:
-        self.table.fill([vector for _, vector in made])
+    @initialize(made=rows, number=st.integers(0, 5))
+    def begin(self, made: list[tuple[Any, Any]], number: int) -> None:
+        metric = self.metrics[number % len(self.metrics)]
+        self.table.fill([self.value(vector) for _, vector in made])
         self.run(migrations.AddIndex("thing", index(metric)))
 
     @rule(name=names, vector=vectors)
@@ -115,7 +127,7 @@ class VectorIndexMachine(RuleBasedStateMachine):
             meta = self.table.model._meta
             quote = self.connection.ops.quote_name
             columns = ", ".join(quote(f.column) for f in meta.fields)
-            setattr(row, self.field, vector)
+            setattr(row, self.field, self.value(vector))
             values = [
                 f.get_db_prep_value(getattr(row, f.attname), self.connection) for f in meta.fields
             ]
@@ -127,12 +139,12 @@ class VectorIndexMachine(RuleBasedStateMachine):
 
     @rule(position=positions, vector=vectors)
     def update_one(self, position: int, vector: Any) -> None:
-        self.choose(position).update(**{self.field: vector})
+        self.choose(position).update(**{self.field: self.value(vector)})
 
     @rule(vector=vectors, remainder=st.integers(0, 3))
     def update_many(self, vector: Any, remainder: int) -> None:
         found = self.table.rows.annotate(part=F("id") % 4).filter(part=remainder)
-        found.update(**{self.field: vector, "category": remainder})
+        found.update(**{self.field: self.value(vector), "category": remainder})
 
     @rule(position=positions, number=st.integers(-60, 60))
     def change_primary_key(self, position: int, number: int) -> None:
@@ -197,8 +209,9 @@ class VectorIndexMachine(RuleBasedStateMachine):
     # Migrations, which SQLite runs outside of transactions only
 
     @precondition(lambda self: not self.atomics)
-    @rule(metric=st.sampled_from(METRICS), name=st.sampled_from(["i", "j", "k"]))
-    def add_or_remove_index(self, metric: str, name: str) -> None:
+    @rule(number=st.integers(0, 5), name=st.sampled_from(["i", "j", "k"]))
+    def add_or_remove_index(self, number: int, name: str) -> None:
+        metric = self.metrics[number % len(self.metrics)]
         if name in [declared.name for declared in self.indexes]:
             self.run(migrations.RemoveIndex(self.model_name, name))
         else:
@@ -281,20 +294,28 @@ class VectorIndexMachine(RuleBasedStateMachine):
 
     @rule(query=query_vectors, k=st.integers(1, 12), start=st.integers(0, 3))
     def search(self, query: Any, k: int, start: int) -> None:
-        for metric in METRICS:
+        for metric in self.metrics:
             found = nearest(self.table.rows, self.field, query, metric=metric)[start : start + k]
             served = {one.metric: one.name for one in reversed(self.indexes)}
             if metric in served:
-                assert uses_index(found, served[metric])
+                self.check_plan(found, served[metric])
             self.compare(found, metric, query, slice(start, start + k))
 
-    def compare(self, queryset: Any, metric: str, query: Any, part: slice) -> None:
+    def check_plan(self, queryset: Any, name: str) -> None:
+        assert uses_index(queryset, name)
+
+    def expected(self, metric: str, query: Any) -> dict[Any, float]:
+        """The distances that are defined, by primary key, in numpy."""
         distances = {}
         for pk, vector in self.table.rows.values_list("pk", self.field):
             if vector is not None:
                 distance = oracle.DISTANCES[metric](vector, query)
                 if not np.isnan(distance):
                     distances[pk] = distance
+        return distances
+
+    def compare(self, queryset: Any, metric: str, query: Any, part: slice) -> None:
+        distances = self.expected(metric, query)
         found = list(queryset)
         close = [pytest.approx(d, rel=1e-5, abs=1e-5) for d in sorted(distances.values())[part]]
         assert [row.distance for row in found] == close
@@ -309,35 +330,97 @@ class VectorIndexMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_else_is_in_the_schema(self) -> None:
-        """Three triggers an index, and no side table of an index that went away."""
+        """The triggers of each index, and no side table of an index that went away."""
         objects = self.table.objects()
         declared = {one.name for one in self.indexes}
         for kind in ("insert", "delete", "update"):
             found = {name for name in objects if name.endswith(f"_{kind}")}
-            assert found == {f"trigger {name}_{kind}" for name in declared}
+            expected = declared if kind in self.triggers else set()
+            assert found == {f"trigger {name}_{kind}" for name in expected}
         assert {name for name in objects if name in ("table i", "table j", "table k")} == {
             f"table {name}" for name in declared
         }
         assert not [name for name in objects if "new__" in name]
 
 
-def machine(open_database: Callable[..., Any], directory: Path) -> type[VectorIndexMachine]:
+class LibSQLMachine(VectorIndexMachine):
+    """The same on libSQL, where a table as small as these is read as a whole."""
+
+    table_class = LibSQLTable
+    metrics = LIBSQL_METRICS
+    triggers = ("insert", "update")
+
+    def value(self, vector: Any) -> Any:
+        """Less long, and less short: libSQL squares the lengths for the cosine in float32."""
+        return vector and [SMALLER.get(abs(x), abs(x)) * np.copysign(1, x) for x in vector]
+
+    def check_plan(self, queryset: Any, name: str) -> None:
+        assert explain_nearest(queryset).index is None
+
+
+SMALLER = {1e15: 1e6, 1e-15: 1e-6}
+
+
+class LibSQLGraphMachine(LibSQLMachine):
+    """
+    The same where the graph is searched from the first vector on.
+
+    Which loses vectors: a search returns as many rows as it should, in order, with their true
+    distances, and a row whose vector is the one searched for comes first.
+    """
+
+    def check_plan(self, queryset: Any, name: str) -> None:
+        found = explain_nearest(queryset).index
+        assert found == (name if self.table.side(name) else None)
+
+    def compare(self, queryset: Any, metric: str, query: Any, part: slice) -> None:
+        distances = self.expected(metric, query)
+        found = list(queryset)
+        best = [pytest.approx(d, rel=1e-5, abs=1e-5) for d in sorted(distances.values())[part]]
+        assert len(found) == len(best)
+        assert len({row.pk for row in found}) == len(found)
+        given = [row.distance for row in found]
+        assert given == sorted(given)
+        assert given == [pytest.approx(distances[r.pk], rel=1e-5, abs=1e-5) for r in found]
+        if part.stop >= len(distances):
+            assert given == best
+
+    @rule(position=positions, k=st.integers(1, 5))
+    def search_for_a_row(self, position: int, k: int) -> None:
+        row = self.choose(position).first()
+        vector = row and getattr(row, self.field)
+        if not vector or not any(vector):
+            return
+        for metric in self.metrics:
+            first = nearest(self.table.rows, self.field, vector, metric=metric, k=k)[0]
+            assert first.distance == pytest.approx(0, abs=1e-5)
+
+
+def machine(
+    base: type[VectorIndexMachine], open_database: Callable[..., Any], directory: Path
+) -> type[VectorIndexMachine]:
     """The machine, with a new database file for each of its runs."""
     made = iter(range(10**9))
 
     def connect() -> Any:
         options = {"init_command": "PRAGMA synchronous = OFF"}
         path = directory / f"{next(made)}.db"
-        wrapper = open_database("default", NAME=str(path), OPTIONS=options)
+        alias = "libsql" if issubclass(base, LibSQLMachine) else "default"
+        wrapper = open_database(alias, NAME=str(path), OPTIONS=options)
         wrapper.ensure_connection()
         return wrapper
 
-    return type("Machine", (VectorIndexMachine,), {"open": staticmethod(connect)})
+    return type("Machine", (base,), {"open": staticmethod(connect)})
 
 
-def test_any_sequence_of_writes_and_migrations(open_database: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("base", [VectorIndexMachine, LibSQLMachine, LibSQLGraphMachine])
+def test_any_sequence_of_writes_and_migrations(
+    open_database: Any, tmp_path: Path, base: type[VectorIndexMachine], monkeypatch: Any
+) -> None:
+    if base is LibSQLGraphMachine:
+        monkeypatch.setattr("dorm_vector.engines.libsql.LibSQLEngine.least_vectors", 1)
     run_state_machine_as_test(
-        machine(open_database, tmp_path),
+        machine(base, open_database, tmp_path),
         settings=settings(
             max_examples=60,
             stateful_step_count=40,

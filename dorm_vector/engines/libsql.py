@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from dorm_vector.engines.base import SQL
 from dorm_vector.engines.side_table import WATCHED, SideTableEngine
@@ -52,6 +52,9 @@ PARAMETERS = {"max_neighbors": 20, "compress_neighbors": "float8", "alpha": 1.0}
 # libSQL's own, and the number of candidates of a search.
 SEARCH_L = 200
 LEAST_CANDIDATES = 40
+# With fewer vectors reading all rows is as fast, and finds what a graph may have lost: some vectors
+# cannot be reached in it from where a search happens to begin.
+LEAST_VECTORS = 1000
 
 NAME = re.compile(r"[A-Za-z_]\w*", re.A)
 
@@ -93,6 +96,10 @@ class LibSQLEngine(SideTableEngine):
     index_dimensions = {"vector": 65_536}
     maker = "libSQL"
     too_many = "libSQL finds search_l rows at most, 200 by default; more are searched exactly."
+    too_few = f"With fewer than {LEAST_VECTORS:,} vectors libSQL reads all rows: it is as fast."
+
+    #: The number of vectors from which on the graph is searched.
+    least_vectors: ClassVar[int] = LEAST_VECTORS
 
     # Building
 
@@ -121,9 +128,20 @@ class LibSQLEngine(SideTableEngine):
         # A search for the zero vector returns arbitrary rows.
         return 0 < query.candidates <= self._search_l(index) and any(query.query_vector)
 
+    def is_ready(self, table: str) -> bool:
+        # Nothing is ever deleted there, so that the numbers have no gaps.
+        sql = f"SELECT 1 FROM {self.connection.ops.quote_name(table)} WHERE id = ?"  # noqa: S608 - quoted
+        try:
+            found = self.connection.connection.execute(sql, (self.least_vectors,)).fetchone()
+        except self.connection.Database.Error:
+            if self._is_present(table):
+                raise
+            return False
+        return found is not None
+
     def candidates(self, index: Any, query: Any) -> SQL:
         """
-        The rows with one of the vectors that the graph finds.
+        The rows with one of the vectors that the graph finds, and those with the one searched for.
 
         More of them than rows are wanted: some may be of rows that are no longer there, and
         the graph ranks by rounded neighbours.
@@ -132,10 +150,12 @@ class LibSQLEngine(SideTableEngine):
         column = query.annotations["distance"].get_source_expressions()[0].target.column
         row = KEY.format(vector=f"{quote(query.get_initial_alias())}.{quote(column)}")
         found = "SELECT id FROM vector_top_k(%s, %s, %s)"
-        sql = f"{row} IN (SELECT {OWN_KEY} FROM {quote(index.name)} WHERE id IN ({found}))"  # noqa: S608 - quoted
+        keys = f"SELECT {OWN_KEY} FROM {quote(index.name)} WHERE id IN ({found})"  # noqa: S608 - quoted
+        sql = f"{row} IN ({keys} UNION ALL SELECT {KEY.format(vector='%s')})"
         wanted = query.search.params.get("ef_search") or max(4 * query.candidates, LEAST_CANDIDATES)
         k = max(min(wanted, self._search_l(index)), query.candidates)
-        return SQL(sql, (f"{index.name}_graph", query.query_vector, k))
+        vector = query.query_vector
+        return SQL(sql, (f"{index.name}_graph", vector, k, vector, vector))
 
     def _search_l(self, index: Any) -> int:
         return int(index.graph_parameters().get("search_l", SEARCH_L))

@@ -173,7 +173,7 @@ class SideTableEngine(Engine):
                 for index in query.search.indexes
                 if not self.why_not_built(index, model)
                 and self.can_find(index, query)
-                and self._is_present(index.name)
+                and self.is_ready(index.name)
             ),
             None,
         )
@@ -189,10 +189,18 @@ class SideTableEngine(Engine):
             return "A filter, a join or distinct() makes the search exact."
         if not any(self.can_find(index, query) for index in search.indexes):
             return self.too_many
-        return "The index is declared, and its table is not there: migrate."
+        if not any(self._is_present(index.name) for index in search.indexes):
+            return "The index is declared, and its table is not there: migrate."
+        return self.too_few
 
     #: Why ``can_find`` said no.
     too_many: ClassVar[str] = ""
+    #: Why ``is_ready`` said no, although the table is there.
+    too_few: ClassVar[str] = ""
+
+    def is_ready(self, table: str) -> bool:
+        """Whether the side table is there, and better than reading all rows."""
+        return self._is_present(table)
 
     def _is_present(self, table: str) -> bool:
         """Whether the table is there: the index may be declared, and not migrated yet."""

@@ -107,7 +107,7 @@ class SQLiteEngine(SideTableEngine):
     # Searching
 
     def can_find(self, index: Any, query: Any) -> bool:
-        return 0 < query.candidates <= MAX_K
+        return bool(0 < query.candidates <= MAX_K)
 
     def adjust(self, plan: Any, nested: bool) -> None:
         """
