@@ -1,15 +1,32 @@
-"""Vector search for Django on PostgreSQL and SQLite."""
+"""Vector search for Django on PostgreSQL, SQLite and libSQL."""
 
 from __future__ import annotations
 
+from dorm_vector.bulk import bulk_copy
 from dorm_vector.engines import engine_for
 from dorm_vector.engines.sqlite_vec import load_sqlite_vec_extension
-from dorm_vector.fields import VectorField
+from dorm_vector.fields import BitField, HalfVectorField, SparseVectorField, VectorField
 from dorm_vector.functions import (
+    BinaryQuantize,
     CosineDistance,
+    CosineSimilarity,
+    HammingDistance,
+    InnerProduct,
+    JaccardDistance,
     L1Distance,
     L2Distance,
     MaxInnerProduct,
+    Normalize,
+    Subvector,
+    VectorAdd,
+    VectorAvg,
+    VectorConcat,
+    VectorDims,
+    VectorMultiply,
+    VectorNorm,
+    VectorSubtract,
+    VectorSum,
+    VectorToJSON,
 )
 from dorm_vector.indexes import HnswIndex, IvfflatIndex, VectorIndex
 from dorm_vector.operations import VectorExtension
@@ -19,16 +36,36 @@ from dorm_vector.tuning import search_params
 __version__ = "0.1.0"
 
 __all__ = [
+    "BinaryQuantize",
+    "BitField",
     "CosineDistance",
+    "CosineSimilarity",
+    "HalfVectorField",
+    "HammingDistance",
     "HnswIndex",
+    "InnerProduct",
     "IvfflatIndex",
+    "JaccardDistance",
     "L1Distance",
     "L2Distance",
     "MaxInnerProduct",
+    "Normalize",
+    "SparseVectorField",
+    "Subvector",
+    "VectorAdd",
+    "VectorAvg",
+    "VectorConcat",
+    "VectorDims",
     "VectorExtension",
     "VectorField",
     "VectorIndex",
+    "VectorMultiply",
+    "VectorNorm",
     "VectorQuerySet",
+    "VectorSubtract",
+    "VectorSum",
+    "VectorToJSON",
+    "bulk_copy",
     "engine_for",
     "load_sqlite_vec_extension",
     "nearest",

@@ -17,6 +17,10 @@ from dorm_vector.indexes import METRICS, SUFFIXES, MethodIndex, vector_field
 __all__ = ["register"]
 
 
+# Dimensions that take as many bytes as one of float32, by field kind.
+PER_FLOAT = {"vector": 1, "halfvec": 2, "bit": 32}
+
+
 def register() -> None:
     """Register the checks with Django; called when the app is ready."""
     checks.register(check_settings)
@@ -52,7 +56,12 @@ def check_indexes(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> li
     return [
         message
         for model, index in _indexes(app_configs)
-        for check in (_check_index_field, _check_index_opclass, _check_index_dimensions)
+        for check in (
+            _check_index_field,
+            _check_index_opclass,
+            _check_index_dimensions,
+            _check_index_stage,
+        )
         for message in check(model, index)
     ]
 
@@ -68,11 +77,11 @@ def _check_index_field(model: Any, index: MethodIndex) -> Iterator[CheckMessage]
 
 def _check_index_opclass(model: Any, index: MethodIndex) -> Iterator[CheckMessage]:
     field = vector_field(model, index.fields[0])
-    if field is None:
+    if field is None or index.misfit(field):
         return
     kind = index.kind_of(field)
     fitting = [f"{kind}_{SUFFIXES[name]}" for name in METRICS[index.method][kind]]
-    wanted = index.opclass or f"{kind}_{SUFFIXES[index.metric]}"
+    wanted = index.opclass or f"{kind}_{index.suffix_of(index.metric)}"
     if wanted not in fitting:
         yield checks.Error(
             f"The operator class {wanted!r} of {index.name!r} does not fit {field.name!r}.",
@@ -82,6 +91,12 @@ def _check_index_opclass(model: Any, index: MethodIndex) -> Iterator[CheckMessag
         )
 
 
+def _check_index_stage(model: Any, index: MethodIndex) -> Iterator[CheckMessage]:
+    field = vector_field(model, index.fields[0])
+    if field is not None and (sentence := index.misfit(field)):
+        yield checks.Error(sentence, obj=model, id="dorm_vector.E106")
+
+
 def _check_index_dimensions(model: Any, index: MethodIndex) -> Iterator[CheckMessage]:
     field = vector_field(model, index.fields[0])
     if field is None:
@@ -89,9 +104,10 @@ def _check_index_dimensions(model: Any, index: MethodIndex) -> Iterator[CheckMes
     for alias, engine in _engines(model):
         most = engine.index_dimensions.get(index.kind_of(field))
         built = engine.why_not_built(index, model) is None
-        if built and most and field.dimensions > most:
+        dimensions = min(field.dimensions, index.prefix or field.dimensions)
+        if built and most and dimensions > most:
             yield checks.Error(
-                f"{index.name!r} is over {field.dimensions} dimensions, and an index of "
+                f"{index.name!r} is over {dimensions} dimensions, and an index of "
                 f"{engine.label} takes {most} at most (database {alias!r}).",
                 obj=model,
                 id="dorm_vector.E103",
@@ -103,15 +119,23 @@ def check_btree(field: Any) -> Iterator[CheckMessage]:
     if not (field.unique or field.db_index):
         return
     for alias, engine in _engines(field.model):
-        most = engine.btree_dimensions
+        # Of float32, four bytes each.
+        most = int((engine.btree_dimensions or 0) * PER_FLOAT.get(field.kind, 0))
         if most and field.dimensions > most:
             yield checks.Error(
-                f"A B-tree of {engine.label} holds vectors of {most} dimensions at most, not of "
-                f"{field.dimensions} (database {alias!r}).",
+                f"A B-tree of {engine.label} holds vectors of {most} {field.values.unit} at most, "
+                f"not of {field.dimensions} (database {alias!r}).",
                 hint="Remove unique, primary_key and db_index from the field.",
                 obj=field,
                 id="dorm_vector.E104",
             )
+
+
+def check_kind(field: Any) -> Iterator[CheckMessage]:
+    """Refuse a field of a kind that a database has no columns for."""
+    for _, engine in _engines(field.model):
+        if engine.column_types and field.kind not in engine.column_types:
+            yield checks.Error(engine.why_no_column(field.kind), obj=field, id="dorm_vector.E105")
 
 
 def check_not_built(

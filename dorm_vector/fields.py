@@ -1,20 +1,20 @@
-"""Vector fields: declaration, validation and the forms hook."""
+"""The vector fields: declaration, validation and the forms hook."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core import checks
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import NotSupportedError, models
 from django.db.models.fields.mixins import CheckFieldDefaultMixin
 from django.utils.translation import gettext_lazy as _
 
-from dorm_vector import codecs, forms, values
+from dorm_vector import forms
 from dorm_vector.engines import engine_for
+from dorm_vector.kinds import KINDS, Kind
 
-__all__ = ["VectorField"]
+__all__ = ["AnyVectorField", "BitField", "HalfVectorField", "SparseVectorField", "VectorField"]
 
 # Vectors have no order, no parts and no case; these are the lookups that remain.
 LOOKUPS = frozenset({"exact", "in", "isnull"})
@@ -27,50 +27,66 @@ class _OnlyNone(tuple):
         return value is None
 
 
-class VectorField(CheckFieldDefaultMixin, models.Field):
+class AnyVectorField(CheckFieldDefaultMixin, models.Field):
     """
-    A vector of ``dimensions`` finite float32 numbers, 1 to 16,000 of them.
+    What the vector fields have in common.
 
-    ``dimensions`` is the first positional argument or a keyword. Reads ``list[float]``, the exact
-    float32 values. Takes whatever ``dorm_vector.values.to_float32`` takes; anything else is a
-    ValidationError from ``clean()``, from forms and from saving alike.
+    ``numpy=True`` reads numpy arrays instead of Python's values.
 
     Raises ValueError for a number of dimensions that no vector can have.
     """
 
-    description = _("Vector (%(dimensions)s dimensions)")
     empty_strings_allowed = False
     empty_values = _OnlyNone([None])
-    kind = "vector"
-    max_dimensions = 16_000
+    #: The name of the field's kind, in ``dorm_vector.kinds.KINDS``.
+    kind: ClassVar[str]
+    #: The keyword of the number of dimensions.
+    size_keyword: ClassVar[str] = "dimensions"
     _default_hint = ("list", "[]")
 
-    def __init__(self, *args: Any, dimensions: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, numpy: bool = False, **kwargs: Any) -> None:
+        dimensions = kwargs.pop(self.size_keyword, None)
         # The first positional argument of Django's fields is verbose_name, and pgvector.django's.
         if args and dimensions is None and not isinstance(args[0], str):
             dimensions, args = args[0], args[1:]
-        if type(dimensions) is not int or not 1 <= dimensions <= self.max_dimensions:
+        most = self.values.max_dimensions
+        if type(dimensions) is not int or not 1 <= dimensions <= most:
             raise ValueError(
-                f"{type(self).__name__}(dimensions=...) takes an int from 1 to "
-                f"{self.max_dimensions}, not {dimensions!r}."
+                f"{type(self).__name__}({self.size_keyword}=...) takes an int from 1 to "
+                f"{most}, not {dimensions!r}."
             )
         self.dimensions = dimensions
+        self.numpy = numpy
         super().__init__(*args, **kwargs)
+
+    @property
+    def values(self) -> Kind:
+        """What the field knows of its values."""
+        return KINDS[self.kind]
+
+    @property
+    def max_dimensions(self) -> int:
+        return self.values.max_dimensions
 
     def deconstruct(self) -> Any:
         name, path, args, kwargs = super().deconstruct()
-        kwargs["dimensions"] = self.dimensions
+        kwargs[self.size_keyword] = self.dimensions
+        if self.numpy:
+            kwargs["numpy"] = True
         return name, path, args, kwargs
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
-        from dorm_vector.checks import check_btree
+        from dorm_vector.checks import check_btree, check_kind
 
-        return [*super().check(**kwargs), *check_btree(self)]
+        return [*super().check(**kwargs), *check_kind(self), *check_btree(self)]
 
     # The column
 
     def db_type(self, connection: Any) -> str:
         return engine_for(connection).column_type(self.kind, self.dimensions)
+
+    def cast_db_type(self, connection: Any) -> str:
+        return engine_for(connection).cast_type(self.kind, self.dimensions)
 
     def db_check(self, connection: Any) -> str | None:
         column = getattr(self, "column", None)
@@ -87,24 +103,28 @@ class VectorField(CheckFieldDefaultMixin, models.Field):
 
     # Python values
 
-    def to_python(self, value: Any) -> list[float] | None:
+    def to_python(self, value: Any) -> Any:
         if value is None:
             return None
-        return codecs.from_packed(values.pack(value, self.dimensions)).tolist()
+        return self.values.unpack(self.values.pack(value, self.dimensions))
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         value = super().pre_save(model_instance, add)
-        if isinstance(value, Iterator):  # it can be read once only, and the instance keeps it
+        if hasattr(value, "__next__"):  # it can be read once only, and the instance keeps it
             value = list(value)
             setattr(model_instance, self.attname, value)
         return value
 
     def value_to_string(self, obj: models.Model) -> str:
         packed = self.get_prep_value(self.value_from_object(obj))
-        return "" if packed is None else codecs.to_text(codecs.from_packed(packed))
+        return "" if packed is None else self.values.to_text(packed)
 
     def formfield(self, **kwargs: Any) -> Any:
-        defaults = {"form_class": forms.VectorField, "dimensions": self.dimensions}
+        defaults = {
+            "form_class": forms.VectorField,
+            "dimensions": self.dimensions,
+            "kind": self.kind,
+        }
         return super().formfield(**{**defaults, **kwargs})
 
     # Values in SQL
@@ -113,37 +133,113 @@ class VectorField(CheckFieldDefaultMixin, models.Field):
         value = super().get_prep_value(value)
         if value is None or hasattr(value, "as_sql"):
             return value
-        return values.pack(value, self.dimensions)
+        return self.values.pack(value, self.dimensions)
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         value = value if prepared else self.get_prep_value(value)
         if value is None or hasattr(value, "as_sql"):
             return value
-        return engine_for(connection).encode(value)
+        return engine_for(connection).encode(value, self.kind)
 
     def get_placeholder(self, value: Any, compiler: Any, connection: Any) -> str:
-        return "%s" if hasattr(value, "as_sql") else engine_for(connection).placeholder
+        if hasattr(value, "as_sql"):
+            return "%s"
+        return engine_for(connection).placeholder(self.kind, self.dimensions)
 
     def get_placeholder_sql(self, value: Any, compiler: Any, connection: Any) -> Any:
         """The same for Django 6.1, which compiles expressions here."""
         if hasattr(value, "as_sql"):
             return compiler.compile(value)
-        return engine_for(connection).placeholder, (value,)
+        return engine_for(connection).placeholder(self.kind, self.dimensions), (value,)
 
     def select_format(self, compiler: Any, sql: str, params: Any) -> Any:
         if not compiler.query.subquery:
-            sql = engine_for(compiler.connection).select_sql(sql)
+            sql = engine_for(compiler.connection).select_sql(sql, self.kind)
         return sql, params
 
-    def from_db_value(self, value: Any, expression: Any, connection: Any) -> list[float] | None:
+    def get_db_converters(self, connection: Any) -> list[Any]:
+        return [engine_for(connection).reader(self)]
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         if value is None:
             return None
+        engine = engine_for(connection)
+        if isinstance(value, int | float):
+            raise NotSupportedError(
+                f"{engine.label} computed {value!r} from vectors, where a vector was expected; "
+                "use the functions and aggregates of dorm_vector."
+            )
         try:
-            vector = engine_for(connection).decode(value)
+            decoded = engine.decode(value, self.kind, self.dimensions)
         except ValueError:
             raise ValidationError(
-                f"Expected {self.dimensions} dimensions, not {len(value)} bytes.",
+                f"Expected {self.dimensions} {self.values.unit}, not {len(value)} bytes.",
                 code="dimensions",
             ) from None
-        values.check_dimensions(len(vector), self.dimensions)
-        return vector.tolist()
+        read = self.values.read(decoded, self.dimensions)
+        return self.values.as_numpy(decoded) if self.numpy else read
+
+
+class VectorField(AnyVectorField):
+    """
+    A vector of ``dimensions`` finite float32 numbers, 1 to 16,000 of them.
+
+    ``dimensions`` is the first positional argument or a keyword. Reads ``list[float]``, the exact
+    float32 values. Takes whatever ``dorm_vector.values.to_float32`` takes; anything else is a
+    ValidationError from ``clean()``, from forms and from saving alike. ``numpy=True`` reads numpy
+    arrays of float32.
+
+    Raises ValueError for a number of dimensions that no vector can have.
+    """
+
+    description = _("Vector (%(dimensions)s dimensions)")
+    kind = "vector"
+
+
+class HalfVectorField(AnyVectorField):
+    """
+    A vector of ``dimensions`` float16 numbers, 1 to 16,000 of them.
+
+    Values are rounded to float16, and refused beyond its range, 65,504. Reads ``list[float]``, the
+    rounded values, or with ``numpy=True`` arrays of float16.
+
+    Raises ValueError for a number of dimensions that no vector can have.
+    """
+
+    description = _("Vector of half precision (%(dimensions)s dimensions)")
+    kind = "halfvec"
+
+
+class BitField(AnyVectorField):
+    """
+    A vector of ``length`` bits.
+
+    Reads text of 0 and 1, or with ``numpy=True`` arrays of bool. Takes such text, lists of bools,
+    numpy arrays of bools, pgvector's ``Bit``, and bytes, the first bit being the greatest of the
+    first byte as in ``numpy.packbits``.
+
+    Raises ValueError for a length that no vector can have.
+    """
+
+    description = _("Bits (%(dimensions)s)")
+    kind = "bit"
+    size_keyword = "length"
+
+    @property
+    def length(self) -> int:
+        return self.dimensions
+
+
+class SparseVectorField(AnyVectorField):
+    """
+    A vector of ``dimensions``, up to 1,000,000,000, of which 16,000 at most are not zero.
+
+    Reads pgvector's ``SparseVector``, or with ``numpy=True`` dense arrays of float32. Takes that,
+    dicts of numbers by their position from 0 on, scipy's sparse arrays, text like ``{1:0.5}/3``
+    with positions from 1 on, and dense vectors. On PostgreSQL only.
+
+    Raises ValueError for a number of dimensions that no vector can have.
+    """
+
+    description = _("Sparse vector (%(dimensions)s dimensions)")
+    kind = "sparsevec"

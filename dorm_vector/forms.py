@@ -1,4 +1,4 @@
-"""The form field of a vector: text like ``[0.1, 0.2]``."""
+"""The form field of a vector: text like ``[0.1, 0.2]``, or of 0 and 1 for bits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from dorm_vector import codecs, values
+from dorm_vector.kinds import KINDS
 
 __all__ = ["VectorField"]
 
@@ -16,13 +16,17 @@ class VectorField(forms.CharField):
     """
     Cleans text like ``[0.1, 0.2]`` to ``list[float]``, and an empty input to None.
 
-    Raises ValidationError for anything but a vector of ``dimensions`` finite float32 numbers.
+    ``kind`` is that of the vectors: "vector", "halfvec", "bit" or "sparsevec". Raises
+    ValidationError for anything but such a vector of ``dimensions``.
     """
 
     widget = forms.Textarea
 
-    def __init__(self, *, dimensions: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, dimensions: int | None = None, kind: str = "vector", **kwargs: Any
+    ) -> None:
         self.dimensions = dimensions
+        self.kind = KINDS[kind]
         super().__init__(**{"empty_value": None, **kwargs})
 
     def to_python(self, value: Any) -> Any:
@@ -30,12 +34,15 @@ class VectorField(forms.CharField):
             value = super().to_python(value)
         if value is None:
             return None
-        return codecs.from_packed(values.pack(value, self.dimensions)).tolist()
+        return self.kind.unpack(self.kind.pack(value, self.dimensions))
 
     def prepare_value(self, value: Any) -> Any:
         if value is None or isinstance(value, str):  # what the user typed stays as it was typed
             return value
-        return codecs.to_text(values.to_float32(value))
+        try:
+            return self.kind.to_text(self.kind.pack(value, self.dimensions))
+        except ValidationError:  # an initial value is shown, and refused when it is sent
+            return value
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         if self.disabled:

@@ -10,20 +10,34 @@ from django.db.models import Index
 from django.utils.functional import cached_property
 
 from dorm_vector.engines import engine_for
-from dorm_vector.fields import VectorField
+from dorm_vector.fields import AnyVectorField
 
 __all__ = ["HnswIndex", "IvfflatIndex", "MethodIndex", "VectorIndex", "declared_indexes"]
 
 # Operator classes are named <kind>_<suffix>, after the field kind and these suffixes by metric.
 # Source: https://github.com/pgvector/pgvector#indexing
-SUFFIXES = {"l2": "l2_ops", "cosine": "cosine_ops", "ip": "ip_ops", "l1": "l1_ops"}
+SUFFIXES = {
+    "l2": "l2_ops",
+    "cosine": "cosine_ops",
+    "ip": "ip_ops",
+    "l1": "l1_ops",
+    "hamming": "hamming_ops",
+    "jaccard": "jaccard_ops",
+}
+FLOATS = ("l2", "cosine", "ip", "l1")
 
 # Field kinds, and the metrics for which each index method has an operator class.
-HNSW: dict[str, tuple[str, ...]] = dict.fromkeys(("vector", "halfvec"), tuple(SUFFIXES))
+HNSW: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("vector", "halfvec", "sparsevec"), FLOATS),
+    "bit": ("hamming", "jaccard"),
+}
 METRICS: dict[str, dict[str, tuple[str, ...]]] = {
     "vector": HNSW,
     "hnsw": HNSW,
-    "ivfflat": dict.fromkeys(("vector", "halfvec"), ("l2", "cosine", "ip")),
+    "ivfflat": {
+        **dict.fromkeys(("vector", "halfvec"), ("l2", "cosine", "ip")),
+        "bit": ("hamming",),
+    },
 }
 
 
@@ -36,7 +50,9 @@ class MethodIndex(Index):
     The operator class that is written follows from the field, the metric and the precision.
 
     ``precision="half"`` indexes the vectors rounded to float16: half the size, and up to 4,000
-    dimensions instead of 2,000. ``nearest()`` orders what it finds by the true distance.
+    dimensions instead of 2,000. ``precision="bit"`` indexes the signs of their components, and
+    ``prefix`` that many of their first components, which is enough for embeddings of the
+    Matryoshka kind. ``nearest()`` orders what such an index finds by the true distance.
     """
 
     method: ClassVar[str] = ""
@@ -52,6 +68,7 @@ class MethodIndex(Index):
         opclasses: Any = (),
         metric: str | None = None,
         precision: str | None = None,
+        prefix: int | None = None,
         **kwargs: Any,
     ) -> None:
         for option in self.options:
@@ -59,7 +76,7 @@ class MethodIndex(Index):
         super().__init__(*expressions, **kwargs)
         self.opclass = self._only_opclass(opclass, opclasses)
         self.metric = self._only_metric(metric)
-        self.precision = precision
+        self.precision, self.prefix = precision, prefix
         self._check_columns()
         self._check_options()
 
@@ -74,6 +91,8 @@ class MethodIndex(Index):
             kwargs["metric"] = self.metric
         if self.precision:
             kwargs["precision"] = self.precision
+        if self.prefix:
+            kwargs["prefix"] = self.prefix
         return path, expressions, {**kwargs, **self.storage_parameters()}
 
     def storage_parameters(self) -> dict[str, int]:
@@ -86,7 +105,9 @@ class MethodIndex(Index):
         if self.expressions:  # django.contrib.postgres.indexes.OpClass says it there
             return []
         field = self.vector_field(model)
-        expected = f"{self.kind_of(field)}_{SUFFIXES[self.metric]}"
+        if sentence := self.misfit(field):
+            raise FieldError(sentence)
+        expected = f"{self.kind_of(field)}_{self.suffix_of(self.metric)}"
         if self.opclass not in (None, expected):
             raise FieldError(
                 f"The operator class {self.opclass!r} of {self.name!r} does not fit "
@@ -94,7 +115,7 @@ class MethodIndex(Index):
             )
         return [expected]
 
-    def vector_field(self, model: Any) -> VectorField:
+    def vector_field(self, model: Any) -> AnyVectorField:
         """The field of ``model`` that is indexed. Raises FieldError where it holds no vectors."""
         field = vector_field(model, self.fields[0])
         if field is None:
@@ -103,9 +124,30 @@ class MethodIndex(Index):
             )
         return field
 
-    def kind_of(self, field: VectorField) -> str:
+    def misfit(self, field: AnyVectorField) -> str | None:
+        """Why ``precision`` or ``prefix`` cannot be of a field, a sentence; None where they can."""
+        if self.stage and field.kind not in ("vector", "halfvec"):
+            option = "prefix" if self.prefix else "precision"
+            return f"{self.name!r} has {option}, which is for vectors of numbers, not {field.kind}."
+        if self.prefix and self.prefix > field.dimensions:
+            return (
+                f"{self.name!r} is over the first {self.prefix} components, and {field.name!r} has "
+                f"{field.dimensions}."
+            )
+        return None
+
+    @property
+    def stage(self) -> str | int | None:
+        """What is indexed of a vector, "half", "bit" or a number of components; None: all of it."""
+        return self.prefix or self.precision
+
+    def kind_of(self, field: AnyVectorField) -> str:
         """The field kind that is indexed: that of the field, unless it is rounded."""
-        return "halfvec" if self.precision == "half" else field.kind
+        return {"half": "halfvec", "bit": "bit"}.get(self.precision or "", field.kind)
+
+    def suffix_of(self, metric: str) -> str:
+        """The ending of the operator class that serves a metric."""
+        return SUFFIXES["hamming" if self.precision == "bit" else metric]
 
     def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
         self.opclasses_for(model)  # a misfit is refused where nothing is built as well
@@ -170,10 +212,15 @@ class MethodIndex(Index):
             raise ValueError(f"{self._label} cannot include other columns: {self.include!r}.")
 
     def _check_options(self) -> None:
-        if self.precision not in (None, "half") or (self.precision and self.expressions):
+        if self.precision not in (None, "half", "bit") or (self.stage and self.expressions):
             raise ValueError(
-                f'{self._label} takes precision="half" over a field, not {self.precision!r}.'
+                f'{self._label} takes precision="half" or "bit" over a field, '
+                f"not {self.precision!r}."
             )
+        if self.prefix is not None and (type(self.prefix) is not int or self.prefix < 1):
+            raise ValueError(f"{self._label} takes prefix of 1 or more, not {self.prefix!r}.")
+        if self.prefix and self.precision:
+            raise ValueError(f"{self._label} takes either precision or prefix, not both.")
         for option, value in self.storage_parameters().items():
             least, greatest = self.options[option]
             if type(value) is not int or not least <= value <= greatest:
@@ -239,6 +286,8 @@ class VectorIndex(HnswIndex):
 
     def __init__(self, *expressions: Any, **kwargs: Any) -> None:
         self.graph = {name: kwargs.pop(name) for name in self.graph_options if name in kwargs}
+        if quantize := kwargs.pop("quantize", None):  # another word for the same
+            kwargs.setdefault("precision", quantize)
         super().__init__(*expressions, **kwargs)
 
     def graph_parameters(self) -> dict[str, Any]:
@@ -301,8 +350,8 @@ def declared_indexes(field: Any) -> Iterator[MethodIndex]:
             yield index
 
 
-def vector_field(model: Any, name: str) -> VectorField | None:
+def vector_field(model: Any, name: str) -> AnyVectorField | None:
     """The vector field of that name, that of a GeneratedField included, or None."""
     field = model._meta.get_field(name)
     field = getattr(field, "output_field", None) or field
-    return field if isinstance(field, VectorField) else None
+    return field if isinstance(field, AnyVectorField) else None

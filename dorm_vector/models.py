@@ -5,6 +5,6 @@ from __future__ import annotations
 from django.db.models import *  # noqa: F403
 from django.db.models import __all__ as _django_names
 
-from dorm_vector.fields import VectorField
+from dorm_vector.fields import BitField, HalfVectorField, SparseVectorField, VectorField
 
-__all__ = [*_django_names, "VectorField"]
+__all__ = [*_django_names, "BitField", "HalfVectorField", "SparseVectorField", "VectorField"]

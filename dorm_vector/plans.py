@@ -36,9 +36,12 @@ class Order(NamedTuple):
         return [index for index in self.indexes if index.metric == self.distance.metric]
 
     @property
-    def needs_half_precision(self) -> bool:
-        halves = {index.precision == "half" for index in self.serving}
-        return halves == {True} and self.distance.precision != "half"
+    def needs_two_stages(self) -> bool:
+        """Whether all indexes that serve it order by another distance."""
+        stages = [index.stage for index in self.serving]
+        return bool(stages) and all(
+            stage not in (None, self.distance.precision) for stage in stages
+        )
 
     @property
     def is_constant(self) -> bool:
@@ -110,10 +113,13 @@ def obstacle(query: Any, engine: Any) -> str | None:
         return sentence
     if query.high_mark is None:
         return "The queryset has no limit: slice it."
-    if getattr(query, "search", None) is None and order.needs_half_precision:
+    if getattr(query, "search", None) is None and order.needs_two_stages:
+        index = order.serving[0]
+        if index.prefix:
+            return f"{index.name} is over the first {index.prefix} components: use nearest()."
         return (
-            f"{order.serving[0].name} is of half precision: use nearest(), or order by a distance "
-            'with precision="half".'
+            f"{index.name} is of {index.precision} precision: use nearest(), or order by a "
+            f'distance with precision="{index.precision}".'
         )
     if not order.is_constant:
         return "The distance is to another vector in each row."

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import math
+from collections.abc import Iterable
 from typing import Any, cast
 
 from django.core.exceptions import FieldError
@@ -15,11 +16,14 @@ from django.db.models.constants import LOOKUP_SEP
 from django.db.models.sql.constants import MULTI
 from django.db.models.sql.query import Query
 
+from dorm_vector.bulk import bulk_copy
 from dorm_vector.engines import engine_for
-from dorm_vector.fields import VectorField
+from dorm_vector.fields import AnyVectorField
 from dorm_vector.functions import (
     CosineDistance,
     Distance,
+    HammingDistance,
+    JaccardDistance,
     L1Distance,
     L2Distance,
     MaxInnerProduct,
@@ -32,11 +36,21 @@ __all__ = ["Search", "VectorQuerySet", "nearest"]
 
 METRICS: dict[str, type[Distance]] = {
     function.metric: function
-    for function in (L2Distance, CosineDistance, MaxInnerProduct, L1Distance)
+    for function in (
+        L2Distance,
+        CosineDistance,
+        MaxInnerProduct,
+        L1Distance,
+        HammingDistance,
+        JaccardDistance,
+    )
 }
 
 
 ORDER = ("distance", "pk")
+
+# float16 keeps eleven bits: the true order of k rows is among twice as many.
+OVERSAMPLE = {"half": 2, "bit": 4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +62,8 @@ class Search:
     #: Search parameters that the caller gave.
     params: dict[str, Any]
     exact: bool
+    #: How many times as many rows as are wanted an index has to find; None for its own number.
+    oversample: int | None = None
 
 
 def nearest(
@@ -62,6 +78,7 @@ def nearest(
     ef_search: int | None = None,
     probes: int | None = None,
     iterative_scan: str | None = None,
+    oversample: int | None = None,
 ) -> QuerySet[Any]:
     """
     The rows whose vector ``field`` is nearest to ``to``, annotated with ``distance``, best first.
@@ -73,8 +90,10 @@ def nearest(
     ``max_distance`` leaves out what is farther away, and ``k`` slices the result.
 
     Rows without a vector, and those whose distance is undefined (the zero vector under cosine), are
-    left out; equal distances are ordered by primary key. ``exact=True`` uses no index. The other
-    keywords tune the index search of this query; see ``search_params``.
+    left out; equal distances are ordered by primary key. ``exact=True`` uses no index.
+    ``oversample`` is how many times as many rows an index has to find, to be ordered by their true
+    distance: by default 2 for one of half precision, 4 for one of bits or of a prefix, and 1 for
+    all others. The other keywords tune the index search of this query; see ``search_params``.
 
     Raises ValidationError for a vector that the field would not take, FieldError for a field that
     is none, and ValueError for a metric or a parameter that is unknown or out of range.
@@ -82,19 +101,19 @@ def nearest(
     rows: QuerySet[Any] = queryset.all()
     target = _target(rows.query, field)
     indexes = tuple(declared_indexes(target))
-    function = _function(metric, indexes)
+    function = _function(metric, indexes, target)
     params = validated(ef_search=ef_search, probes=probes, iterative_scan=iterative_scan)
-    _check_limits(k, max_distance)
+    _check_limits(k, max_distance, oversample)
     if isinstance(to, Model):
         rows, to = _leave_out(rows, field, target, to), getattr(to, target.attname)
     if not hasattr(to, "resolve_expression"):
-        to = VectorValue(to)
+        to = VectorValue(to, function.value_kind)
     rows = rows.annotate(distance=function(field, to))
     if _has_no_neighbours(function, to):
         return rows.none()
     rows = _where(rows, Defined(F("distance"), max_distance=max_distance)).order_by(*ORDER)
     serving = tuple(index for index in indexes if index.metric == function.metric)
-    rows.query = NearestQuery.searching(rows.query, Search(serving, params, exact))
+    rows.query = NearestQuery.searching(rows.query, Search(serving, params, exact, oversample))
     return rows if k is None else rows[:k]
 
 
@@ -104,6 +123,12 @@ class VectorQuerySet(QuerySet[Any]):
     def nearest(self, field: str, to: Any, **options: Any) -> QuerySet[Any]:
         """The rows nearest to ``to``; see the function ``nearest``."""
         return nearest(self, field, to, **options)
+
+    def bulk_copy(self, objs: Iterable[Model], **options: Any) -> int:
+        """Insert many rows; see the function ``bulk_copy``."""
+        return bulk_copy(self, objs, **options)
+
+    bulk_copy.alters_data = True  # type: ignore[attr-defined]
 
 
 class Own(Func):
@@ -204,10 +229,20 @@ class NearestQuery(Query):
         return vector.value if own and isinstance(vector, VectorValue) else None
 
     @property
+    def query_kind(self) -> str:
+        """The kind of the query vector, which is that of the field."""
+        return str(self.annotations["distance"].get_source_expressions()[1].kind)
+
+    @property
     def candidates(self) -> int:
         """How many rows an index has to find for a search with an end: one more if one goes."""
         others = sum(isinstance(child, Other) for child in self.where.children)
         return int(self.high_mark or 0) + others
+
+    def oversampled(self, stage: Any) -> int:
+        """How many rows an index of that ``stage`` (see ``MethodIndex.stage``) has to find."""
+        search = cast("Search", self.search)
+        return self.candidates * (search.oversample or OVERSAMPLE.get(stage, 4 if stage else 1))
 
     def get_compiler(
         self, using: str | None = None, connection: Any = None, elide_empty: bool = True
@@ -260,14 +295,15 @@ def _target(query: Query, path: str) -> Any:
     else:
         names = path.split(LOOKUP_SEP)
         field = query.names_to_path(names, query.get_meta(), fail_on_missing=True)[1]
-    if not isinstance(getattr(field, "output_field", None) or field, VectorField):
+    if not isinstance(getattr(field, "output_field", None) or field, AnyVectorField):
         kind = type(field).__name__
         raise FieldError(f"nearest() needs a vector field, and {path!r} is a {kind}.")
     return field
 
 
-def _function(metric: str | None, indexes: tuple[MethodIndex, ...]) -> type[Distance]:
-    name = metric or (indexes[0].metric if indexes else "cosine")
+def _function(metric: str | None, indexes: tuple[MethodIndex, ...], target: Any) -> type[Distance]:
+    field = getattr(target, "output_field", None) or target
+    name = metric or (indexes[0].metric if indexes else field.values.metrics[0])
     if name not in METRICS:
         raise ValueError(f"nearest() has no metric {name!r}; use one of {', '.join(METRICS)}.")
     return METRICS[name]
@@ -302,10 +338,12 @@ def _has_no_neighbours(function: type[Distance], to: Any) -> bool:
     """Whether no distance to ``to`` is defined: None, and by cosine the zero vector."""
     if not isinstance(to, VectorValue):
         return False
-    return to.value is None or (function is CosineDistance and not any(to.tolist() or ()))
+    return to.value is None or (function is CosineDistance and to.is_zero)
 
 
-def _check_limits(k: Any, max_distance: Any) -> None:
+def _check_limits(k: Any, max_distance: Any, oversample: Any) -> None:
+    if oversample is not None and (type(oversample) is not int or not 1 <= oversample <= 100):
+        raise ValueError(f"nearest() takes oversample from 1 to 100, not {oversample!r}.")
     if k is not None and (type(k) is not int or k < 0):
         raise ValueError(f"nearest() takes k of 0 or more rows, not {k!r}.")
     number = isinstance(max_distance, int | float) and not math.isnan(max_distance)

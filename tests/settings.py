@@ -19,5 +19,7 @@ DATABASES = {
     "libsql": {"ENGINE": "dorm_vector.backends.libsql", "NAME": ":memory:"},
 }
 
+DATABASE_ROUTERS = ["tests.routers.OnlyPostgreSQL"]
+
 # The engines that the contract runs on, by the alias of their database.
 ENGINES = {"default": "sqlite", "postgresql": "postgresql", "libsql": "libsql"}

@@ -127,7 +127,7 @@ class TestNoConnections:
     def test_importing_takes_no_settings_and_no_optional_package(self) -> None:
         code = (
             "import sys, dorm_vector, dorm_vector.models\n"
-            "optional = {'numpy', 'psycopg', 'sqlite_vec', 'libsql', 'orjson', 'pgvector'}\n"
+            "optional = {'numpy', 'psycopg', 'sqlite_vec', 'libsql', 'orjson'}\n"
             "assert not optional & set(sys.modules), optional & set(sys.modules)\n"
         )
         result = run(sys.executable, "-c", code)

@@ -61,16 +61,19 @@ class TestDeclaration:
         [
             (
                 lambda: hnsw(metric="euclid"),
-                "HnswIndex(name='i') has no metric 'euclid'; use one of cosine, ip, l1, l2.",
+                "HnswIndex(name='i') has no metric 'euclid'; use one of cosine, "
+                "hamming, ip, jaccard, l1, l2.",
             ),
             (
                 lambda: ivfflat(metric="l1"),
-                "IvfflatIndex(name='i') has no metric 'l1'; use one of cosine, ip, l2.",
+                "IvfflatIndex(name='i') has no metric 'l1'; use one of cosine, hamming, ip, l2.",
             ),
             (
                 lambda: hnsw(opclass="int4_ops"),
                 "HnswIndex(name='i') has no operator class 'int4_ops'; use one of "
+                "bit_hamming_ops, bit_jaccard_ops, "
                 "halfvec_cosine_ops, halfvec_ip_ops, halfvec_l1_ops, halfvec_l2_ops, "
+                "sparsevec_cosine_ops, sparsevec_ip_ops, sparsevec_l1_ops, sparsevec_l2_ops, "
                 "vector_cosine_ops, vector_ip_ops, vector_l1_ops, vector_l2_ops.",
             ),
             (

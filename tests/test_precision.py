@@ -41,15 +41,18 @@ class TestDeclaration:
         assert index.clone() == index != hnsw(metric="cosine")
         assert hnsw(opclass="halfvec_cosine_ops", precision="half") == index
 
-    @pytest.mark.parametrize("precision", ["bit", "double", True])
+    @pytest.mark.parametrize("precision", ["byte", "double", True])
     def test_unknown(self, precision: Any) -> None:
-        message = f"HnswIndex(name='i') takes precision=\"half\" over a field, not {precision!r}."
+        message = (
+            'HnswIndex(name=\'i\') takes precision="half" or "bit" over a field, '
+            f"not {precision!r}."
+        )
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             hnsw(precision=precision)
 
     def test_distances(self) -> None:
-        with pytest.raises(ValueError, match='precision takes "half" or None'):
-            CosineDistance("embedding", [1, 2, 3], precision="bit")
+        with pytest.raises(ValueError, match='precision takes "half", "bit" or None'):
+            CosineDistance("embedding", [1, 2, 3], precision="byte")
         distance = CosineDistance("embedding", [1, 2, 3], precision="half")
         assert distance != CosineDistance("embedding", [1, 2, 3])
         assert distance.deconstruct()[2] == {"precision": "half"}

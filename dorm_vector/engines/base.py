@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import operator
-from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from string import Formatter
 from typing import Any, ClassVar, NamedTuple
 
 from django.core.checks import CheckMessage
 from django.db import NotSupportedError
 from django.db.backends.ddl_references import Statement
+from django.db.models import BinaryField
 
 from dorm_vector import codecs, values
+from dorm_vector.kinds import KINDS
 
 __all__ = ["SQL", "Engine", "Operand", "fill"]
+
+
+# Rows that are handed to the driver at a time.
+ROWS = 1000
+# With these, a field writes its values by SQL of its own.
+PLACEHOLDERS = ("get_placeholder", "get_placeholder_sql")
 
 
 class SQL(NamedTuple):
@@ -28,14 +36,15 @@ class SQL(NamedTuple):
 
 class Operand(NamedTuple):
     """
-    One side of a distance: its SQL, its packed value where that is known in Python, and the number
-    of dimensions of the distance, where that is known.
+    One side of a distance: its SQL, its packed value where that is known in Python, the number of
+    its dimensions, where that is known, and its kind.
     """
 
     sql: str
     params: tuple[Any, ...] = ()
-    packed: bytes | None = None
+    packed: Any = None
     dimensions: int | None = None
+    kind: str = "vector"
 
 
 def fill(template: str, **parts: SQL | Operand) -> SQL:
@@ -66,22 +75,25 @@ class Engine:
     column_types: ClassVar[dict[str, str]] = {}
     #: CHECK constraints by field kind, with places for ``{column}`` and ``{dimensions}``.
     column_checks: ClassVar[dict[str, str]] = {}
-    #: How a vector is written as a parameter.
-    placeholder: ClassVar[str] = "%s"
-    #: What SELECT reads of a vector, with a place for the column, ``{a}``.
-    select_template: ClassVar[str] = "{a}"
+    #: How a vector is written as a parameter, by field kind, with a place for ``{dimensions}``.
+    placeholders: ClassVar[dict[str, str]] = {}
+    #: What SELECT reads of a vector, by field kind, with a place for the column, ``{a}``.
+    select_templates: ClassVar[dict[str, str]] = {}
+    #: How the numbers lie in the bytes that SELECT reads, by field kind.
+    layouts: ClassVar[dict[str, codecs.Layout]] = {}
     #: SQL by metric.
     distances: ClassVar[dict[str, str]] = {}
-    #: The L2 norm of the operand ``{a}``.
-    norm_template: ClassVar[str] = ""
+    #: SQL by the name of a function of vectors and by field kind: "norm", "normalize", "add", ...
+    #: with the operands ``{a}`` and ``{b}``.
+    functions: ClassVar[dict[str, dict[str, str]]] = {}
     #: Whether a distance must be guarded against NULL operands, because it raises on them.
     guards_null: ClassVar[bool] = False
     #: The condition that ``{distance}`` is a number, for metrics that always are one where no
     #: operand is NULL, and for the cosine distance.
     defined_templates: ClassVar[tuple[str, str]] = ("{distance} IS NOT NULL", "")
-    #: The condition that the vector ``{a}`` is neither NULL nor ``{zero}``, for the cosine
-    #: ``{distance}`` to a vector that is not zero. Cheaper than computing the distance twice.
-    nonzero_template: ClassVar[str] = ""
+    #: By field kind, the condition that the vector ``{a}`` is neither NULL nor ``{zero}``, for the
+    #: cosine ``{distance}`` to a vector that is not zero. Cheaper than computing it twice.
+    nonzero_templates: ClassVar[dict[str, str]] = {}
     #: Sentences on what to use instead of a metric that is missing.
     alternatives: ClassVar[dict[str, str]] = {}
     #: The largest number of dimensions that an approximate index takes, by field kind.
@@ -106,30 +118,79 @@ class Engine:
     def column_type(self, kind: str, dimensions: int) -> str:
         """The SQL type of a column of ``dimensions`` components."""
         if kind not in self.column_types:
-            raise NotSupportedError(
+            raise NotSupportedError(self.why_no_column(kind))
+        return self.column_types[kind].format(dimensions=dimensions)
+
+    def why_no_column(self, kind: str) -> str:
+        """Why there is no column type for a kind, and what to use instead."""
+        if not self.column_types:
+            return (
                 f"The database {self.connection.alias!r} ({self.label}) has no column type for "
                 "vectors that dorm_vector knows; see DORM_VECTOR['ENGINES']."
             )
-        return self.column_types[kind].format(dimensions=dimensions)
+        return (
+            f"{self.label} has no {kind} columns (database {self.connection.alias!r}); use "
+            "VectorField there, or PostgreSQL."
+        )
+
+    def cast_type(self, kind: str, dimensions: int) -> str:
+        """The SQL type that CAST takes. Raises NotSupportedError for what it would not convert."""
+        if kind == "vector":
+            return self.column_type(kind, dimensions)
+        raise NotSupportedError(f"{self.label} cannot cast to {kind}; PostgreSQL can.")
 
     def column_check(self, kind: str, column: str, dimensions: int) -> str | None:
         """The CHECK that keeps a column clean where its type does not, or None."""
         template = self.column_checks.get(kind)
-        return template and template.format(column=column, dimensions=dimensions)
+        return template and template.format(
+            column=column, dimensions=dimensions, bytes=(dimensions + 7) // 8
+        )
 
-    def encode(self, packed: bytes) -> Any:
-        """A vector (packed little-endian float32) as a parameter for the driver."""
-        return packed
+    def placeholder(self, kind: str, dimensions: int) -> str:
+        """The place of a vector among the parameters."""
+        return self.placeholders.get(kind, "%s").format(dimensions=dimensions)
 
-    def decode(self, value: Any) -> array[float]:
-        """What the driver returned for a vector that is not NULL, as float32."""
+    def encode(self, packed: Any, kind: str = "vector") -> Any:
+        """A packed vector (see ``dorm_vector.kinds``) as a parameter for the driver."""
+        return codecs.bits_to_reversed_bytes(packed) if kind == "bit" else packed
+
+    def decode(self, value: Any, kind: str = "vector", dimensions: int | None = None) -> Any:
+        """
+        What the driver returned for a vector that is not NULL: float32 numbers, or packed text.
+
+        Raises ValueError for bytes that are no such vector.
+        """
         if isinstance(value, bytes):
-            return codecs.from_packed(value)
-        return values.to_float32(value)
+            return self._decode_bytes(value, kind, dimensions)
+        if kind in ("vector", "halfvec"):
+            return values.to_float32(value)
+        return KINDS[kind].pack(value, dimensions)
 
-    def select_sql(self, sql: str) -> str:
+    def _decode_bytes(self, value: bytes, kind: str, dimensions: int | None) -> Any:
+        if kind != "bit":
+            return codecs.from_packed(value)
+        if dimensions is not None and len(value) != (dimensions + 7) // 8:
+            raise ValueError("not as many bits")
+        return codecs.bits_from_reversed_bytes(value)[:dimensions]
+
+    def reader(self, field: Any) -> Callable[..., Any]:
+        """What reads the values of a field: a converter of Django's, prepared for the field."""
+        slow: Callable[..., Any] = field.from_db_value
+        if field.kind not in self.layouts:
+            return slow
+        dtype = {"vector": "f4", "halfvec": "f2"}[field.kind] if field.numpy else None
+        size, read = codecs.reader(self.layouts[field.kind], field.dimensions, dtype)
+
+        def convert(value: Any, expression: Any, connection: Any) -> Any:
+            if type(value) is bytes and len(value) == size:
+                return read(value)
+            return slow(value, expression, connection)
+
+        return convert
+
+    def select_sql(self, sql: str, kind: str = "vector") -> str:
         """What SELECT reads of the vector ``sql``."""
-        return fill(self.select_template, a=SQL(sql)).sql
+        return fill(self.select_templates.get(kind, "{a}"), a=SQL(sql)).sql
 
     # Distances
 
@@ -141,6 +202,7 @@ class Engine:
         where an operand is NULL.
         """
         template = self._distance_template(metric)
+        a, b = self.prepared(a), self.prepared(b)
         guards = [name for name, operand in (("a", a), ("b", b)) if operand.packed is None]
         if self.guards_null and guards:
             condition = " AND ".join(f"{{{name}}} IS NOT NULL" for name in guards)
@@ -148,11 +210,47 @@ class Engine:
         norms = {}
         if "{norm_" in template:
             norms = {"norm_a": self._norm(a), "norm_b": self._norm(b)}
-        return fill(template, a=a, b=b, **norms)
+        return fill(template, a=a, b=b, **norms, **self.distance_parts(a, b))
 
-    def at_half_precision(self, operand: Operand) -> Operand:
-        """An operand rounded to float16, where an index is over such values."""
+    def function(
+        self, name: str, operands: Sequence[Operand], numbers: dict[str, int] | None = None
+    ) -> SQL:
+        """
+        The SQL of a function of one vector or two; ``numbers`` are arguments of its own.
+
+        NULL where an operand is NULL. Raises NotSupportedError.
+        """
+        kind = operands[0].kind
+        template = self.functions.get(name, {}).get(kind)
+        if template is None:
+            raise NotSupportedError(f"{self.label} has no function {name} of {kind}.")
+        named = dict(zip("ab", operands, strict=False))
+        if self.guards_null:
+            condition = " AND ".join(f"{{{each}}} IS NOT NULL" for each in named)
+            template = f"CASE WHEN {condition} THEN {template} END"
+        parts = {each: SQL(str(number)) for each, number in (numbers or {}).items()}
+        return fill(template, **named, **parts)
+
+    def aggregate(self, name: str, a: Operand, suffix: SQL) -> SQL:
+        """The SQL of an aggregate; ``suffix`` is its FILTER clause. Raises NotSupportedError."""
+        template = self.functions.get(name, {}).get(a.kind)
+        if template is None:
+            raise NotSupportedError(f"{self.label} has no aggregate {name} of {a.kind}.")
+        return fill(template, a=a, filter=suffix, dimensions=SQL(str(a.dimensions)))
+
+    def distance_parts(self, a: Operand, b: Operand) -> dict[str, SQL]:
+        """What the template of a distance has places for, besides its operands."""
+        return {}
+
+    def prepared(self, operand: Operand) -> Operand:
+        """An operand of a distance in the form that the database's functions take."""
         return operand
+
+    def at_precision(
+        self, precision: str | int, metric: str, a: Operand, b: Operand
+    ) -> tuple[str, Operand, Operand]:
+        """The metric and the operands of an index of less precision, where there are such."""
+        return metric, a, b
 
     def without_index(self, distance: SQL) -> SQL:
         """The same distance, written such that no index can serve it."""
@@ -165,8 +263,11 @@ class Engine:
             return fill(self.defined_templates[metric == "cosine"], distance=distance)
         if metric != "cosine":
             return fill("{a} IS NOT NULL", a=a)
-        zero = SQL(self.placeholder, (self.encode(bytes(len(b.packed))),))
-        return fill(self.nonzero_template, a=a, distance=distance, zero=zero)
+        kind = KINDS[b.kind]
+        dimensions = kind.size(b.packed)
+        zero = self.encode(kind.zero(dimensions), b.kind)
+        place = SQL(self.placeholder(b.kind, dimensions), (zero,))
+        return fill(self.nonzero_templates[b.kind], a=a, distance=distance, zero=place)
 
     def _distance_template(self, metric: str) -> str:
         try:
@@ -179,7 +280,7 @@ class Engine:
 
     def _norm(self, operand: Operand) -> SQL:
         if operand.packed is None:
-            return fill(self.norm_template, a=operand)
+            return fill(self.functions["norm"][operand.kind], a=operand)
         return SQL("%s", (math.hypot(*codecs.from_packed(operand.packed)),))
 
     # Indexes
@@ -245,6 +346,58 @@ class Engine:
 
     def local_settings(self, settings: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
         """A block in which ``settings`` hold, and after which those before it hold again."""
+        return contextlib.nullcontext()
+
+    # Loading
+
+    def why_not_copied(self, field: Any) -> str | None:
+        """Why ``bulk_copy()`` cannot load a field by ``load_rows``, the rest of a sentence."""
+        from dorm_vector.fields import AnyVectorField
+
+        known = isinstance(field, AnyVectorField | BinaryField)
+        if known or not any(hasattr(field, name) for name in PLACEHOLDERS):
+            return None
+        return f"{field} ({type(field).__name__}) is written by SQL of its own"
+
+    def load_rows(self, load: Any, fields: tuple[Any, ...], rows: Iterable[list[Any]]) -> None:
+        """Insert rows of values of ``fields``, for a ``dorm_vector.bulk.Load``."""
+        connection = self.connection
+        prepare = [field.get_db_prep_save for field in fields]
+
+        def prepared(row: list[Any]) -> list[Any]:
+            return [each(value, connection) for each, value in zip(prepare, row, strict=True)]
+
+        params = load.converted(rows, prepared)
+        places = [
+            field.get_placeholder(None, None, connection)
+            if hasattr(field, "get_placeholder")
+            else "%s"
+            for field in fields
+        ]
+        sql = f"{self._insert(load, fields)} VALUES ({', '.join(places)}) {self._conflict(load)}"
+        with connection.cursor() as cursor:
+            while batch := list(itertools.islice(params, ROWS)):
+                cursor.executemany(sql.rstrip(), batch)
+
+    def _insert(self, load: Any, fields: tuple[Any, ...]) -> str:
+        ops = self.connection.ops
+        statement = ops.insert_statement(on_conflict=load.on_conflict)
+        columns = ", ".join(ops.quote_name(field.column) for field in fields)
+        return f"{statement} {ops.quote_name(load.model._meta.db_table)} ({columns})"
+
+    def _conflict(self, load: Any) -> str:
+        suffix = self.connection.ops.on_conflict_suffix_sql(
+            load.model._meta.concrete_fields,
+            load.on_conflict,
+            [field.column for field in load.update],
+            [field.column for field in load.unique],
+        )
+        return str(suffix)
+
+    def without_indexes(
+        self, model: Any, settings: dict[str, Any]
+    ) -> contextlib.AbstractContextManager[None]:
+        """A block in which a model has no vector indexes; they are made again at its end."""
         return contextlib.nullcontext()
 
     # Connections

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
-from dorm_vector.engines.base import SQL
+from dorm_vector import codecs
+from dorm_vector.engines.base import SQL, Operand
 from dorm_vector.engines.side_table import WATCHED, SideTableEngine
 
 __all__ = ["LibSQLEngine"]
@@ -37,7 +38,7 @@ ADD = (
 )
 CREATE = (
     *DROP,
-    "CREATE TABLE %(index)s (id INTEGER PRIMARY KEY, vector F32_BLOB(%(dimensions)s) NOT NULL)",
+    "CREATE TABLE %(index)s (id INTEGER PRIMARY KEY, vector %(type)s NOT NULL)",
     f"CREATE INDEX %(vectors)s ON %(index)s ({OWN_KEY})",
     "CREATE INDEX %(graph)s ON %(index)s (libsql_vector_idx(vector, %(parameters)s))",
     f"CREATE INDEX %(rows)s ON %(table)s ({COLUMN_KEY})",
@@ -56,7 +57,115 @@ LEAST_CANDIDATES = 40
 # cannot be reached in it from where a search happens to begin.
 LEAST_VECTORS = 1000
 
+BLOB = "typeof({column}) IN ('blob', 'null')"
+
+# libSQL's distance of bits is that of Hamming, under the name of the cosine's.
+HAMMING = "vector_distance_cos({a}, {b})"
+BOTH = "(vector_distance_cos({a}, {zero}) + vector_distance_cos({b}, {zero}))"
+JACCARD = f"CASE WHEN {BOTH} = {HAMMING} THEN 1.0 ELSE 2.0 * {HAMMING} / ({BOTH} + {HAMMING}) END"
+
+# A float32 from its bits: no function of libSQL's shows more than six digits of one.
+NUMBER = (
+    "(1 - 2 * ({bits} >> 31)) * CASE {bits} >> 23 & 255 "
+    "WHEN 0 THEN ({bits} & 8388607) * 1.401298464324817e-45 "
+    "ELSE (1 + ({bits} & 8388607) / 8388608.0) * power(2.0, ({bits} >> 23 & 255) - 127) END"
+)
+
+
+def _bits(digits: str) -> str:
+    """The bits of a float32, of which eight hexadecimal ``digits`` have the first byte last."""
+    pairs = " || ".join(f"substr({digits}, {offset}, 2)" for offset in (7, 5, 3, 1))
+    return f"(('0x' || {pairs}) ->> '$')"
+
+
+def _elements(expression: str, result: str = "vector32('[' || group_concat({}) || ']')") -> str:
+    """A vector made of an expression of the components x of {a}, and y of {b}."""
+    x, y = (
+        NUMBER.format(bits=_bits(digits)) if name in expression else "NULL"
+        for name, digits in (("x", "g"), ("y", "h"))
+    )
+    second = "{b}" if "y" in expression else "NULL"
+    return (
+        f"(SELECT {result.format(expression)} FROM (SELECT {x} AS x, {y} AS y FROM "  # noqa: S608 - columns
+        "(SELECT hex(substr(p, 4 * value + 1, 4)) AS g, hex(substr(q, 4 * value + 1, 4)) AS h FROM "
+        f"(SELECT {{a}} AS p, {second} AS q), generate_series(0, length(p) / 4 - 1))))"
+    )
+
+
+def _of_group(aggregate: str) -> str:
+    """A vector of an aggregate of each component of the vectors of a group."""
+    bits = _bits("g")
+    return (
+        "(SELECT CASE WHEN length(h) > 0 THEN (SELECT vector32('[' || group_concat(s) || ']') FROM "  # noqa: S608 - columns
+        f"(SELECT {aggregate}({NUMBER.format(bits=bits)}) AS s FROM (SELECT place, "
+        "CAST(substr(h, 8 * ({dimensions} * r.value + place) + 1, 8) AS TEXT) AS g "
+        "FROM (SELECT value AS place FROM generate_series(0, {dimensions} - 1)), "
+        "generate_series(0, length(h) / (8 * {dimensions}) - 1) AS r) "
+        "GROUP BY place ORDER BY place)) END "
+        # As bytes, since the characters of a text are counted from its beginning.
+        "FROM (SELECT CAST(group_concat(CASE WHEN {a} IS NOT NULL THEN hex({a}) ELSE '' END, '')"
+        "{filter} AS BLOB) AS h))"
+    )
+
+
+def _half(template: str) -> str:
+    """The same for vectors of float16, computed in float32."""
+    widened = template.replace("{a}", "vector32({a})").replace("{b}", "vector32({b})")
+    widened = widened.replace("vector32({a}) IS NOT", "{a} IS NOT")
+    return f"(SELECT CASE WHEN v IS NOT NULL THEN vector16(v) END FROM (SELECT {widened} AS v))"  # noqa: S608
+
+
+NORM = "vector_distance_l2({a}, zeroblob(length({a})))"
+NORMALIZE = f"CASE WHEN {NORM} = 0 THEN {{a}} ELSE {_elements('x / {norm}')} END"
+FUNCTIONS = {
+    "norm": {
+        "vector": NORM,
+        "halfvec": "vector_distance_l2({a}, CAST(zeroblob(length({a}) - 1) || X'05' AS BLOB))",
+    },
+    "dims": {"vector": "length({a}) / 4", "halfvec": "length({a}) / 2"},
+    "subvector": {
+        "vector": "substr({a}, 4 * {start} - 3, 4 * {length})",
+        "halfvec": "CAST(substr({a}, 2 * {start} - 1, 2 * {length}) || X'05' AS BLOB)",
+    },
+    "quantize": {
+        "vector": "substr(vector1bit({a}), 1, (length({a}) / 4 + 7) / 8)",
+        "halfvec": "substr(vector1bit({a}), 1, (length({a}) / 2 + 7) / 8)",
+    },
+    "concat": {
+        "vector": "CAST({a} || {b} AS BLOB)",
+        "halfvec": "CAST(substr({a}, 1, length({a}) - 1) || {b} AS BLOB)",
+    },
+    **{
+        name: {"vector": _elements(expression), "halfvec": _half(_elements(expression))}
+        for name, expression in (("add", "x + y"), ("subtract", "x - y"), ("multiply", "x * y"))
+    },
+    "normalize": {"vector": NORMALIZE.replace("{norm}", NORM), "halfvec": ""},
+    "json": {"vector": _elements("x", "'[' || group_concat({}) || ']'")},
+    "sum": {"vector": _of_group("sum"), "halfvec": _half(_of_group("sum"))},
+    "avg": {"vector": _of_group("avg"), "halfvec": _half(_of_group("avg"))},
+}
+FUNCTIONS["normalize"]["halfvec"] = _half(FUNCTIONS["normalize"]["vector"])
+FUNCTIONS["json"]["halfvec"] = FUNCTIONS["json"]["vector"].replace("{a}", "vector32({a})")
+
 NAME = re.compile(r"[A-Za-z_]\w*", re.A)
+
+
+# The last byte of a vector of float16.
+FLOAT16 = b"\x05"
+
+
+def _tail(operand: Operand) -> str:
+    """
+    What follows the bytes of libSQL's bits.
+
+    They are padded to an even number with the first byte of two: it says how many bits before its
+    end are none. The second one is that of the type.
+    """
+    bits = operand.dimensions or 0
+    length = (bits + 7) // 8
+    padding = "" if length % 2 else "00"
+    unused = 8 * (length + (1 if length % 2 else 2)) - bits
+    return f"X'{padding}{unused:02X}03'"
 
 
 class LibSQLEngine(SideTableEngine):
@@ -64,24 +173,38 @@ class LibSQLEngine(SideTableEngine):
 
     name = "libsql"
 
-    column_types = {"vector": "F32_BLOB({dimensions})"}
+    column_types = {
+        "vector": "F32_BLOB({dimensions})",
+        "halfvec": "F16_BLOB({dimensions})",
+        "bit": "BLOB",
+    }
     # The column's type checks nothing.
     column_checks = {
-        "vector": "typeof({column}) IN ('blob', 'null') AND length({column}) = 4*{dimensions}"
+        "vector": f"{BLOB} AND length({{column}}) = 4*{{dimensions}}",
+        "halfvec": f"{BLOB} AND length({{column}}) = 2*{{dimensions}}+1",
+        "bit": f"{BLOB} AND length({{column}}) = {{bytes}}",
     }
     # An undefined cosine distance is NULL to libSQL, which would sort first.
     distances = {
         "l2": "vector_distance_l2({a}, {b})",
         "cosine": f"COALESCE(vector_distance_cos({{a}}, {{b}}), {UNDEFINED})",
         "ip": "COALESCE((vector_distance_cos({a}, {b}) - 1) * {norm_a} * {norm_b}, 0.0)",
+        "hamming": HAMMING,
+        "jaccard": JACCARD,
     }
+    functions = FUNCTIONS
+    layouts = {"vector": codecs.Layout(), "halfvec": codecs.Layout("e", trailer=len(FLOAT16))}
     alternatives = {"l1": "Use L2Distance, or another database."}
-    norm_template = "vector_distance_l2({a}, zeroblob(length({a})))"
     guards_null = True
     defined_templates = ("{distance} IS NOT NULL", f"{{distance}} < {UNDEFINED}")
-    nonzero_template = (
-        f"(substr({{a}}, 1, 4) NOT IN (X'00000000', X'00000080') OR {{distance}} < {UNDEFINED})"
-    )
+    nonzero_templates = {
+        "vector": (
+            f"(substr({{a}}, 1, 4) NOT IN (X'00000000', X'00000080') OR {{distance}} < {UNDEFINED})"
+        ),
+        "halfvec": (
+            f"(substr({{a}}, 1, 2) NOT IN (X'0000', X'0080') OR {{distance}} < {UNDEFINED})"
+        ),
+    }
 
     create_templates = CREATE
     drop_templates = DROP
@@ -93,13 +216,37 @@ class LibSQLEngine(SideTableEngine):
             "THEN vector_distance_cos({row}%(column)s, {row}%(column)s) END IS NOT NULL"
         ),
     }
-    index_dimensions = {"vector": 65_536}
+    index_dimensions = {"vector": 65_536, "halfvec": 65_536}
     maker = "libSQL"
     too_many = "libSQL finds search_l rows at most, 200 by default; more are searched exactly."
     too_few = f"With fewer than {LEAST_VECTORS:,} vectors libSQL reads all rows: it is as fast."
 
     #: The number of vectors from which on the graph is searched.
     least_vectors: ClassVar[int] = LEAST_VECTORS
+
+    # Values
+
+    def encode(self, packed: Any, kind: str = "vector") -> Any:
+        if kind == "halfvec":
+            return codecs.to_float16(codecs.from_packed(packed)) + FLOAT16
+        return super().encode(packed, kind)
+
+    def _decode_bytes(self, value: bytes, kind: str, dimensions: int | None) -> Any:
+        if kind == "halfvec":
+            return codecs.from_float16(value[:-1])
+        return super()._decode_bytes(value, kind, dimensions)
+
+    def prepared(self, operand: Operand) -> Operand:
+        """Bits as libSQL has them: its own, with a tail that says how many they are."""
+        if operand.kind != "bit":
+            return operand
+        return operand._replace(sql=f"CAST({operand.sql} || {_tail(operand)} AS BLOB)")
+
+    def distance_parts(self, a: Operand, b: Operand) -> dict[str, SQL]:
+        if a.kind != "bit":
+            return {}
+        length = ((a.dimensions or 0) + 7) // 8
+        return {"zero": SQL(f"CAST(zeroblob({length}) || {_tail(a)} AS BLOB)")}
 
     # Building
 
@@ -116,7 +263,10 @@ class LibSQLEngine(SideTableEngine):
         parameters = ", ".join(
             f"'{name}={value}'" for name, value in {"metric": metric, **given}.items()
         )
-        return {**super()._parts(index, model, schema_editor), "parameters": parameters}
+        parts = super()._parts(index, model, schema_editor)
+        field = index.vector_field(model)
+        column_type = self.column_type(field.kind, field.dimensions)
+        return {**parts, "parameters": parameters, "type": column_type}
 
     # Searching
 
@@ -152,9 +302,10 @@ class LibSQLEngine(SideTableEngine):
         found = "SELECT id FROM vector_top_k(%s, %s, %s)"
         keys = f"SELECT {OWN_KEY} FROM {quote(index.name)} WHERE id IN ({found})"  # noqa: S608 - quoted
         sql = f"{row} IN ({keys} UNION ALL SELECT {KEY.format(vector='%s')})"
-        wanted = query.search.params.get("ef_search") or max(4 * query.candidates, LEAST_CANDIDATES)
+        oversampled = query.candidates * (query.search.oversample or 4)
+        wanted = query.search.params.get("ef_search") or max(oversampled, LEAST_CANDIDATES)
         k = max(min(wanted, self._search_l(index)), query.candidates)
-        vector = query.query_vector
+        vector = self.encode(query.query_vector, query.query_kind)
         return SQL(sql, (f"{index.name}_graph", vector, k, vector, vector))
 
     def _search_l(self, index: Any) -> int:

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import json
 import logging
-from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -16,8 +15,9 @@ from django.db.backends.ddl_references import Columns, Statement
 from django.db.models import Q
 from django.db.models.sql.query import Query
 
-from dorm_vector import codecs, conf, values
+from dorm_vector import codecs, conf
 from dorm_vector.engines.base import SQL, Engine, Operand, fill
+from dorm_vector.kinds import KINDS
 
 logger = logging.getLogger("dorm_vector")
 
@@ -32,12 +32,34 @@ SETTINGS = {
 }
 
 
+FLOATS = ("vector", "halfvec", "sparsevec")
+DENSE = ("vector", "halfvec")
+
+# Source: https://github.com/pgvector/pgvector#reference
+FUNCTIONS = {
+    "norm": {"vector": "vector_norm({a})", **dict.fromkeys(FLOATS[1:], "l2_norm({a})")},
+    "dims": {**dict.fromkeys(DENSE, "vector_dims({a})"), "bit": "length({a})"},
+    "normalize": dict.fromkeys(FLOATS, "l2_normalize({a})"),
+    "subvector": dict.fromkeys(DENSE, "subvector({a}, {start}, {length})"),
+    "quantize": dict.fromkeys(DENSE, "binary_quantize({a})"),
+    "add": dict.fromkeys(DENSE, "({a} + {b})"),
+    "subtract": dict.fromkeys(DENSE, "({a} - {b})"),
+    "multiply": dict.fromkeys(DENSE, "({a} * {b})"),
+    "concat": {**dict.fromkeys(DENSE, "({a} || {b})"), "bit": "({a} || {b})"},
+    "json": dict.fromkeys(DENSE, "({a}::text::jsonb)"),
+    "sum": dict.fromkeys(DENSE, "sum({a}){filter}"),
+    "avg": dict.fromkeys(DENSE, "avg({a}){filter}"),
+}
+
+ARRAY_TYPES = (
+    "SELECT typname, oid::int8, typarray::int8 FROM pg_type "
+    "WHERE typname IN ('vector', 'halfvec', 'sparsevec') AND typarray <> 0"
+)
+
 HALF = "{}::halfvec({})"
 
 DEFAULT_EF_SEARCH = 40
 MAX_EF_SEARCH = 1000
-# float16 keeps eleven bits: the true order of k rows is among twice as many.
-HALF_OVERSAMPLE = 2
 
 
 def searched_indexes(plan: Any) -> Iterator[str]:
@@ -49,6 +71,15 @@ def searched_indexes(plan: Any) -> Iterator[str]:
         if plan.get("Node Type") == "Index Scan" and "Order By" in plan:
             yield plan["Index Name"]
         yield from searched_indexes(list(plan.values()))
+
+
+def _at_stage(stage: str | int, sql: str, kind: str, dimensions: int | None) -> str:
+    """What an index is over of a vector: rounded to float16, its signs, or its first components."""
+    if stage == "half":
+        return HALF.format(sql, dimensions)
+    if stage == "bit":
+        return f"binary_quantize({sql})::bit({dimensions})"
+    return f"subvector({sql}, 1, {stage})::{kind}({stage})"
 
 
 class CastColumns(Columns):
@@ -67,34 +98,57 @@ class PostgreSQLEngine(Engine):
 
     name = "postgresql"
 
-    column_types = {"vector": "vector({dimensions})"}
-    placeholder = "%s::vector"
+    column_types = {
+        "vector": "vector({dimensions})",
+        "halfvec": "halfvec({dimensions})",
+        "bit": "bit({dimensions})",
+        "sparsevec": "sparsevec({dimensions})",
+    }
+    # A cast to bit alone would be one to bit(1).
+    placeholders = {
+        "vector": "%s::vector",
+        "halfvec": "%s::halfvec",
+        "bit": "%s::bit({dimensions})",
+        "sparsevec": "%s::sparsevec",
+    }
     # Django's connections fetch text; as bytea, vectors cost a tenth of that.
-    select_template = "vector_send({a})"
+    select_templates = {"vector": "vector_send({a})", "halfvec": "halfvec_send({a})"}
     distances = {
         "l2": "({a} <-> {b})",
         "cosine": "({a} <=> {b})",
         "ip": "({a} <#> {b})",
         "l1": "({a} <+> {b})",
+        "hamming": "({a} <~> {b})",
+        "jaccard": "({a} <%%> {b})",
+    }
+    functions = FUNCTIONS
+    layouts = {
+        "vector": codecs.Layout("f", ">", header=4),
+        "halfvec": codecs.Layout("e", ">", header=4),
     }
     defined_templates = ("{distance} IS NOT NULL", "{distance} < 'Infinity'")
     # pgvector estimates its <> like an equality, as one row, and the planner would take no index.
-    nonzero_template = "({a} = {zero}) IS FALSE"
+    nonzero_templates = dict.fromkeys(FLOATS, "({a} = {zero}) IS FALSE")
     methods = {"vector": "hnsw", "hnsw": "hnsw", "ivfflat": "ivfflat"}
     index_methods = frozenset(methods)
     index_serves_order = True
-    index_dimensions = {"vector": 2000, "halfvec": 4000}
+    index_dimensions = {"vector": 2000, "halfvec": 4000, "bit": 64_000}
     btree_dimensions = 672
 
-    def encode(self, packed: bytes) -> str:
-        return codecs.to_text(codecs.from_packed(packed))
+    def cast_type(self, kind: str, dimensions: int) -> str:
+        return self.column_type(kind, dimensions)
 
-    def decode(self, value: Any) -> array[float]:
-        if isinstance(value, bytes | memoryview):
-            return codecs.from_network(value)
+    def encode(self, packed: Any, kind: str = "vector") -> str:
+        return codecs.packed_to_text(packed) if kind in DENSE else KINDS[kind].to_text(packed)
+
+    def decode(self, value: Any, kind: str = "vector", dimensions: int | None = None) -> Any:
         # Raw SQL, RETURNING and array aggregates deliver text, and a type adapter that the
         # project has registered delivers objects of its own.
-        return values.to_float32(value)
+        return super().decode(bytes(value) if isinstance(value, memoryview) else value, kind)
+
+    def _decode_bytes(self, value: bytes, kind: str, dimensions: int | None) -> Any:
+        read = {"vector": codecs.from_network, "halfvec": codecs.from_network_float16}[kind]
+        return read(value)
 
     def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
         prepared = copy.copy(index)
@@ -102,8 +156,9 @@ class PostgreSQLEngine(Engine):
         statement: Statement = models.Index.create_sql(
             prepared, model, schema_editor, using=f" USING {self.methods[index.method]}", **kwargs
         )
-        if index.precision == "half":
-            cast = HALF.format("%s", index.vector_field(model).dimensions)
+        if index.stage:
+            field = index.vector_field(model)
+            cast = _at_stage(index.stage, "%s", field.kind, field.dimensions)
             column = model._meta.get_field(index.fields[0]).column
             columns = (model._meta.db_table, [column], schema_editor.quote_name)
             statement.parts["columns"] = CastColumns(*columns, f"({cast}) {opclasses[0]}")
@@ -125,9 +180,17 @@ class PostgreSQLEngine(Engine):
             settings["ivfflat.iterative_scan"] = params["iterative_scan"]
         return settings
 
-    def at_half_precision(self, operand: Operand) -> Operand:
+    def at_precision(
+        self, precision: str | int, metric: str, a: Operand, b: Operand
+    ) -> tuple[str, Operand, Operand]:
         # Without its dimensions the cast would not be the one of the index.
-        return operand._replace(sql=HALF.format(operand.sql, operand.dimensions))
+        a, b = (
+            operand._replace(
+                sql=_at_stage(precision, operand.sql, operand.kind, operand.dimensions)
+            )
+            for operand in (a, b)
+        )
+        return ("hamming" if precision == "bit" else metric), a, b
 
     def without_index(self, distance: SQL) -> SQL:
         return fill("({distance} + 0.0)", distance=distance)
@@ -144,20 +207,22 @@ class PostgreSQLEngine(Engine):
         if not nested:
             # An index search would go on for rows that are too far away, until it gives up.
             query = query.without_max_distance()
-        return self._two_stages(query) if self._is_half(query) else query
+        stage = self._stage(query)
+        return self._two_stages(query, stage) if stage else query
 
-    def _is_half(self, query: Any) -> bool:
-        """Whether all that serves the search is an index over vectors of float16."""
-        return {index.precision for index in query.search.indexes} == {"half"}
+    def _stage(self, query: Any) -> Any:
+        """What is indexed of a vector, where no index that serves the search is over all of it."""
+        stages = [index.stage for index in query.search.indexes]
+        return stages[0] if stages and all(stages) else None
 
-    def _two_stages(self, query: Any) -> Any:
-        """Have an index of half precision find candidates, and order them by the true distance."""
+    def _two_stages(self, query: Any, stage: str | int) -> Any:
+        """Have an index of less precision find candidates, and order them by the true distance."""
         plan, inner = query.clone(), query.clone()
         inner.__class__, inner.explain_info = Query, None
-        half = inner.annotations["distance"].at_half_precision()
-        inner.add_annotation(half, "_half", select=False)
+        rough = inner.annotations["distance"].at_precision(stage)
+        inner.add_annotation(rough, "_rough", select=False)
         inner.clear_ordering(force=True)
-        inner.add_ordering("_half")
+        inner.add_ordering("_rough")
         inner.set_values(["pk"])
         inner.clear_limits()
         inner.set_limits(0, self._candidates(query))
@@ -167,7 +232,7 @@ class PostgreSQLEngine(Engine):
 
     def _candidates(self, query: Any) -> int:
         """How many rows the index has to find: more than asked for, where they are re-ranked."""
-        return int(query.high_mark) * (HALF_OVERSAMPLE if self._is_half(query) else 1)
+        return int(query.oversampled(self._stage(query)))
 
     def run_search(self, compiler: Any, execute: Callable[[], Any]) -> Any:
         """
@@ -266,23 +331,94 @@ class PostgreSQLEngine(Engine):
                 literal = f"'{value}'" if value not in (None, "") else "DEFAULT"
                 cursor.execute(f"SET LOCAL {name} = {literal}")
 
+    # Loading
+
+    def why_not_copied(self, field: Any) -> str | None:
+        from dorm_vector.engines.postgresql_copy import dumper
+
+        if not hasattr(self.connection.Database, "adapters"):
+            return "a binary COPY needs psycopg 3"
+        if dumper(field, self.connection) is None:
+            return f"no binary form is known of {field} ({type(field).__name__})"
+        return super().why_not_copied(field)
+
+    def load_rows(self, load: Any, fields: tuple[Any, ...], rows: Iterable[list[Any]]) -> None:
+        """By binary COPYs; where rows may be in conflict, into a temporary table first."""
+        from dorm_vector.engines.postgresql_copy import row_dumper, streams
+
+        quote = self.connection.ops.quote_name
+        columns = ", ".join(quote(field.column) for field in fields)
+        target = table = quote(load.model._meta.db_table)
+        if load.on_conflict:
+            # What makes the rows may load others meanwhile.
+            table = quote(f"dorm_vector_load_{id(load)}")
+            self._execute_plain(
+                f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS "  # noqa: S608 - quoted
+                f"SELECT {columns} FROM {target} WITH NO DATA"
+            )
+        dumped = load.converted(rows, row_dumper(fields, self.connection))
+        for stream in streams(dumped):
+            self._copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)", stream)
+        if load.on_conflict:
+            self._execute_plain(
+                f"{self._insert(load, fields)} SELECT {columns} FROM {table} "  # noqa: S608 - quoted
+                f"{self._conflict(load)}"
+            )
+            self._execute_plain(f"DROP TABLE {table}")
+
+    def _copy(self, sql: str, stream: bytes) -> None:
+        with (
+            self.connection.cursor() as cursor,
+            self.connection.wrap_database_errors,
+            cursor.copy(sql) as copying,
+        ):
+            copying.write(stream)
+
+    def _execute_plain(self, sql: str) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql)
+
+    @contextlib.contextmanager
+    def without_indexes(self, model: Any, settings: dict[str, Any]) -> Iterator[None]:
+        names = {"maintenance_work_mem": "maintenance_work_mem"}
+        names["workers"] = "max_parallel_maintenance_workers"
+        model = model._meta.concrete_model
+        with self.connection.cursor() as cursor:
+            table = model._meta.db_table
+            present = self.connection.introspection.get_constraints(cursor, table)
+        indexes = [
+            index
+            for index in model._meta.indexes
+            if index.name in present and getattr(index, "method", None) in self.methods
+        ]
+        # An index of a table with foreign keys that are to be checked later cannot be changed.
+        self.connection.check_constraints()
+        with self.connection.schema_editor(atomic=False) as editor:
+            for index in indexes:
+                editor.remove_index(model, index)
+        yield
+        self.connection.check_constraints()
+        local = {names[name]: value for name, value in settings.items() if value is not None}
+        with self.local_settings(local), self.connection.schema_editor(atomic=False) as editor:
+            for index in indexes:
+                editor.add_index(model, index)
+
     # Connections
 
     def prepare(self) -> None:
         """
-        Let index scans go on until the rows that were asked for are found.
+        Let index scans go on until the rows that were asked for are found, and arrays be read.
 
         With pgvector's default an index yields ``ef_search`` candidates before WHERE is applied,
         so that a query silently comes back short. A name in the ``hnsw`` space is accepted where
         pgvector is missing; where it is loaded already and older than 0.8, it is not.
         """
         mode = conf.get("ITERATIVE_SCAN")
-        if mode is None:
-            return
         raw = self.connection.connection
         try:
             with raw.cursor() as cursor:
-                cursor.execute(f"SET hnsw.iterative_scan = {mode}")
+                if mode is not None:
+                    cursor.execute(f"SET hnsw.iterative_scan = {mode}")
         except self.connection.Database.Error as error:
             logger.warning(
                 "hnsw.iterative_scan cannot be set on the database %r, so that filtered searches "
@@ -292,9 +428,22 @@ class PostgreSQLEngine(Engine):
             )
             if not self.connection.get_autocommit():
                 raw.rollback()
-        else:
-            if not self.connection.get_autocommit():
-                raw.commit()
+        self._register_arrays(raw)
+        if not self.connection.get_autocommit():
+            raw.commit()
+
+    def _register_arrays(self, raw: Any) -> None:
+        """Have psycopg read arrays of vectors as lists, for ArrayField; psycopg2 cannot."""
+        try:
+            from psycopg.types import TypeInfo
+        except ImportError:
+            return
+        if not hasattr(raw, "adapters"):
+            return
+        with raw.cursor() as cursor:
+            cursor.execute(ARRAY_TYPES)
+            for name, oid, array_oid in cursor.fetchall():
+                TypeInfo(name, oid, array_oid).register(raw)
 
     # The extension
 
@@ -302,6 +451,7 @@ class PostgreSQLEngine(Engine):
         self._execute(schema_editor, "CREATE EXTENSION IF NOT EXISTS vector")
         if not schema_editor.collect_sql:
             self._require_type_on_search_path()
+            self._register_arrays(self.connection.connection)
 
     def disable(self, schema_editor: Any) -> None:
         self._execute(schema_editor, "DROP EXTENSION IF EXISTS vector")

@@ -28,13 +28,15 @@ class SideTableStatement(Statement):
     Several statements in one, for ``sqlmigrate`` to show and the schema editor to run one by one.
 
     A rebuild of the table makes it for ``new__<table>`` and renames that before it runs.
-    ``storable`` is the condition that the index can hold the vector of ``{row}``.
+    ``by_row`` has parts that are about a ``{row}``, and are there once more for the NEW one.
     """
 
-    def __init__(self, templates: tuple[str, ...], storable: str = "", **parts: Any) -> None:
+    def __init__(
+        self, templates: tuple[str, ...], by_row: dict[str, str] | None = None, **parts: Any
+    ) -> None:
         super().__init__(";\n".join(templates), **parts)
         self.templates = templates
-        self.storable = storable
+        self.by_row = by_row or {}
 
     @property
     def statements(self) -> list[str]:
@@ -45,10 +47,11 @@ class SideTableStatement(Statement):
 
     def _rendered(self) -> dict[str, Any]:
         parts = {name: str(part) for name, part in self.parts.items()}
-        if self.storable:
-            for name, row in (("storable", ""), ("storable_new", "NEW.")):
-                parts[name] = self.storable.format(row=row) % parts
-        return parts
+        made = {}
+        for name, template in self.by_row.items():
+            made[name] = template.format(row="") % parts
+            made[f"{name}_new"] = template.format(row="NEW.") % parts
+        return {**parts, **made}
 
 
 class SideTableEngine(Engine):
@@ -77,25 +80,38 @@ class SideTableEngine(Engine):
             return self._nothing_built(index, model)
         # An editor that was made before the connection was opened is not one of these yet.
         schema_editor.__class__ = editor_class(type(schema_editor))
-        templates = self.create_templates
+        templates = self.templates(index)
         if model._meta.get_field(index.fields[0]).generated:  # no UPDATE names its column
             templates = tuple(template.replace(WATCHED, "") for template in templates)
         parts = self._parts(index, model, schema_editor)
-        return SideTableStatement(templates, self.storable[index.metric], **parts)
+        rows = {"storable": self.storable[index.metric], "value": self.stored_value(index)}
+        return SideTableStatement(templates, rows, **parts)
+
+    def templates(self, index: Any) -> tuple[str, ...]:
+        """The statements that build the side table of an index."""
+        return self.create_templates
+
+    def stored_value(self, index: Any) -> str:
+        """What the side table has of the vector of ``{row}``."""
+        return "{row}%(column)s"
 
     def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
         if index.method not in self.index_methods:
             return self._nothing_built(index, model)
         schema_editor.__class__ = editor_class(type(schema_editor))
-        return SideTableStatement(self.drop_templates, **self._names(index, schema_editor))
+        names: dict[str, Any] = self._names(index, schema_editor)
+        return SideTableStatement(self.drop_templates, **names)
 
     def why_not_built(self, index: Any, model: Any) -> str | None:
         if reason := super().why_not_built(index, model):
             return reason
-        most = self.index_dimensions["vector"]
+        field = index.vector_field(model)
+        most = self.index_dimensions.get(field.kind)
+        if most is None:
+            return f"{self.maker} has no index of {field.kind} vectors"
         if index.metric not in self.storable:
             return f"{self.maker} has no index for the metric {index.metric!r}"
-        if index.vector_field(model).dimensions > most:
+        if field.dimensions > most:
             return f"{self.maker} indexes {most} dimensions at most"
         if index.condition is not None:
             return f"{self.maker} has no partial index"
@@ -136,12 +152,12 @@ class SideTableEngine(Engine):
         whole = query if nested else query.without_max_distance()
         plan = whole.clone()
         plan.whole = whole
-        self.adjust(plan, nested)
+        self.adjust(plan, index, nested)
         condition = RawSQL(*self.candidates(index, plan), models.BooleanField())  # noqa: S611
         plan.where.add(condition, "AND")
         return plan
 
-    def adjust(self, plan: Any, nested: bool) -> None:
+    def adjust(self, plan: Any, index: Any, nested: bool) -> None:
         """Change what a planned query asks for, before its candidates are looked for."""
 
     def run_search(self, compiler: Any, execute: Callable[[], Any]) -> Any:

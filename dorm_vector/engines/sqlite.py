@@ -8,7 +8,8 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004
 from django.db import models
 
-from dorm_vector import conf
+from dorm_vector import codecs, conf
+from dorm_vector.engines import sqlite_functions
 from dorm_vector.engines.base import SQL
 from dorm_vector.engines.side_table import WATCHED, SideTableEngine
 from dorm_vector.engines.sqlite_vec import best_tier, load_sqlite_vec_extension
@@ -20,6 +21,42 @@ VIRTUAL_TABLE = re.compile(r"SCAN (\S+) VIRTUAL TABLE")
 MAX_K = 4096
 MAX_DIMENSIONS = 8192
 
+FLOATS = ("vector", "halfvec")
+
+NORM = "vec_distance_l2({a}, zeroblob(length({a})))"
+# Of two sets of bits: from how many are in one of them only, and how many in each.
+SIZE = "vec_distance_hamming(vec_bit({name}), vec_bit(zeroblob(length({name}))))"
+BOTH = f"({SIZE.format(name='{a}')} + {SIZE.format(name='{b}')})"
+DIFFERENT = "vec_distance_hamming(vec_bit({a}), vec_bit({b}))"
+JACCARD = (
+    f"CASE WHEN {BOTH} = {DIFFERENT} THEN 1.0 ELSE 2.0 * {DIFFERENT} / ({BOTH} + {DIFFERENT}) END"
+)
+
+# A bit for each component, padded with zeros to whole bytes.
+QUANTIZED = "vec_quantize_binary(CAST({a} || zeroblob(-length({a}) & 31) AS BLOB))"
+
+# The functions with dorm_ in their names are of ``sqlite_functions``.
+FUNCTIONS = {
+    "norm": dict.fromkeys(FLOATS, NORM),
+    "dims": dict.fromkeys(FLOATS, "length({a}) / 4"),
+    "normalize": {
+        "vector": f"CASE WHEN {NORM} = 0 THEN {{a}} ELSE vec_normalize({{a}}) END",
+        "halfvec": f"CASE WHEN {NORM} = 0 THEN {{a}} ELSE dorm_half(vec_normalize({{a}})) END",
+    },
+    "subvector": dict.fromkeys(FLOATS, "substr({a}, 4 * {start} - 3, 4 * {length})"),
+    "quantize": dict.fromkeys(FLOATS, QUANTIZED),
+    "add": {"vector": "vec_add({a}, {b})", "halfvec": "dorm_half(vec_add({a}, {b}))"},
+    "subtract": {"vector": "vec_sub({a}, {b})", "halfvec": "dorm_half(vec_sub({a}, {b}))"},
+    "multiply": {
+        "vector": "dorm_multiply({a}, {b})",
+        "halfvec": "dorm_half(dorm_multiply({a}, {b}))",
+    },
+    "concat": dict.fromkeys(FLOATS, "CAST({a} || {b} AS BLOB)"),
+    "json": dict.fromkeys(FLOATS, "dorm_json({a})"),
+    "sum": {"vector": "dorm_sum({a}){filter}", "halfvec": "dorm_half(dorm_sum({a}){filter})"},
+    "avg": {"vector": "dorm_avg({a}){filter}", "halfvec": "dorm_half(dorm_avg({a}){filter})"},
+}
+
 # An index is a vec0 table. sqlite-vec would report success where one is renamed.
 DROP = (
     "DROP TRIGGER IF EXISTS %(insert)s",
@@ -29,22 +66,30 @@ DROP = (
 )
 CREATE = (
     *DROP,
-    "CREATE VIRTUAL TABLE %(index)s USING vec0(vector float[%(dimensions)s] "
-    "distance_metric=%(metric)s)",
+    "CREATE VIRTUAL TABLE %(index)s USING vec0(vector %(element)s)",
     "INSERT INTO %(index)s (rowid, vector) "
-    "SELECT %(pk)s, %(column)s FROM %(table)s WHERE %(storable)s",
+    "SELECT %(pk)s, %(value)s FROM %(table)s WHERE %(storable)s",
     # OR REPLACE takes rows away without a DELETE that a trigger would see.
     "CREATE TRIGGER %(insert)s AFTER INSERT ON %(table)s BEGIN "
     "DELETE FROM %(index)s WHERE rowid = NEW.%(pk)s; "
     "INSERT INTO %(index)s (rowid, vector) "
-    "SELECT NEW.%(pk)s, NEW.%(column)s WHERE %(storable_new)s; END",
+    "SELECT NEW.%(pk)s, %(value_new)s WHERE %(storable_new)s; END",
     "CREATE TRIGGER %(delete)s AFTER DELETE ON %(table)s BEGIN "
     "DELETE FROM %(index)s WHERE rowid = OLD.%(pk)s; END",
     f"CREATE TRIGGER %(update)s AFTER UPDATE{WATCHED} ON %(table)s BEGIN "  # noqa: S608 - quoted
     "DELETE FROM %(index)s WHERE rowid = OLD.%(pk)s; "
     "DELETE FROM %(index)s WHERE rowid = NEW.%(pk)s; "
     "INSERT INTO %(index)s (rowid, vector) "
-    "SELECT NEW.%(pk)s, NEW.%(column)s WHERE %(storable_new)s; END",
+    "SELECT NEW.%(pk)s, %(value_new)s WHERE %(storable_new)s; END",
+)
+
+
+# SQLite forgets that a value is of bits where a SELECT hands it over in a trigger that has written
+# to the table before: a row of VALUES goes in, and out again if it should not be there.
+ADD = "SELECT NEW.%(pk)s, %(value_new)s WHERE %(storable_new)s"
+ADD_BITS = (
+    "VALUES (NEW.%(pk)s, %(value_new)s); "
+    "DELETE FROM %(index)s WHERE rowid = NEW.%(pk)s AND NOT (%(storable_new)s)"
 )
 
 
@@ -53,11 +98,15 @@ class SQLiteEngine(SideTableEngine):
 
     name = "sqlite"
 
-    column_types = {"vector": "blob"}
+    # sqlite-vec has no float16: vectors of half precision are rounded, and stored as the others.
+    column_types = {"vector": "blob", "halfvec": "blob", "bit": "blob"}
     # length() of the four bytes a component, since vec_length() would break INSERT and VACUUM on a
     # connection without the extension; typeof(), because length() of text counts characters.
     column_checks = {
-        "vector": "typeof({column}) IN ('blob', 'null') AND length({column}) = 4*{dimensions}"
+        **dict.fromkeys(
+            FLOATS, "typeof({column}) IN ('blob', 'null') AND length({column}) = 4*{dimensions}"
+        ),
+        "bit": "typeof({column}) IN ('blob', 'null') AND length({column}) = {bytes}",
     }
     # An undefined cosine distance is NULL to sqlite-vec, which would sort first. SQLite stores no
     # NaN, and infinity is its greatest number: CosineDistance reads it as NaN.
@@ -66,12 +115,17 @@ class SQLiteEngine(SideTableEngine):
         "cosine": "COALESCE(vec_distance_cosine({a}, {b}), 9e999)",
         "ip": "COALESCE((vec_distance_cosine({a}, {b}) - 1) * {norm_a} * {norm_b}, 0.0)",
         "l1": "vec_distance_l1({a}, {b})",
+        "hamming": "vec_distance_hamming(vec_bit({a}), vec_bit({b}))",
+        "jaccard": JACCARD,
     }
-    norm_template = "vec_distance_l2({a}, zeroblob(length({a})))"
+    functions = FUNCTIONS
+    layouts = dict.fromkeys(FLOATS, codecs.Layout())
     guards_null = True
     defined_templates = ("{distance} IS NOT NULL", "{distance} < 9e999")
     # Components may be zeros of either sign; the distance is only asked where the first one is.
-    nonzero_template = "(substr({a}, 1, 4) NOT IN (X'00000000', X'00000080') OR {distance} < 9e999)"
+    nonzero_templates = dict.fromkeys(
+        FLOATS, "(substr({a}, 1, 4) NOT IN (X'00000000', X'00000080') OR {distance} < 9e999)"
+    )
 
     create_templates = CREATE
     drop_templates = DROP
@@ -84,7 +138,7 @@ class SQLiteEngine(SideTableEngine):
             "THEN vec_distance_cosine({row}%(column)s, {row}%(column)s) END IS NOT NULL"
         ),
     }
-    index_dimensions = {"vector": MAX_DIMENSIONS}
+    index_dimensions = dict.fromkeys(FLOATS, MAX_DIMENSIONS)
     maker = "sqlite-vec"
     too_many = f"sqlite-vec finds {MAX_K} rows at most; more are searched exactly."
 
@@ -106,23 +160,63 @@ class SQLiteEngine(SideTableEngine):
 
     # Searching
 
-    def can_find(self, index: Any, query: Any) -> bool:
-        return bool(0 < query.candidates <= MAX_K)
+    def _parts(self, index: Any, model: Any, schema_editor: Any) -> dict[str, Any]:
+        parts = super()._parts(index, model, schema_editor)
+        size = min(parts["dimensions"], index.prefix or parts["dimensions"])
+        element = f"float[{size}] distance_metric={index.metric}"
+        if index.precision == "bit":
+            element = f"bit[{(size + 7) // 8 * 8}]"
+        return {**parts, "element": element}
 
-    def adjust(self, plan: Any, nested: bool) -> None:
+    def stored_value(self, index: Any) -> str:
+        if index.precision == "bit":
+            vector = "COALESCE({row}%(column)s, zeroblob(4 * %(dimensions)s))"
+            return QUANTIZED.replace("{a}", vector)
+        if index.prefix:
+            return f"substr({{row}}%(column)s, 1, {4 * index.prefix})"
+        return super().stored_value(index)
+
+    def templates(self, index: Any) -> tuple[str, ...]:
+        if index.precision != "bit":
+            return super().templates(index)
+        return tuple(template.replace(ADD, ADD_BITS) for template in super().templates(index))
+
+    def can_find(self, index: Any, query: Any) -> bool:
+        return bool(0 < query.oversampled(self._stage(index)) <= MAX_K)
+
+    def _stage(self, index: Any) -> Any:
+        """What an index is over, where that is not all of a vector; there is no float16 here."""
+        return None if index.stage == "half" else index.stage
+
+    def plan_search(self, query: Any, nested: bool) -> Any:
+        # Nobody could notice that an approximate search came back short within another query.
+        index = self.serving_index(query) if nested else None
+        if index is not None and self._stage(index):
+            return query
+        return super().plan_search(query, nested)
+
+    def adjust(self, plan: Any, index: Any, nested: bool) -> None:
         """
         Ask for one row more, which shows whether the last ones are at equal distances.
 
         Of those vec0 chooses any; but for them the search is exact.
         """
-        if not nested and "distance" in plan.annotation_select and plan.candidates < MAX_K:
+        asked = "distance" in plan.annotation_select
+        if not nested and asked and plan.candidates < MAX_K and not self._stage(index):
             plan.high_mark += 1
 
     def candidates(self, index: Any, query: Any) -> SQL:
         quote = self.connection.ops.quote_name
         key = f"{quote(query.get_initial_alias())}.{quote(query.get_meta().pk.column)}"
-        nearest = f"SELECT rowid FROM {quote(index.name)} WHERE vector MATCH %s AND k = %s"  # noqa: S608 - quoted
-        return SQL(f"{key} IN ({nearest})", (query.query_vector, query.candidates))
+        place, vector = "%s", query.query_vector
+        if index.precision == "bit":
+            place = "vec_bit(%s)"
+            signs = "".join("1" if number > 0 else "0" for number in codecs.from_packed(vector))
+            vector = codecs.bits_to_reversed_bytes(signs)
+        elif index.prefix:
+            vector = vector[: 4 * index.prefix]
+        nearest = f"SELECT rowid FROM {quote(index.name)} WHERE vector MATCH {place} AND k = %s"  # noqa: S608 - quoted
+        return SQL(f"{key} IN ({nearest})", (vector, query.oversampled(self._stage(index))))
 
     def is_undecided(self, compiler: Any, rows: list[Any], wanted: int) -> bool:
         column = compiler.annotation_col_map.get("distance")
@@ -137,6 +231,7 @@ class SQLiteEngine(SideTableEngine):
     def prepare(self) -> None:
         pinned = conf.get("SQLITE_VEC")
         self.tier = pinned and load_sqlite_vec_extension(self.connection.connection, tier=pinned)
+        sqlite_functions.register_own(self.connection.connection)
 
     def check(self) -> list[CheckMessage]:
         tier, reasons = best_tier(conf.get("SQLITE_VEC"))

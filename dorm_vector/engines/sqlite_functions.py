@@ -1,29 +1,48 @@
 """
-sqlite-vec's distance functions in Python, for Pythons that cannot load it.
+Functions of vectors in Python, for SQLite.
 
-Operands are packed float32 of one length. Undefined cosine distances are None, as in sqlite-vec.
+``register_all`` stands in for sqlite-vec where Python cannot load it; ``register_own`` adds those
+that sqlite-vec has not. Vectors are packed float32, and those of two operands of one length.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import operator
+from array import array
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from dorm_vector import codecs
+from dorm_vector.kinds import rounded_to_float16
 
-__all__ = ["functions"]
+__all__ = ["functions", "register_all", "register_own"]
 
-Function = Callable[[bytes, bytes], "float | None"]
+Function = Callable[..., Any]
 
 
 def functions() -> dict[str, Function]:
-    """The functions by name: with numpy where it can be imported, else ten times slower."""
+    """The distances by name: with numpy where it can be imported, else ten times slower."""
     try:
         import numpy
     except ImportError:
         return PLAIN
     return _with_numpy(numpy)
+
+
+def register_all(raw_connection: Any) -> None:
+    """Give a connection the functions of sqlite-vec's that are used."""
+    named = {name: (2, function) for name, function in functions().items()}
+    for name, (arguments, function) in {**named, **OTHERS}.items():
+        raw_connection.create_function(name, arguments, function, deterministic=True)
+
+
+def register_own(raw_connection: Any) -> None:
+    """Give a connection the functions and aggregates that sqlite-vec has not."""
+    for name, (arguments, function) in OWN.items():
+        raw_connection.create_function(name, arguments, function, deterministic=True)
+    for name, aggregate in (("dorm_sum", Sum), ("dorm_avg", Avg)):
+        raw_connection.create_aggregate(name, 1, aggregate)
 
 
 def _l2(a: bytes, b: bytes) -> float:
@@ -66,3 +85,86 @@ def _with_numpy(numpy: Any) -> dict[str, Function]:
         return float(1.0 - x.dot(y) / norms) if norms else None
 
     return {"vec_distance_l2": l2, "vec_distance_l1": l1, "vec_distance_cosine": cosine}
+
+
+def _hamming(a: bytes, b: bytes) -> float:
+    return float((int.from_bytes(a) ^ int.from_bytes(b)).bit_count())
+
+
+def _pack(numbers: Iterable[float]) -> bytes:
+    packed = array("f", numbers)
+    if not math.isfinite(sum(packed)):
+        # An OverflowError would read as "string or blob too big".
+        raise ValueError("a component is beyond the range of float32")
+    return codecs.to_packed(packed)
+
+
+def _component_by_component(combine: Callable[[float, float], float]) -> Function:
+    def combined(a: bytes | None, b: bytes | None) -> bytes | None:
+        if a is None or b is None:
+            return None
+        return _pack(map(combine, codecs.from_packed(a), codecs.from_packed(b)))
+
+    return combined
+
+
+def _normalize(a: bytes) -> bytes:
+    numbers = codecs.from_packed(a)
+    norm = math.hypot(*numbers)
+    return _pack(number / norm for number in numbers)
+
+
+def _quantize(a: bytes) -> bytes:
+    bits = "".join("1" if number > 0 else "0" for number in codecs.from_packed(a))
+    return codecs.bits_to_reversed_bytes(bits)
+
+
+def _half(a: bytes | None) -> bytes | None:
+    return None if a is None else codecs.to_packed(rounded_to_float16(codecs.from_packed(a)))
+
+
+def _json(a: bytes | None) -> str | None:
+    return None if a is None else codecs.to_text(codecs.from_packed(a))
+
+
+OTHERS: dict[str, tuple[int, Function]] = {
+    "vec_bit": (1, bytes),
+    "vec_distance_hamming": (2, _hamming),
+    "vec_add": (2, _component_by_component(operator.add)),
+    "vec_sub": (2, _component_by_component(operator.sub)),
+    "vec_normalize": (1, _normalize),
+    "vec_quantize_binary": (1, _quantize),
+}
+OWN: dict[str, tuple[int, Function]] = {
+    "dorm_half": (1, _half),
+    "dorm_json": (1, _json),
+    "dorm_multiply": (2, _component_by_component(operator.mul)),
+}
+
+
+class Sum:
+    """The sum of vectors, added up in float64; NULLs are left out."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total: Any = None
+
+    def step(self, value: bytes | None) -> None:
+        if value is None:
+            return
+        numbers = codecs.from_packed(value)
+        self.count += 1
+        if self.total is None:
+            self.total = array("d", numbers)
+        else:
+            self.total = array("d", map(operator.add, self.total, numbers))
+
+    def finalize(self) -> bytes | None:
+        return None if self.total is None else _pack(self.total)
+
+
+class Avg(Sum):
+    """The mean of vectors."""
+
+    def finalize(self) -> bytes | None:
+        return None if self.total is None else _pack(total / self.count for total in self.total)

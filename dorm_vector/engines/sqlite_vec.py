@@ -107,8 +107,7 @@ def _load_native(raw_connection: sqlite3.Connection) -> None:
 
 
 def _create_functions(raw_connection: sqlite3.Connection) -> None:
-    for name, function in sqlite_functions.functions().items():
-        raw_connection.create_function(name, 2, function, deterministic=True)
+    sqlite_functions.register_all(raw_connection)
 
 
 TIERS: dict[str, Callable[[sqlite3.Connection], None]] = {

@@ -1,0 +1,237 @@
+"""``bulk_copy()``: loading many rows at about the speed of the driver."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import struct
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import connections, transaction
+from django.db.models import Field, Manager, Model, QuerySet
+from django.db.models.expressions import DatabaseDefault
+
+from dorm_vector.engines import engine_for
+
+__all__ = ["bulk_copy"]
+
+# Rows between two calls of ``progress``, and those that are handed on at a time.
+CHUNK = 1000
+
+Progress = Callable[[int], object]
+# What fields and binary forms raise for a value that they refuse, besides ValidationError.
+REFUSALS = (TypeError, ValueError, ArithmeticError, AttributeError, struct.error)
+
+
+def bulk_copy(
+    model_or_queryset: type[Model] | QuerySet[Any] | Manager[Any],
+    objs: Iterable[Model],
+    *,
+    batch_size: int | None = None,
+    ignore_conflicts: bool = False,
+    update_conflicts: bool = False,
+    unique_fields: Sequence[str] = (),
+    update_fields: Sequence[str] = (),
+    progress: Progress | None = None,
+    rebuild_indexes: bool = False,
+    maintenance_work_mem: str | None = None,
+    workers: int | None = None,
+) -> int:
+    """
+    Insert ``objs`` and return how many they were.
+
+    On PostgreSQL by a binary COPY, elsewhere by the driver's executemany(). ``objs`` is read as it
+    is loaded, so that an iterator of millions needs no memory for them. The objects are checked as
+    bulk_create() checks them, and their primary keys are not set.
+
+    Everything is one transaction, or each ``batch_size`` rows are. The conflict options are those
+    of bulk_create(). ``progress`` is called with the number of rows so far. ``rebuild_indexes``
+    drops the model's vector indexes before the load and makes them again after it, on PostgreSQL
+    with that ``maintenance_work_mem`` and that many parallel ``workers``; it needs one transaction.
+
+    Raises ValidationError or ValueError that names the row for a value that a field refuses.
+    Where a field cannot be copied, rows go through bulk_create(), and a RuntimeWarning says so.
+    """
+    queryset = _queryset(model_or_queryset)
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+        raise ValueError(f"bulk_copy() takes batch_size of 1 or more, not {batch_size!r}.")
+    if rebuild_indexes and batch_size is not None:
+        raise ValueError("bulk_copy() rebuilds indexes in one transaction: leave out batch_size.")
+    settings = {"maintenance_work_mem": maintenance_work_mem, "workers": workers}
+    if not rebuild_indexes and any(value is not None for value in settings.values()):
+        raise ValueError(
+            "bulk_copy() takes maintenance_work_mem and workers with rebuild_indexes=True only."
+        )
+    load = Load(queryset, ignore_conflicts, update_conflicts, unique_fields, update_fields)
+    load.progress = progress
+    objects = iter(objs)
+    with (
+        transaction.atomic(load.alias, savepoint=False) if batch_size is None else nullcontext(),
+        load.engine.without_indexes(load.model, settings) if rebuild_indexes else nullcontext(),
+    ):
+        load.run(objects, batch_size)
+    if progress is not None and (load.count % CHUNK or not load.count):
+        progress(load.count)
+    return load.count
+
+
+class Load:
+    """One call of ``bulk_copy()``."""
+
+    progress: Progress | None = None
+
+    def __init__(
+        self,
+        queryset: QuerySet[Any],
+        ignore_conflicts: bool,
+        update_conflicts: bool,
+        unique_fields: Sequence[str],
+        update_fields: Sequence[str],
+    ) -> None:
+        self.queryset = queryset
+        self.model = queryset.model
+        self.alias = queryset.db
+        self.connection = connections[self.alias]
+        self.count = 0
+        self.options = {
+            "ignore_conflicts": ignore_conflicts,
+            "update_conflicts": update_conflicts,
+            "unique_fields": unique_fields or None,
+            "update_fields": update_fields or None,
+        }
+        self._check_model()
+        self.fields = [field for field in self.model._meta.concrete_fields if not field.generated]
+        self._check_conflicts()
+        self.pk: Any = self.model._meta.pk
+        self.instances: Any = self.model._meta.concrete_model
+        self.writers = [(field, field.pre_save) for field in self.fields]
+        self.has_relations = any(field.is_relation for field in self.fields)
+        self.last: tuple[Field[Any, Any], ...] = ()
+        self.engine = engine_for(self.connection)
+        self.obstacle = self._obstacle()
+
+    def _obstacle(self) -> str | None:
+        """Why rows have to go through bulk_create(), the rest of a sentence."""
+        if related := self.model._meta.order_with_respect_to:
+            return f"the rows are ordered with respect to {related}"
+        return next(filter(None, map(self.engine.why_not_copied, self.fields)), None)
+
+    def _check_model(self) -> None:
+        options = self.model._meta
+        for parent in options.all_parents:
+            if parent._meta.concrete_model is not options.concrete_model:
+                raise ValueError("Can't bulk create a multi-table inherited model")
+
+    def _check_conflicts(self) -> None:
+        options = self.model._meta
+        given: dict[str, Any] = dict(self.options)
+        unique = given["unique_fields"] and [
+            options.pk.name if name == "pk" else name for name in given["unique_fields"]
+        ]
+        check: Any = self.queryset._check_bulk_create_options  # type: ignore[attr-defined]
+        by_name = options.get_field
+        self.update = [by_name(name) for name in given["update_fields"] or ()]
+        self.unique = [by_name(name) for name in unique or ()]
+        self.on_conflict = check(
+            given["ignore_conflicts"],
+            given["update_conflicts"],
+            self.update or None,
+            self.unique or None,
+        )
+
+    def run(self, objects: Iterator[Model], batch_size: int | None) -> None:
+        if self.obstacle:
+            warnings.warn(
+                f"bulk_copy() goes through bulk_create(): {self.obstacle}.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        if batch_size is None:
+            self._run(objects)
+            return
+        for first in objects:
+            batch = itertools.chain([first], itertools.islice(objects, batch_size - 1))
+            with transaction.atomic(self.alias, savepoint=False):
+                self._run(batch)
+
+    def _run(self, objects: Iterator[Model]) -> None:
+        rows = self.converted(map(self._counted, objects), self._values)
+        # Consecutive rows that leave the same columns to the database are one load.
+        for fields, group in itertools.groupby(rows, key=operator.itemgetter(0)):
+            values = (row for _, row in group)
+            if fields is None:
+                self._create(values)
+            else:
+                self.engine.load_rows(self, fields, values)
+
+    def _create(self, objects: Iterator[Model]) -> None:
+        manager: Any = self.queryset.using(self.alias)
+        while created := list(itertools.islice(objects, CHUNK)):
+            manager.bulk_create(created, **self.options)
+
+    def converted(self, rows: Iterable[Any], convert: Callable[[Any], Any]) -> Iterator[Any]:
+        """What ``convert`` makes of each of the rows; an error names the row that was read last."""
+        for row in rows:
+            try:
+                made = convert(row)
+            except ValidationError as error:
+                message = f"Row {self.count}: {' '.join(error.messages)}"
+                raise ValidationError(message, code=getattr(error, "code", None)) from error
+            except REFUSALS as error:
+                raise ValueError(f"Row {self.count}: {error}") from error
+            yield made
+
+    def _values(self, obj: Any) -> tuple[tuple[Field[Any, Any], ...] | None, Any]:
+        """
+        The fields that a row has values for, and those values.
+
+        None and the object, where the row has to go through bulk_create().
+        """
+        if not isinstance(obj, self.instances):
+            raise TypeError(f"Expected an instance of {self.model.__name__}, not {obj!r}.")
+        pk = self.pk
+        if obj.pk is None or isinstance(obj.pk, tuple):
+            self._set_pk(obj)
+        if self.has_relations:
+            obj._prepare_related_fields_for_save(operation_name="bulk_copy")
+        fields, values, copied = [], [], not self.obstacle
+        for field, pre_save in self.writers:
+            value = pre_save(obj, True)
+            if hasattr(value, "resolve_expression"):
+                copied = copied and isinstance(value, DatabaseDefault)
+                continue
+            if value is None and field is pk:
+                continue
+            fields.append(field)
+            values.append(value)
+        if not (copied and fields):
+            # bulk_create() would not say which row has a value that is refused.
+            for field, value in zip(fields, values, strict=True):
+                field.get_db_prep_save(value, self.connection)
+            return None, obj
+        # The same object again where it can be: groupby() compares these.
+        if (found := tuple(fields)) != self.last:
+            self.last = found
+        return self.last, values
+
+    def _set_pk(self, obj: Any) -> None:
+        if not obj._is_pk_set() and (value := self.pk.get_pk_value_on_save(obj)) is not None:
+            obj.pk = value
+
+    def _counted(self, obj: Model) -> Model:
+        self.count += 1
+        if self.progress is not None and not self.count % CHUNK:
+            self.progress(self.count)
+        return obj
+
+
+def _queryset(given: Any) -> QuerySet[Any]:
+    if isinstance(given, type) and issubclass(given, Model):
+        given = given._base_manager
+    queryset = given.all()
+    queryset._for_write = True
+    return queryset  # type: ignore[no-any-return]

@@ -1,0 +1,341 @@
+"""
+The kinds of vectors: what is accepted, in which form it travels, and what is read.
+
+A kind *packs* any Python value that it accepts into one canonical, hashable form: packed
+little-endian float32 for ``vector`` and ``halfvec``, a string of 0 and 1 for ``bit``, pgvector's
+text for ``sparsevec``. Engines encode and decode these forms.
+"""
+
+from __future__ import annotations
+
+import operator
+import struct
+from array import array
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django.core.exceptions import ValidationError
+from pgvector import Bit, SparseVector
+
+from dorm_vector import codecs, values
+
+__all__ = ["KINDS", "Kind"]
+
+# The greatest float16, and half a step above it: anything below is rounded to the former.
+FLOAT16_OVERFLOW = 65_520.0
+
+
+class Kind:
+    """One kind of vectors."""
+
+    name: ClassVar[str]
+    #: The most dimensions, or bits, of a column.
+    max_dimensions: ClassVar[int]
+    #: What a dimension is called in sentences.
+    unit: ClassVar[str] = "dimensions"
+    #: The distances that such vectors have, the default of ``nearest()`` first.
+    metrics: ClassVar[tuple[str, ...]] = ("cosine", "l2", "ip", "l1")
+
+    def pack(self, value: Any, dimensions: int | None = None) -> Any:
+        """``value`` in the canonical form. Raises ValidationError for what is no such vector."""
+        raise NotImplementedError
+
+    def is_open(self, value: Any) -> bool:
+        """Whether ``value`` does not say how many dimensions it has."""
+        return False
+
+    def fit(self, packed: Any, dimensions: int) -> Any:
+        """A packed vector that was open, with that many dimensions. Raises ValidationError."""
+        raise NotImplementedError
+
+    def size(self, packed: Any) -> int:
+        """The number of dimensions of a packed vector."""
+        raise NotImplementedError
+
+    def read(self, decoded: Any, dimensions: int) -> Any:
+        """The Python value of what an engine decoded. Raises ValidationError for another length."""
+        raise NotImplementedError
+
+    def unpack(self, packed: Any) -> Any:
+        """The Python value of a packed vector."""
+        raise NotImplementedError
+
+    def to_text(self, packed: Any) -> str:
+        """A packed vector as text, for forms and fixtures."""
+        raise NotImplementedError
+
+    def zero(self, dimensions: int) -> Any:
+        """The packed zero vector."""
+        raise NotImplementedError
+
+    def is_zero(self, packed: Any) -> bool:
+        """Whether a packed vector has no component but zeros."""
+        return bool(packed == self.zero(self.size(packed)))
+
+    def as_numpy(self, decoded: Any) -> Any:
+        """What an engine decoded, as a numpy array."""
+        raise NotImplementedError
+
+    def convert(self, packed: Any, to: Kind) -> Any:
+        """A packed vector in the form of another kind."""
+        return packed if to is self else to.pack(self.unpack(packed))
+
+    def check_size(self, actual: int, expected: int | None) -> None:
+        """Raise ValidationError unless a vector of ``actual`` components is one of ``expected``."""
+        values.check_dimensions(actual, expected, unit=self.unit)
+
+
+class VectorKind(Kind):
+    """float32."""
+
+    name = "vector"
+    max_dimensions = 16_000
+
+    def pack(self, value: Any, dimensions: int | None = None) -> bytes:
+        return values.pack(value, dimensions)
+
+    def size(self, packed: bytes) -> int:
+        return len(packed) // 4
+
+    def read(self, decoded: array[float], dimensions: int) -> list[float]:
+        values.check_dimensions(len(decoded), dimensions)
+        return decoded.tolist()
+
+    def unpack(self, packed: bytes) -> list[float]:
+        return codecs.from_packed(packed).tolist()
+
+    def to_text(self, packed: bytes) -> str:
+        return codecs.to_text(codecs.from_packed(packed))
+
+    def zero(self, dimensions: int) -> bytes:
+        return bytes(4 * dimensions)
+
+    def is_zero(self, packed: bytes) -> bool:
+        return not any(codecs.from_packed(packed))  # there are two zeros, 0.0 and -0.0
+
+    def as_numpy(self, decoded: array[float]) -> Any:
+        import numpy
+
+        return numpy.frombuffer(decoded, dtype="f4")
+
+
+class HalfKind(VectorKind):
+    """float16, carried as the float32 of the same value."""
+
+    name = "halfvec"
+
+    def pack(self, value: Any, dimensions: int | None = None) -> bytes:
+        numbers = values.to_float32(value)
+        values.check_dimensions(len(numbers), dimensions)
+        return codecs.to_packed(rounded_to_float16(numbers))
+
+    def as_numpy(self, decoded: array[float]) -> Any:
+        return super().as_numpy(decoded).astype("f2")
+
+
+def rounded_to_float16(numbers: array[float]) -> array[float]:
+    """The nearest float16 of each number. Raises ValidationError for one beyond their range."""
+    form = f"{len(numbers)}e"
+    try:
+        return array("f", struct.unpack(form, struct.pack(form, *numbers)))
+    except OverflowError:
+        position, number = next(
+            pair for pair in enumerate(numbers) if abs(pair[1]) >= FLOAT16_OVERFLOW
+        )
+        raise ValidationError(
+            f"Component {position} is {number!r}, beyond the range of float16.", code="overflow"
+        ) from None
+
+
+class BitKind(Kind):
+    """Bits, the first one first."""
+
+    name = "bit"
+    # PostgreSQL's own limit is far above what can be indexed, or compared in a useful time.
+    max_dimensions = 83_886_080
+    unit = "bits"
+    metrics = ("hamming", "jaccard")
+
+    def pack(self, value: Any, dimensions: int | None = None) -> str:
+        bits = self._bits(value, dimensions)
+        self.check_size(len(bits), dimensions)
+        return bits
+
+    def _bits(self, value: Any, dimensions: int | None) -> str:
+        if isinstance(value, Bit):
+            return value.to_text()
+        if isinstance(value, str):
+            if set(value) <= {"0", "1"}:
+                return value
+            raise ValidationError(f"{values.short(value)} is not a bit string.", code="invalid")
+        if self.is_open(value):
+            bits = codecs.bits_from_bytes(bytes(value))
+            return bits if dimensions is None else self.fit(bits, dimensions)
+        if hasattr(value, "tolist") and getattr(value, "ndim", 1) == 1:
+            value = value.tolist()
+        if not isinstance(value, list | tuple):
+            raise ValidationError(f"{values.short(value)} is not a bit string.", code="invalid")
+        # numpy's scalars as Python's.
+        value = [bit.item() if hasattr(bit, "dtype") and not bit.ndim else bit for bit in value]
+        for position, bit in enumerate(value):
+            if type(bit) not in (bool, int) or bit not in (0, 1):
+                raise ValidationError(
+                    f"Component {position} is {values.short(bit)}, not a bit.", code="not_a_bit"
+                )
+        return "".join("1" if bit else "0" for bit in value)
+
+    def is_open(self, value: Any) -> bool:
+        return isinstance(value, bytes | bytearray | memoryview)  # whole bytes, the last one padded
+
+    def fit(self, packed: str, dimensions: int) -> str:
+        if len(packed) != (dimensions + 7) // 8 * 8:
+            self.check_size(len(packed), dimensions)
+        if "1" in packed[dimensions:]:
+            raise ValidationError(
+                f"Expected {dimensions} bits, and one of the {len(packed) - dimensions} after them "
+                "is 1.",
+                code="dimensions",
+            )
+        return packed[:dimensions]
+
+    def size(self, packed: str) -> int:
+        return len(packed)
+
+    def read(self, decoded: str, dimensions: int) -> str:
+        self.check_size(len(decoded), dimensions)
+        return decoded
+
+    def unpack(self, packed: str) -> str:
+        return packed
+
+    def to_text(self, packed: str) -> str:
+        return packed
+
+    def zero(self, dimensions: int) -> str:
+        return "0" * dimensions
+
+    def as_numpy(self, decoded: str) -> Any:
+        import numpy
+
+        return numpy.frombuffer(decoded.encode(), dtype="u1") == ord("1")
+
+
+class SparseKind(Kind):
+    """The elements that are not zero, by their position from 0 on."""
+
+    name = "sparsevec"
+    max_dimensions = 1_000_000_000
+    max_elements = 16_000
+
+    def pack(self, value: Any, dimensions: int | None = None) -> str:
+        elements, size = self._elements(value, dimensions)
+        self.check_size(size, dimensions)
+        positions = sorted(_position(place, size) for place in elements)
+        numbers = _numbers_at(elements, positions)
+        kept = [(place, number) for place, number in zip(positions, numbers, strict=True) if number]
+        if len(kept) > self.max_elements:
+            raise ValidationError(
+                f"Expected {self.max_elements} elements that are not zero at most, "
+                f"not {len(kept)}.",
+                code="elements",
+            )
+        return codecs.to_sparse_text(kept, size)
+
+    def _elements(self, value: Any, dimensions: int | None) -> tuple[dict[Any, Any], int]:
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            try:
+                return codecs.from_sparse_text(value)
+            except ValueError:
+                raise ValidationError(
+                    f"{values.short(value)} is not a sparse vector.", code="invalid"
+                ) from None
+        if isinstance(value, Mapping):
+            if dimensions is None:
+                raise ValidationError(
+                    "A dict of elements needs the number of dimensions: use SparseVector.",
+                    code="dimensions",
+                )
+            return dict(value), dimensions
+        if hasattr(value, "tocoo"):
+            value = _from_scipy(value)
+        if isinstance(value, SparseVector):
+            pairs = zip(value.indices(), value.values(), strict=True)
+            return {int(place): number for place, number in pairs}, value.dimensions()
+        numbers = values.to_float32(value)
+        return dict(enumerate(numbers)), len(numbers)
+
+    def is_open(self, value: Any) -> bool:
+        return isinstance(value, Mapping)
+
+    def fit(self, packed: str, dimensions: int) -> str:
+        elements, _ = codecs.from_sparse_text(packed)
+        return self.pack(elements, dimensions)
+
+    def size(self, packed: str) -> int:
+        return int(packed.rpartition("/")[2])
+
+    def read(self, decoded: str, dimensions: int) -> SparseVector:
+        self.check_size(self.size(decoded), dimensions)
+        return self.unpack(decoded)
+
+    def unpack(self, packed: str) -> SparseVector:
+        elements, size = codecs.from_sparse_text(packed)
+        exact = array("f", elements.values())
+        return SparseVector(dict(zip(elements, exact.tolist(), strict=True)), size)
+
+    def to_text(self, packed: str) -> str:
+        return packed
+
+    def zero(self, dimensions: int) -> str:
+        return codecs.to_sparse_text([], dimensions)
+
+    def convert(self, packed: str, to: Kind) -> Any:
+        if to is self:
+            return packed
+        if (size := self.size(packed)) > to.max_dimensions:
+            raise ValidationError(
+                f"Expected {to.max_dimensions} {to.unit} at most, not {size}.", code="dimensions"
+            )
+        return to.pack(self.unpack(packed).to_list())
+
+    def as_numpy(self, decoded: str) -> Any:
+        return self.unpack(decoded).to_numpy()
+
+
+def _position(place: Any, size: int) -> int:
+    try:
+        position = operator.index(place)
+    except TypeError:
+        position = -1
+    if isinstance(place, bool) or not 0 <= position < size:
+        raise ValidationError(
+            f"Position {values.short(place)} is not one from 0 to {size - 1}.", code="dimensions"
+        )
+    return position
+
+
+def _numbers_at(elements: dict[Any, Any], positions: list[int]) -> array[float]:
+    try:
+        return values.to_float32([elements[position] for position in positions])
+    except ValidationError:
+        for position in positions:  # the error is to name the position in the vector
+            try:
+                values.to_float32([elements[position]])
+            except ValidationError as error:
+                sentence = error.message.replace("Component 0", f"Component {position}", 1)
+                raise ValidationError(sentence, code=error.code) from None
+        raise
+
+
+def _from_scipy(value: Any) -> SparseVector:
+    try:
+        return SparseVector(value)
+    except (TypeError, ValueError):
+        raise ValidationError(
+            f"{values.short(value)} is not a sparse vector.", code="invalid"
+        ) from None
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (VectorKind(), HalfKind(), BitKind(), SparseKind())
+}
