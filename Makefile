@@ -1,5 +1,6 @@
 # make demo: search Python's documentation; DATABASE=postgresql or libsql changes where.
-# make test: every engine.  Nothing but Python is needed.
+# make test: every engine.  make bench: all benchmarks, with fewer rows, in ten minutes.
+# Nothing but Python is needed.
 
 PYTHON ?= python3
 DATABASE ?= sqlite
@@ -10,7 +11,7 @@ MANAGE := $(BIN)/python example_project/manage.py
 export DATABASE
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo serve test lint docs clean
+.PHONY: demo serve test bench lint docs clean
 
 demo: $(VENV)/.demo
 	$(MANAGE) demo
@@ -20,6 +21,16 @@ serve: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+# One after the other: they would slow each other down.
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/loading.py --quick
+	$(BIN)/python benchmarks/reading.py --quick
+	$(BIN)/python benchmarks/overhead.py --quick
+	$(BIN)/python benchmarks/search_recall.py --quick
+	$(BIN)/python benchmarks/search_filtered.py --quick
+	$(BIN)/python benchmarks/search_sqlite.py --quick
+	$(BIN)/python benchmarks/libsql_index.py --data glove --rows 5000 --metric cosine
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

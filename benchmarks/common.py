@@ -58,10 +58,35 @@ def step(name: str) -> Iterator[None]:
 # Django and its databases
 
 
-def configure(database: dict[str, Any]) -> None:
-    """Django with one database and no more than this app. Models may be declared afterwards."""
-    settings.configure(DATABASES={"default": database}, INSTALLED_APPS=["dorm_vector"], USE_TZ=True)
+def configure(default: dict[str, Any], **others: dict[str, Any]) -> None:
+    """Django with these databases and no more than this app. Models may be declared afterwards."""
+    databases = {"default": default, **others}
+    settings.configure(DATABASES=databases, INSTALLED_APPS=["dorm_vector"], USE_TZ=True)
     django.setup()
+
+
+@contextlib.contextmanager
+def every_database() -> Iterator[dict[str, dict[str, Any]]]:
+    """DATABASES with PostgreSQL as the default one, and SQLite and libSQL in files."""
+    with temporary_folder() as folder, postgresql() as default:
+        engines = {"sqlite": "django.db.backends.sqlite3", "libsql": "dorm_vector.backends.libsql"}
+        files = {
+            alias: {"ENGINE": engine, "NAME": os.path.join(folder, f"{alias}.db")}
+            for alias, engine in engines.items()
+        }
+        yield {"default": default, **files}
+
+
+def create(model: Any, *aliases: str) -> None:
+    """Make the table of a model, and what PostgreSQL needs for its vectors."""
+    from django.db import connections
+
+    for alias in aliases:
+        if connections[alias].vendor == "postgresql":
+            execute("CREATE EXTENSION IF NOT EXISTS vector", alias)
+            connections[alias].close()
+        with connections[alias].schema_editor() as editor:
+            editor.create_model(model)
 
 
 @contextlib.contextmanager
@@ -98,51 +123,66 @@ def _database(uri: str) -> dict[str, Any]:
     return {"ENGINE": "django.db.backends.postgresql", **database}
 
 
-def execute(sql: str) -> list[tuple[Any, ...]]:
-    """The rows of a statement on the default connection, if it has any."""
-    from django.db import connection
+def execute(sql: str, using: str = "default") -> list[tuple[Any, ...]]:
+    """The rows of a statement, if it has any."""
+    from django.db import connections
 
-    with connection.cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute(sql)
         return cursor.fetchall() if cursor.description else []
 
 
 def environment() -> str:
     """The versions and the machine, in one line."""
-    from django.db import connection
+    from django.db import connections
 
     parts = [f"Python {platform.python_version()}", f"Django {django.get_version()}"]
-    parts += _postgresql_versions() if connection.vendor == "postgresql" else _sqlite_versions()
+    for alias in connections:
+        engine = getattr(connections[alias], "vector_engine", connections[alias].vendor)
+        parts += VERSIONS[engine](alias)
     return ", ".join([*parts, f"{os.cpu_count()} cores"])
 
 
-def _postgresql_versions() -> list[str]:
-    ((server,),) = execute("SHOW server_version")
-    ((extension,),) = execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+def _postgresql_versions(alias: str) -> list[str]:
+    ((server,),) = execute("SHOW server_version", alias)
+    ((extension,),) = execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'", alias)
     return [f"PostgreSQL {server}", f"pgvector {extension}", f"psycopg {version('psycopg')}"]
 
 
-def _sqlite_versions() -> list[str]:
-    ((library, extension),) = execute("SELECT sqlite_version(), vec_version()")
+def _sqlite_versions(alias: str) -> list[str]:
+    ((library, extension),) = execute("SELECT sqlite_version(), vec_version()", alias)
     return [f"SQLite {library}", f"sqlite-vec {extension}"]
+
+
+def _libsql_versions(alias: str) -> list[str]:
+    return [f"libSQL {version('libsql')}"]
+
+
+VERSIONS = {
+    "postgresql": _postgresql_versions,
+    "sqlite": _sqlite_versions,
+    "libsql": _libsql_versions,
+}
 
 
 # Timings
 
 
 def alternating(
-    ways: dict[str, Callable[[int], Any]], rounds: int
+    ways: dict[str, Callable[[int], Any]], rounds: int, before: Callable[[], Any] | None = None
 ) -> tuple[dict[str, list[float]], dict[str, list[Any]]]:
     """
     The seconds and the results of each way, by round.
 
     The ways take turns, and another one begins each round: whatever else the machine does in the
-    meantime falls on all of them. Warm them up before.
+    meantime falls on all of them. Warm them up before. ``before`` runs, unmeasured, ahead of each.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     results: dict[str, list[Any]] = {name: [] for name in ways}
     for number in range(rounds):
         for name in rotated(list(ways), number):
+            if before is not None:
+                before()
             start = time.perf_counter()
             results[name].append(ways[name](number))
             seconds[name].append(time.perf_counter() - start)
@@ -169,6 +209,20 @@ def spread(numbers: Sequence[float], digits: int = 1) -> list[str]:
     """Median, least and greatest, as cells of a table."""
     found = (statistics.median(numbers), min(numbers), max(numbers))
     return [f"{number:,.{digits}f}" for number in found]
+
+
+def compared(
+    seconds: dict[str, list[float]], to: Sequence[str], unit: float = 1000, digits: int = 1
+) -> list[list[str]]:
+    """A row for each way: its times, and how many times as long as each of ``to`` it takes."""
+    return [
+        [
+            name,
+            *spread([unit * number for number in measured], digits),
+            *(f"{ratio(measured, seconds[other]):.2f}" for other in to),
+        ]
+        for name, measured in seconds.items()
+    ]
 
 
 def milliseconds(seconds: Sequence[float]) -> list[float]:
