@@ -30,6 +30,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/search_recall.py --quick
 	$(BIN)/python benchmarks/search_filtered.py --quick
 	$(BIN)/python benchmarks/search_sqlite.py --quick
+	$(BIN)/python benchmarks/search_stages.py --quick
 	$(BIN)/python benchmarks/libsql_index.py --data glove --rows 5000 --metric cosine
 
 lint: $(VENV)/.lint

@@ -1,0 +1,113 @@
+"""
+nearest() through indexes of less precision: recall and time by ``oversample``.
+
+GloVe's word vectors of 50 dimensions and the demo's embeddings of 256, on PostgreSQL and SQLite;
+100 queries held out; the expected answers are numpy's. Writes search_stages.rst.
+
+    pip install -e '.[bench]'
+    python benchmarks/search_stages.py
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import common
+import libsql_index
+import numpy as np
+
+K = 10
+QUERIES = 100
+OVERSAMPLES = (1, 4, 10, 20)
+# Options of VectorIndex.
+STAGES: dict[str, dict[str, Any]] = {
+    "all of it": {},
+    "float16": {"precision": "half"},
+    "signs": {"precision": "bit"},
+    "a quarter of the components": {"prefix": 4},
+}
+HEAD = ("Data", "Database", "Index over", *(f"{number} times" for number in OVERSAMPLES))
+
+
+def main() -> None:
+    options = common.arguments(__doc__)
+    rows: list[tuple[str, ...]] = []
+    with common.every_database() as databases:
+        others = {"sqlite": databases["sqlite"]}
+        common.configure(databases["default"], **others)
+        for name, count in (("glove", 10_000 if options.quick else 30_000), ("demo", 100_000)):
+            data = libsql_index.load(name, count, "cosine")
+            for stage, given in STAGES.items():
+                rows.extend(measure(name, data, stage, dict(given)))
+    table(rows, options.output / "search_stages.rst")
+
+
+def measure(name: str, data: Any, stage: str, given: dict[str, Any]) -> list[tuple[str, ...]]:
+    from django.db import connections
+
+    dimensions = data.vectors.shape[1]
+    if "prefix" in given:
+        given["prefix"] = dimensions // given["prefix"]
+    model = declared(f"{name}{len(stage)}", dimensions, given)
+    found = []
+    for alias, label in (("default", "PostgreSQL"), ("sqlite", "SQLite")):
+        with common.step(f"{name} {label} {stage}"):
+            common.create(model, alias)
+            model.objects.using(alias).bulk_copy(model(embedding=row) for row in data.vectors)
+            if alias == "default":
+                common.execute(f"ANALYZE {model._meta.db_table}")
+            cells = [search(model, alias, data, number) for number in OVERSAMPLES]
+            with connections[alias].schema_editor() as editor:
+                editor.delete_model(model)
+        found.append((f"{name}, {len(data.vectors):,} x {dimensions}", label, stage, *cells))
+    return found
+
+
+def declared(name: str, dimensions: int, given: dict[str, Any]) -> Any:
+    from dorm_vector import VectorIndex, VectorQuerySet, models
+
+    meta = type(
+        "Meta",
+        (),
+        {
+            "app_label": "dorm_vector",
+            "indexes": [VectorIndex(fields=["embedding"], name="stage", metric="cosine", **given)],
+        },
+    )
+    attributes = {
+        "__module__": __name__,
+        "Meta": meta,
+        "embedding": models.VectorField(dimensions),
+        "objects": VectorQuerySet.as_manager(),
+    }
+    return type(f"Stage{name}", (models.Model,), attributes)
+
+
+def search(model: Any, alias: str, data: Any, oversample: int) -> str:
+    manager = model.objects.using(alias)
+    hits, seconds = 0, []
+    for query, expected in zip(data.queries[:QUERIES], data.exact[:QUERIES], strict=True):
+        start = time.perf_counter()
+        found = manager.nearest("embedding", query, k=K, oversample=oversample)
+        distances = list(found.values_list("distance", flat=True))
+        seconds.append(time.perf_counter() - start)
+        hits += int(np.sum(np.array(distances) <= expected[K - 1] + 1e-6))
+    return f"{hits / (K * QUERIES):.3f}, {1000 * statistics.median(seconds):.1f} ms"
+
+
+def table(rows: list[tuple[str, ...]], path: Any) -> None:
+    widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
+    border = "  ".join("=" * width for width in widths)
+
+    def line(cells: tuple[str, ...]) -> str:
+        return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+
+    text = "\n".join([border, line(HEAD), border, *map(line, rows), border, ""])
+    print(text)
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
