@@ -130,7 +130,7 @@ class VectorValue(Value):
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         engine = engine_for(connection)
         place = engine.placeholder(self.kind, self.dimensions or 1)
-        return place, (None if self.value is None else engine.encode(self.value, self.kind),)
+        return place, (None if self.value is None else engine.encoded(self.value, self.kind),)
 
 
 def _kind_of(value: Any) -> str:

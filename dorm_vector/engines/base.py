@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import operator
@@ -107,6 +108,8 @@ class Engine:
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
+        #: ``encode``, of query vectors: one query asks for the same one several times.
+        self.encoded = functools.lru_cache(maxsize=8)(self.encode)
 
     @property
     def label(self) -> str:
@@ -265,7 +268,7 @@ class Engine:
             return fill("{a} IS NOT NULL", a=a)
         kind = KINDS[b.kind]
         dimensions = kind.size(b.packed)
-        zero = self.encode(kind.zero(dimensions), b.kind)
+        zero = self.encoded(kind.zero(dimensions), b.kind)
         place = SQL(self.placeholder(b.kind, dimensions), (zero,))
         return fill(self.nonzero_templates[b.kind], a=a, distance=distance, zero=place)
 
