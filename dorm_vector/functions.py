@@ -420,6 +420,8 @@ class VectorFunction(Func):
     def _first(self) -> Any:
         sizes = self._sizes()
         if not sizes:
+            for operand in self.get_source_expressions():
+                operand.output_field  # noqa: B018 - F() has none, and says so by an AttributeError
             raise FieldError(f"{type(self).__name__} needs a vector of a known length.")
         return sizes[0]
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from django.core.exceptions import FieldError
 from django.db import NotSupportedError, connections
-from django.db.models import Avg, F, Sum
+from django.db.models import Avg, F, GeneratedField, Index, Sum
 from django.db.models.functions import Cast
+from django.test.utils import isolate_apps
 from pgvector import Bit, SparseVector
 
 from dorm_vector import (
@@ -44,6 +45,7 @@ from dorm_vector import (
     VectorSubtract,
     VectorSum,
     VectorToJSON,
+    models,
     nearest,
 )
 from tests import oracle
@@ -383,6 +385,71 @@ class TestArrays:
         assert row.vectors == [[1.0, 2.0, 3.0], np.asarray([0.5, 0.1, -1], "f4").tolist()]
         assert row.halves == [np.asarray([1, 2, 0.1], "f2").tolist()]
         assert row.bits == ["1010101010"]
+
+
+class TestUses:
+    """Functions of vectors where Django takes expressions."""
+
+    @pytest.fixture
+    def rows(self, alias: str) -> Any:
+        for a, b in FLOATS:
+            Full.objects.using(alias).create(a=a, b=b)
+        return Full.objects.using(alias)
+
+    def test_update(self, rows: Any) -> None:
+        rows.update(b=VectorAdd("a", [1, 1, 1]), a=Normalize("a"))
+        for row, (a, _) in zip(rows.order_by("pk"), FLOATS, strict=True):
+            assert row.b == pytest.approx(stored("vector", a) + 1, abs=1e-6)
+            assert row.a == pytest.approx(normalized(stored("vector", a)), abs=1e-6)
+
+    def test_filter_and_order(self, rows: Any) -> None:
+        norms = [float(np.linalg.norm(stored("vector", a))) for a, _ in FLOATS]
+        found = rows.alias(norm=VectorNorm("a")).filter(norm__gt=0.5).order_by("norm", "pk")
+        wanted = sorted(norm for norm in norms if norm > 0.5)
+        assert [np.linalg.norm(row.a) for row in found] == pytest.approx(wanted)
+        nested = rows.annotate(d=L2Distance(Subvector("a", 1, 2), [1.0, 2.0])).order_by("d", "pk")
+        assert nested[0].d == pytest.approx(0.0)
+
+    def test_generated_fields_and_index_expressions(self, alias: str, scratch_table: Any) -> None:
+        model = scratch_table(
+            alias,
+            a=models.VectorField(3),
+            norm=GeneratedField(
+                expression=VectorNorm("a"), output_field=models.FloatField(), db_persist=True
+            ),
+            head=GeneratedField(
+                expression=Subvector("a", 1, 2),
+                output_field=models.VectorField(2),
+                db_persist=True,
+            ),
+        )
+        row = model.objects.using(alias).create(a=[3, 4, 0])
+        row.refresh_from_db()
+        assert (row.norm, row.head) == (pytest.approx(5.0), [3.0, 4.0])
+        index = Index(VectorNorm("a"), name="by_norm")
+        with connections[alias].schema_editor() as editor:
+            editor.add_index(model, index)
+        assert model.objects.using(alias).annotate(n=VectorNorm("a")).filter(n__gt=4).count() == 1
+
+
+@pytest.fixture
+def scratch_table(transactional_db: None) -> Any:
+    made: list[tuple[str, Any]] = []
+
+    def make(alias: str, **fields: Any) -> Any:
+        meta = type("Meta", (), {"app_label": "scratch_table"})
+        attributes = {"__module__": __name__, "Meta": meta, **fields}
+        with isolate_apps("dorm_vector"):
+            model = type("Made", (models.Model,), attributes)
+        with connections[alias].schema_editor() as editor:
+            editor.create_model(model)
+        made.append((alias, model))
+        return model
+
+    yield make
+    for alias, model in made:
+        with connections[alias].schema_editor() as editor:
+            editor.delete_model(model)
 
 
 class TestBitValues:
