@@ -56,16 +56,9 @@ def bulk_copy(
     Raises ValidationError or ValueError that names the row for a value that a field refuses.
     Where a field cannot be copied, rows go through bulk_create(), and a RuntimeWarning says so.
     """
-    queryset = _queryset(model_or_queryset)
-    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-        raise ValueError(f"bulk_copy() takes batch_size of 1 or more, not {batch_size!r}.")
-    if rebuild_indexes and batch_size is not None:
-        raise ValueError("bulk_copy() rebuilds indexes in one transaction: leave out batch_size.")
     settings = {"maintenance_work_mem": maintenance_work_mem, "workers": workers}
-    if not rebuild_indexes and any(value is not None for value in settings.values()):
-        raise ValueError(
-            "bulk_copy() takes maintenance_work_mem and workers with rebuild_indexes=True only."
-        )
+    _check_options(batch_size, rebuild_indexes, settings)
+    queryset = _queryset(model_or_queryset)
     load = Load(queryset, ignore_conflicts, update_conflicts, unique_fields, update_fields)
     load.progress = progress
     objects = iter(objs)
@@ -77,6 +70,17 @@ def bulk_copy(
     if progress is not None and (load.count % CHUNK or not load.count):
         progress(load.count)
     return load.count
+
+
+def _check_options(batch_size: Any, rebuild_indexes: bool, settings: dict[str, Any]) -> None:
+    if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
+        raise ValueError(f"bulk_copy() takes batch_size of 1 or more, not {batch_size!r}.")
+    if rebuild_indexes and batch_size is not None:
+        raise ValueError("bulk_copy() rebuilds indexes in one transaction: leave out batch_size.")
+    if not rebuild_indexes and any(value is not None for value in settings.values()):
+        raise ValueError(
+            "bulk_copy() takes maintenance_work_mem and workers with rebuild_indexes=True only."
+        )
 
 
 class Load:

@@ -13,7 +13,7 @@ from django.db.models import Aggregate, Field, FloatField, Func, IntegerField, J
 from pgvector import SparseVector
 
 from dorm_vector.engines import engine_for
-from dorm_vector.engines.base import SQL, Operand
+from dorm_vector.engines.base import SQL, Operand, filter_clause
 from dorm_vector.fields import (
     AnyVectorField,
     BitField,
@@ -568,15 +568,9 @@ class VectorAggregate(Aggregate):
         if field is None:
             raise FieldError(f"{type(self).__name__} needs a vector of a known length.")
         vector = Operand(*_compile(compiler, operand), None, field.dimensions, field.kind)
-        return engine_for(connection).aggregate(self.engine_name, vector, self._filter(compiler))
-
-    def _filter(self, compiler: Any) -> SQL:
-        if self.filter is None:
-            return SQL("")
-        sql, params = compiler.compile(self.filter)
-        # Before Django 6.0 it was the condition alone.
-        clause = sql if sql.lstrip().startswith("FILTER") else f" FILTER (WHERE {sql})"
-        return SQL(clause, tuple(params))
+        return engine_for(connection).aggregate(
+            self.engine_name, vector, filter_clause(self, compiler)
+        )
 
 
 class VectorSum(VectorAggregate):

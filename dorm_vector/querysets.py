@@ -85,8 +85,9 @@ def nearest(
 
     ``to`` is a vector in any form that the field takes, an expression, a model instance (its vector
     is used, and the instance itself left out), or None, which has no neighbours. ``field`` may
-    cross relations: ``"chunks__embedding"``. ``metric`` is "l2", "cosine", "ip" or "l1"; by default
-    that of the first vector index that the model declares for the field, or else "cosine".
+    cross relations: ``"chunks__embedding"``. ``metric`` is "l2", "cosine", "ip" or "l1", or of bits
+    "hamming" or "jaccard"; by default that of the first vector index that the model declares for
+    the field, or else "cosine", or "hamming" of bits.
     ``max_distance`` leaves out what is farther away, and ``k`` slices the result.
 
     Rows without a vector, and those whose distance is undefined (the zero vector under cosine), are

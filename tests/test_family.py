@@ -49,7 +49,7 @@ from dorm_vector import (
     nearest,
 )
 from tests import oracle
-from tests.testapp.models import Arrays, Bits, Full, Half, Numpy, Sparse
+from tests.testapp.models import Arrays, Bits, Chunk, Document, Full, Half, Numpy, Sparse
 
 MODELS: dict[str, Any] = {"vector": Full, "halfvec": Half, "bit": Bits, "sparsevec": Sparse}
 KINDS = list(MODELS)
@@ -300,6 +300,19 @@ class TestAggregates:
         if managers is not None:
             assert managers.none().aggregate(x=aggregate("a")) == {"x": None}
             assert managers.filter(pk=-1).aggregate(x=aggregate("a")) == {"x": None}
+
+
+@pytest.mark.parametrize("aggregate", [VectorSum, VectorAvg])
+def test_aggregates_over_a_join(alias: str, aggregate: Any) -> None:
+    documents = [Document.objects.using(alias).create(title=t, embedding=[1, 1, 1]) for t in "ab"]
+    for place, (a, _) in enumerate(FLOATS):
+        Chunk.objects.using(alias).create(document=documents[place % 2], embedding=a)
+    Chunk.objects.using(alias).create(document=documents[0], embedding=None)
+    found = Document.objects.using(alias).annotate(x=aggregate("chunks__embedding"))
+    for place, document in enumerate(found.order_by("title")):
+        vectors = [stored("vector", a) for a, _ in FLOATS[place::2]]
+        reduce = {VectorSum: np.sum, VectorAvg: np.mean}[aggregate]
+        assert document.x == pytest.approx(reduce(vectors, axis=0), abs=1e-6)
 
 
 @pytest.mark.parametrize("aggregate", [Avg, Sum])

@@ -9,7 +9,8 @@ import pytest
 from django.conf import settings
 from django.db import migrations
 
-from dorm_vector import VectorIndex, models, nearest
+from dorm_vector import HnswIndex, IvfflatIndex, VectorIndex, models, nearest
+from dorm_vector.indexes import METRICS
 from dorm_vector.testing import explain_nearest
 from tests import oracle
 from tests.planner import forced
@@ -62,3 +63,32 @@ class TestKinds:
             assert plan.reason == f"{maker[alias]} has no index of bit vectors: k is not built."
         else:
             assert plan.index == "k"
+
+
+@pytest.mark.django_db(databases=["postgresql"], transaction=True)
+class TestOperatorClasses:
+    """PostgreSQL builds an index of every kind, method and metric that is said to be there."""
+
+    FIELDS = {
+        "vector": models.VectorField(5, null=True),
+        "halfvec": models.HalfVectorField(5, null=True),
+        "bit": models.BitField(length=5, null=True),
+        "sparsevec": models.SparseVectorField(5, null=True),
+    }
+
+    @pytest.mark.parametrize("method", [HnswIndex, IvfflatIndex])
+    @pytest.mark.parametrize("kind", FIELDS)
+    def test_built(self, method: Any, kind: str) -> None:
+        schema = Schema("postgresql")
+        schema.run(migrations.AddField("thing", "kind", self.FIELDS[kind].clone()))
+        options = {"lists": 2} if method is IvfflatIndex else {}
+        metrics = METRICS[method.method].get(kind, ())
+        try:
+            for metric in metrics:
+                index = method(fields=["kind"], name=f"of_{metric}", metric=metric, **options)
+                schema.run(migrations.AddIndex("thing", index))
+            built = {name for name in schema.indexes() if name.startswith("of_")}
+            assert built == {f"of_{metric}" for metric in metrics}
+        finally:
+            with schema.connection.schema_editor() as editor:
+                editor.delete_model(schema.model)

@@ -12,6 +12,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.connection import ConnectionProxy
 from django.utils.module_loading import import_string
 
 from dorm_vector import conf
@@ -47,6 +48,8 @@ def engine_for(connection: Any) -> Engine:
     try:
         engine: Engine = connection._dorm_vector_engine
     except AttributeError:
+        if isinstance(connection, ConnectionProxy):  # django.db.connection: its class says nothing
+            connection = connections[connection.alias]
         engine = connection._dorm_vector_engine = _engine_class(connection)(connection)
     return engine
 
@@ -71,7 +74,7 @@ def _engine_class(connection: BaseDatabaseWrapper) -> type[Engine]:
 
 
 def _detect(connection: BaseDatabaseWrapper) -> str:
-    modules = " ".join(cls.__module__ for cls in connection.__class__.__mro__)
+    modules = " ".join(cls.__module__ for cls in type(connection).__mro__)
     for word, name in MODULES.items():
         if word in modules:
             return name

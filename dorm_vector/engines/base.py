@@ -19,7 +19,7 @@ from django.db.models import BinaryField
 from dorm_vector import codecs, values
 from dorm_vector.kinds import KINDS
 
-__all__ = ["SQL", "Engine", "Operand", "fill"]
+__all__ = ["SQL", "Engine", "Operand", "fill", "filter_clause"]
 
 
 # Rows that are handed to the driver at a time.
@@ -58,6 +58,16 @@ def fill(template: str, **parts: SQL | Operand) -> SQL:
             sql.append(parts[name].sql)
             params.extend(parts[name].params)
     return SQL("".join(sql), tuple(params))
+
+
+def filter_clause(aggregate: Any, compiler: Any) -> SQL:
+    """The FILTER clause of an aggregate of Django's, empty where it has no filter."""
+    if aggregate.filter is None:
+        return SQL("")
+    sql, params = compiler.compile(aggregate.filter)
+    # Before Django 6.0 it was the condition alone.
+    clause = sql if sql.lstrip().startswith("FILTER") else f" FILTER (WHERE {sql})"
+    return SQL(clause, tuple(params))
 
 
 class Engine:

@@ -15,7 +15,7 @@ from django.db.models import Aggregate, DecimalField, Func, Window
 from django.db.models.functions import Random
 from django.db.models.lookups import IRegex
 
-from dorm_vector.engines.base import SQL, fill
+from dorm_vector.engines.base import SQL, fill, filter_clause
 
 __all__ = ["rewriter"]
 
@@ -122,20 +122,10 @@ def _function(node: Any, compiler: Any, compile_: Compile) -> Compiled:
         for place, argument in enumerate(node.source_expressions)
     }
     if isinstance(node, Aggregate):
-        parts["filter"] = _filter(node, compiler)
+        parts["filter"] = filter_clause(node, compiler)
     sql, params = fill(template, **parts)
     numeric = isinstance(node._output_field_or_none, DecimalField)
     return f"(CAST({sql} AS NUMERIC))" if numeric else sql, params
-
-
-def _filter(node: Any, compiler: Any) -> SQL:
-    if node.filter is None:
-        return SQL("")
-    sql, params = compiler.compile(node.filter)
-    # Before Django 6.0 it was the condition alone.
-    return SQL(
-        sql if sql.lstrip().startswith("FILTER") else f" FILTER (WHERE {sql})", tuple(params)
-    )
 
 
 def _name(node: Any) -> str:
