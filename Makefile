@@ -20,7 +20,7 @@ serve: $(VENV)/.demo
 	$(MANAGE) serve
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # One after the other: they would slow each other down.
 bench: $(VENV)/.bench

@@ -29,6 +29,8 @@ GAPS = {
 MISSING = {("libsql", "l1"): "libSQL has no l1 distance."}
 # Tests of what is refused before an engine is asked.
 BEFORE = {"test_wrong_length"}
+# The empty PostgreSQL database of a test, one for each worker of pytest-xdist.
+SCRATCH = f"scratch{os.environ.get('PYTEST_XDIST_WORKER', '')}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -94,6 +96,6 @@ def open_database(django_db_blocker: Any) -> Iterator[Callable[..., Any]]:
 def scratch(open_database: Any, django_db_setup: None) -> Iterator[Callable[..., Any]]:
     """A function that connects to an empty PostgreSQL database; keywords are settings."""
     with psycopg.connect(os.environ[postgres.VARIABLE], autocommit=True) as admin:
-        admin.execute("CREATE DATABASE scratch")
-        yield functools.partial(open_database, "postgresql", NAME="scratch")
-        admin.execute("DROP DATABASE scratch WITH (FORCE)")
+        admin.execute(f"CREATE DATABASE {SCRATCH}")
+        yield functools.partial(open_database, "postgresql", NAME=SCRATCH)
+        admin.execute(f"DROP DATABASE {SCRATCH} WITH (FORCE)")

@@ -16,7 +16,12 @@ INSTALLED_APPS = [
 DATABASES = {
     "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
     "postgresql": postgres.database(),
-    "libsql": {"ENGINE": "dorm_vector.backends.libsql", "NAME": ":memory:"},
+    "libsql": {
+        "ENGINE": "dorm_vector.backends.libsql",
+        "NAME": ":memory:",
+        # pytest-xdist would make a file's name of this one.
+        "TEST": {"NAME": ":memory:"},
+    },
 }
 
 DATABASE_ROUTERS = ["tests.routers.OnlyPostgreSQL"]

@@ -14,6 +14,7 @@ import pytest
 
 from example_project.databases import from_url
 from tests import postgres
+from tests.conftest import SCRATCH
 
 ROOT = Path(__file__).parent.parent
 
@@ -98,7 +99,7 @@ def file_url(request: pytest.FixtureRequest, folder: Path) -> str:
 
 def test_demo_on_every_database(folder: Path, scratch: Any) -> None:
     scratch()
-    postgresql_url = urlsplit(os.environ[postgres.VARIABLE])._replace(path="/scratch").geturl()
+    postgresql_url = urlsplit(os.environ[postgres.VARIABLE])._replace(path=f"/{SCRATCH}").geturl()
     urls = [f"{scheme}:///{folder / scheme}.db" for scheme in ("sqlite", "libsql")]
     first, *others = [hits(manage(url, "demo")) for url in [*urls, postgresql_url]]
     assert others == [first, first]

@@ -276,7 +276,8 @@ class TestAccepted:
         assert FIELDS[kind](SIZES[kind]).clean(value, None) == READ[kind]
 
     def test_scipy(self, db: None) -> None:
-        sparse = pytest.importorskip("scipy.sparse")
+        from scipy import sparse
+
         manager = Sparse.objects.using("postgresql")
         manager.create(a=sparse.coo_array(([0.5, 2.0], ([0, 2],)), shape=(5,)))
         assert manager.get().a == SPARSE

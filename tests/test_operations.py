@@ -23,6 +23,7 @@ from django.db.migrations.writer import MigrationWriter
 from dorm_vector import VectorExtension
 from dorm_vector.apps import prepare_connections
 from tests import postgres
+from tests.conftest import SCRATCH
 
 
 def forwards(connection: Any, operation: VectorExtension | None = None) -> None:
@@ -113,8 +114,8 @@ class TestPostgreSQL:
             forwards(connection)
         assert str(caught.value) == (
             "This database user may not create or drop the extension vector. Ask an administrator "
-            "to run CREATE EXTENSION vector in the database scratch, then migrate again: where the "
-            "extension is present, no permission is needed."
+            f"to run CREATE EXTENSION vector in the database {SCRATCH}, then migrate again: where "
+            "the extension is present, no permission is needed."
         )
 
     def test_no_permission_is_needed_where_it_is_present(
@@ -148,8 +149,8 @@ class TestPostgreSQL:
         with pytest.raises(DatabaseError) as caught:
             backwards(connection)
         assert str(caught.value) == (
-            "The extension vector cannot be dropped while columns of the database scratch use its "
-            "types: migrate the apps that declare vector fields back first."
+            "The extension vector cannot be dropped while columns of the database "
+            f"{SCRATCH} use its types: migrate the apps that declare vector fields back first."
         )
 
     @pytest.fixture
