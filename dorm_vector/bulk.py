@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import operator
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from django.db.models import Field, Manager, Model, QuerySet
 from django.db.models.expressions import DatabaseDefault
 
 from dorm_vector.engines import engine_for
+from dorm_vector.engines.loaders import Loader
 
 __all__ = ["bulk_copy"]
 
@@ -23,8 +23,15 @@ __all__ = ["bulk_copy"]
 CHUNK = 1000
 
 Progress = Callable[[int], object]
-# What fields and binary forms raise for a value that they refuse, besides ValidationError.
-REFUSALS = (TypeError, ValueError, ArithmeticError, AttributeError, struct.error)
+# What fields and binary forms raise for a value that they refuse.
+REFUSALS = (
+    ValidationError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    struct.error,
+)
 
 
 def bulk_copy(
@@ -114,7 +121,7 @@ class Load:
         self.instances: Any = self.model._meta.concrete_model
         self.writers = [(field, field.pre_save) for field in self.fields]
         self.has_relations = any(field.is_relation for field in self.fields)
-        self.last: tuple[Field[Any, Any], ...] = ()
+        self.signatures: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self.engine = engine_for(self.connection)
         self.obstacle = self._obstacle()
 
@@ -163,31 +170,38 @@ class Load:
                 self._run(batch)
 
     def _run(self, objects: Iterator[Model]) -> None:
-        rows = self.converted(map(self._counted, objects), self._values)
-        # Consecutive rows that leave the same columns to the database are one load.
-        for fields, group in itertools.groupby(rows, key=operator.itemgetter(0)):
-            values = (row for _, row in group)
-            if fields is None:
-                self._create(values)
-            else:
-                self.engine.load_rows(self, fields, values)
-
-    def _create(self, objects: Iterator[Model]) -> None:
-        manager: Any = self.queryset.using(self.alias)
-        while created := list(itertools.islice(objects, CHUNK)):
-            manager.bulk_create(created, **self.options)
-
-    def converted(self, rows: Iterable[Any], convert: Callable[[Any], Any]) -> Iterator[Any]:
-        """What ``convert`` makes of each of the rows; an error names the row that was read last."""
-        for row in rows:
+        loader, columns = None, None
+        for obj in objects:
+            self.count += 1
+            if self.progress is not None and not self.count % CHUNK:
+                self.progress(self.count)
             try:
-                made = convert(row)
-            except ValidationError as error:
-                message = f"Row {self.count}: {' '.join(error.messages)}"
-                raise ValidationError(message, code=getattr(error, "code", None)) from error
+                fields, values = self._values(obj)
             except REFUSALS as error:
-                raise ValueError(f"Row {self.count}: {error}") from error
-            yield made
+                raise self.named(error, self.count) from error
+            # Consecutive rows that leave the same columns to the database are one load.
+            if loader is None or fields is not columns:
+                if loader is not None:
+                    loader.finish()
+                loader, columns = self._loader(fields), fields
+            try:
+                is_time_to_send = loader.add(values)
+            except REFUSALS as error:
+                raise self.named(error, self.count) from error
+            if is_time_to_send:
+                loader.send()
+        if loader is not None:
+            loader.finish()
+
+    def _loader(self, fields: tuple[Field[Any, Any], ...] | None) -> Loader:
+        return Creations(self, ()) if fields is None else self.engine.loader(self, fields)
+
+    def named(self, error: Exception, number: int) -> Exception:
+        """What a field raised for a value, with the number of the row."""
+        if isinstance(error, ValidationError):
+            message = f"Row {number}: {' '.join(error.messages)}"
+            return ValidationError(message, code=getattr(error, "code", None))
+        return ValueError(f"Row {number}: {error}")
 
     def _values(self, obj: Any) -> tuple[tuple[Field[Any, Any], ...] | None, Any]:
         """
@@ -198,39 +212,59 @@ class Load:
         if not isinstance(obj, self.instances):
             raise TypeError(f"Expected an instance of {self.model.__name__}, not {obj!r}.")
         pk = self.pk
-        if obj.pk is None or isinstance(obj.pk, tuple):
+        # A key that Django has added has no value but the database's.
+        if not pk.auto_created and (obj.pk is None or isinstance(obj.pk, tuple)):
             self._set_pk(obj)
         if self.has_relations:
             obj._prepare_related_fields_for_save(operation_name="bulk_copy")
-        fields, values, copied = [], [], not self.obstacle
+        left_out: tuple[Any, ...] = ()
+        values, copied = [], not self.obstacle
         for field, pre_save in self.writers:
             value = pre_save(obj, True)
             if hasattr(value, "resolve_expression"):
                 copied = copied and isinstance(value, DatabaseDefault)
-                continue
-            if value is None and field is pk:
-                continue
-            fields.append(field)
-            values.append(value)
+                left_out += (field,)
+            elif value is None and field is pk:
+                left_out += (field,)
+            else:
+                values.append(value)
+        fields = self._fields_without(left_out)
         if not (copied and fields):
             # bulk_create() would not say which row has a value that is refused.
             for field, value in zip(fields, values, strict=True):
                 field.get_db_prep_save(value, self.connection)
             return None, obj
-        # The same object again where it can be: groupby() compares these.
-        if (found := tuple(fields)) != self.last:
-            self.last = found
-        return self.last, values
+        return fields, values
+
+    def _fields_without(self, left_out: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The same tuple for the same fields, so that rows of the same fields are soon told."""
+        if left_out not in self.signatures:
+            kept = [field for field in self.fields if field not in left_out]
+            self.signatures[left_out] = tuple(kept)
+        return self.signatures[left_out]
 
     def _set_pk(self, obj: Any) -> None:
         if not obj._is_pk_set() and (value := self.pk.get_pk_value_on_save(obj)) is not None:
             obj.pk = value
 
-    def _counted(self, obj: Model) -> Model:
-        self.count += 1
-        if self.progress is not None and not self.count % CHUNK:
-            self.progress(self.count)
-        return obj
+
+class Creations(Loader):
+    """By bulk_create()."""
+
+    def __init__(self, load: Load, fields: tuple[Any, ...]) -> None:
+        super().__init__(load, fields)
+        self._objects: list[Any] = []
+
+    def add(self, row: Any) -> bool:
+        """``row`` is an object."""
+        self._objects.append(row)
+        return len(self._objects) == CHUNK
+
+    def send(self) -> None:
+        objects, self._objects = self._objects, []
+        if objects:
+            manager: Any = self.load.queryset.using(self.load.alias)
+            manager.bulk_create(objects, **self.load.options)
 
 
 def _queryset(given: Any) -> QuerySet[Any]:

@@ -29,6 +29,7 @@ __all__ = [
     "packed_to_text",
     "reader",
     "to_float16",
+    "to_network",
     "to_packed",
     "to_sparse_text",
     "to_text",
@@ -64,6 +65,13 @@ def from_network(data: bytes | memoryview) -> array[float]:
     if sys.byteorder == "little":
         values.byteswap()
     return values
+
+
+def to_network(data: bytes) -> bytes:
+    """Packed little-endian float32 as big-endian float32, without the header of pgvector."""
+    values = array("f", data)
+    values.byteswap()
+    return values.tobytes()
 
 
 def to_text(values: Iterable[float]) -> str:

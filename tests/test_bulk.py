@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import datetime
 import functools
+import math
+import sys
 import tracemalloc
 import uuid
 import warnings
 import zoneinfo
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from decimal import Decimal
@@ -35,6 +38,7 @@ from dorm_vector.engines import postgresql_copy
 from dorm_vector.testing import explain_nearest
 from tests.planner import forced
 from tests.testapp.models import (
+    PAIRS,
     Arrays,
     Chunk,
     Colour,
@@ -424,9 +428,8 @@ class TestAnyValue:
                 b"\0\2" + postgresql_copy._fixed("i")(place) + postgresql_copy._numeric(value)
                 for place, value in enumerate(values)
             )
-            for stream in postgresql_copy.streams(copied):
-                with cursor.copy("COPY numbers FROM STDIN (FORMAT BINARY)") as copying:
-                    copying.write(stream)
+            with cursor.copy("COPY numbers FROM STDIN (FORMAT BINARY)") as copying:
+                copying.write(b"".join((postgresql_copy.HEADER, *copied, postgresql_copy.TRAILER)))
             cursor.execute("SELECT n::text FROM numbers ORDER BY id")
             found = [text for (text,) in cursor.fetchall()]
             cursor.execute("DROP TABLE numbers")
@@ -542,16 +545,17 @@ class TestExpressions:
 class TestConflicts:
     @pytest.fixture
     def items(self, alias: str) -> Any:
+        # Past what any sequence of these tables has come to.
         manager = Item.objects.using(alias)
-        manager.create(pk=1, name="one", category=1, embedding=[1, 1, 1])
-        manager.create(pk=2, name="two", category=2)
+        manager.create(pk=9001, name="one", category=1, embedding=[1, 1, 1])
+        manager.create(pk=9002, name="two", category=2)
         return manager
 
     def rows(self) -> list[Item]:
         return [
             Item(name="one", category=10, embedding=[9, 9, 9]),
             Item(name="three", category=30),
-            Item(pk=2, name="zwei", category=20),
+            Item(pk=9002, name="zwei", category=20),
         ]
 
     def found(self, items: Any) -> dict[str, int]:
@@ -566,12 +570,12 @@ class TestConflicts:
         options = {"unique_fields": ["name"], "update_fields": ["category", "embedding"]}
         assert bulk_copy(items, rows, update_conflicts=True, **options) == 2
         assert self.found(items) == {"one": 10, "two": 2, "three": 30}
-        assert items.get(name="one").pk == 1
+        assert items.get(name="one").pk == 9001
         assert items.get(name="one").embedding == [9, 9, 9]
 
     @pytest.mark.parametrize("unique", ["pk", "id"])
     def test_update_by_primary_key(self, items: Any, unique: str) -> None:
-        rows = [Item(pk=2, name="zwei", category=20), Item(pk=3, name="drei", category=30)]
+        rows = [Item(pk=9002, name="zwei", category=20), Item(pk=3, name="drei", category=30)]
         options = {"unique_fields": (unique,), "update_fields": ("name",)}
         bulk_copy(items, rows, update_conflicts=True, **options)
         assert self.found(items) == {"one": 1, "zwei": 2, "drei": 30}
@@ -580,7 +584,7 @@ class TestConflicts:
         with pytest.raises(IntegrityError), transaction.atomic(items.db):
             bulk_copy(
                 items,
-                [Item(pk=1, name="two")],
+                [Item(pk=9001, name="two")],
                 update_conflicts=True,
                 unique_fields=["pk"],
                 update_fields=["name"],
@@ -783,6 +787,39 @@ class TestErrors:
             bulk_copy(Item.objects.using(alias), rows)
         assert not Item.objects.using(alias).exists()
 
+    @pytest.mark.parametrize("make", [list, tuple, np.array, np.float32])
+    @pytest.mark.parametrize("number", [1, 32, 33, 1500])
+    def test_which_of_many_is_not_finite(self, alias: str, make: Any, number: int) -> None:
+        """Also where those before it are NULL, and another one of the row is in order."""
+
+        def rows() -> Iterator[Any]:
+            for count in range(1, 2001):
+                vector = [float(count), math.inf if count == number else 1.0, 2.0]
+                yield Pair(a=make([1.0, 2.0, 3.0]), b=None if count % 7 == 3 else make(vector))
+
+        Pair = PAIRS[3]
+        message = f"Row {number}: Component 1 is infinite."
+        with pytest.raises(ValidationError) as caught, transaction.atomic(alias):
+            bulk_copy(Pair.objects.using(alias), rows())
+        assert (caught.value.messages, caught.value.code) == ([message], "infinite")
+        assert not Pair.objects.using(alias).exists()
+
+    def test_not_finite_before_rows_of_other_columns(self, alias: str) -> None:
+        Pair = PAIRS[3]
+        rows = [Pair(a=[math.nan] * 3), Pair(pk=7, a=[1, 2, 3])]
+        message = "Row 1: Component 0 is NaN."
+        with pytest.raises(ValidationError, match=message), transaction.atomic(alias):
+            bulk_copy(Pair.objects.using(alias), rows)
+
+    @pytest.mark.parametrize(
+        "vector", [np.ones((1, 3), "f4"), np.ones((3, 1), "f4"), [np.ones(3)], [[1, 2, 3]]]
+    )
+    def test_nested(self, alias: str, vector: Any) -> None:
+        with pytest.raises(ValidationError) as caught, transaction.atomic(alias):
+            bulk_copy(Item.objects.using(alias), items_with({"embedding": vector}))
+        assert caught.value.code in ("nested", "dimensions")
+        assert caught.value.messages[0].startswith("Row 3: ")
+
     def test_multi_table_inheritance(self, alias: str) -> None:
         with refused() as caught:
             bulk_copy(SubItem.objects.using(alias), [])
@@ -899,8 +936,6 @@ class TestStreaming:
                 vector = [0.5] * 256
                 return (Wide(a=vector, b=vector) for _ in range(self.count))
 
-        from tests.testapp.models import PAIRS
-
         Wide = PAIRS[256]
         peaks = []
         for count in (1000, 5000):  # 2 MB, 10 MB
@@ -920,14 +955,46 @@ class TestStreaming:
         names = list(Item.objects.using(alias).order_by("pk").values_list("name", flat=True))
         assert names == sorted(names)
 
-    def test_streams(self) -> None:
-        """Every row is in one of them, and each of them is whole."""
-        rows = [bytes([n]) * 300_000 for n in range(10)]
-        found = list(postgresql_copy.streams(iter(rows)))
-        assert len(found) == 3
-        head, tail = len(postgresql_copy.HEADER), len(postgresql_copy.TRAILER)
-        assert b"".join(stream[head:-tail] for stream in found) == b"".join(rows)
-        assert list(postgresql_copy.streams([])) == []
+    @pytest.mark.parametrize("make", [list, np.array, lambda numbers: array("f", numbers)])
+    def test_one_buffer_for_all_vectors(self, alias: str, make: Any) -> None:
+        """A row is taken as it is when it is read, whatever becomes of it afterwards."""
+        buffer = make([0.0] * 256)
+
+        def rows() -> Iterator[Pair]:
+            for number in range(100):
+                for place in range(256):
+                    buffer[place] = number + place
+                yield Pair(a=buffer, b=buffer)
+
+        Pair = PAIRS[256]
+        bulk_copy(Pair.objects.using(alias), rows())
+        found = Pair.objects.using(alias).order_by("pk").values_list("a", "b")
+        expected = [[number + place for place in range(256)] for number in range(100)]
+        assert [(a, b) for a, b in found] == [(row, row) for row in expected]
+
+
+class TestWithoutNumpy:
+    """What is asked of numpy where it is imported, and of Python where it is not."""
+
+    @pytest.fixture(autouse=True)
+    def no_numpy(self, monkeypatch: Any) -> None:
+        monkeypatch.setitem(sys.modules, "numpy", None)
+
+    def test_values(self, alias: str) -> None:
+        Pair = PAIRS[3]
+        vectors = [[1.5, 0.1, -2.0], (1, 2, 3), "[1,2,3]", array("f", [4, 5, 6]), None] * 20
+        bulk_copy(Pair.objects.using(alias), (Pair(a=vector, b=[0, 0, 1]) for vector in vectors))
+        found = list(Pair.objects.using(alias).order_by("pk").values_list("a", flat=True))
+        expected = [[1.5, 0.10000000149011612, -2.0], [1, 2, 3], [1, 2, 3], [4, 5, 6], None]
+        assert found == expected * 20
+
+    @pytest.mark.parametrize("number", [1, 40])
+    def test_not_finite(self, alias: str, number: int) -> None:
+        Pair = PAIRS[256]
+        vectors = ([math.nan if n == number else 1.0] * 256 for n in range(1, 50))
+        message = f"Row {number}: Component 0 is NaN."
+        with pytest.raises(ValidationError, match=message), transaction.atomic(alias):
+            bulk_copy(Pair.objects.using(alias), (Pair(a=vector) for vector in vectors))
 
 
 class TestProgress:

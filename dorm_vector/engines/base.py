@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -17,15 +16,15 @@ from django.db.backends.ddl_references import Statement
 from django.db.models import BinaryField
 
 from dorm_vector import codecs, values
+from dorm_vector.engines.loaders import Inserts, Loader
 from dorm_vector.kinds import KINDS
 
-__all__ = ["SQL", "Engine", "Operand", "fill", "filter_clause"]
+__all__ = ["SQL", "Engine", "Operand", "fill", "filter_clause", "prepares_as_declared"]
 
-
-# Rows that are handed to the driver at a time.
-ROWS = 1000
 # With these, a field writes its values by SQL of its own.
 PLACEHOLDERS = ("get_placeholder", "get_placeholder_sql")
+# And with these it prepares them.
+PREPARES = ("get_prep_value", "get_db_prep_value", "get_db_prep_save")
 
 
 class SQL(NamedTuple):
@@ -46,6 +45,15 @@ class Operand(NamedTuple):
     packed: Any = None
     dimensions: int | None = None
     kind: str = "vector"
+
+
+def prepares_as_declared(field: Any) -> bool:
+    """Whether a field is one of the vector fields, and prepares its values as they do."""
+    from dorm_vector.fields import AnyVectorField
+
+    return isinstance(field, AnyVectorField) and not any(
+        getattr(type(field), name) is not getattr(AnyVectorField, name) for name in PREPARES
+    )
 
 
 def fill(template: str, **parts: SQL | Operand) -> SQL:
@@ -200,6 +208,13 @@ class Engine:
             return slow(value, expression, connection)
 
         return convert
+
+    def writer(self, field: Any) -> Callable[[Any], Any]:
+        """What makes the driver's parameters of a field's values that are no expressions."""
+        if not prepares_as_declared(field):
+            return functools.partial(field.get_db_prep_save, connection=self.connection)
+        pack, size, kind, encode = field.values.pack, field.dimensions, field.kind, self.encode
+        return lambda value: None if value is None else encode(pack(value, size), kind)
 
     def select_sql(self, sql: str, kind: str = "vector") -> str:
         """What SELECT reads of the vector ``sql``."""
@@ -364,7 +379,7 @@ class Engine:
     # Loading
 
     def why_not_copied(self, field: Any) -> str | None:
-        """Why ``bulk_copy()`` cannot load a field by ``load_rows``, the rest of a sentence."""
+        """Why ``bulk_copy()`` cannot load a field by its ``loader``, the rest of a sentence."""
         from dorm_vector.fields import AnyVectorField
 
         known = isinstance(field, AnyVectorField | BinaryField)
@@ -372,40 +387,9 @@ class Engine:
             return None
         return f"{field} ({type(field).__name__}) is written by SQL of its own"
 
-    def load_rows(self, load: Any, fields: tuple[Any, ...], rows: Iterable[list[Any]]) -> None:
-        """Insert rows of values of ``fields``, for a ``dorm_vector.bulk.Load``."""
-        connection = self.connection
-        prepare = [field.get_db_prep_save for field in fields]
-
-        def prepared(row: list[Any]) -> list[Any]:
-            return [each(value, connection) for each, value in zip(prepare, row, strict=True)]
-
-        params = load.converted(rows, prepared)
-        places = [
-            field.get_placeholder(None, None, connection)
-            if hasattr(field, "get_placeholder")
-            else "%s"
-            for field in fields
-        ]
-        sql = f"{self._insert(load, fields)} VALUES ({', '.join(places)}) {self._conflict(load)}"
-        with connection.cursor() as cursor:
-            while batch := list(itertools.islice(params, ROWS)):
-                cursor.executemany(sql.rstrip(), batch)
-
-    def _insert(self, load: Any, fields: tuple[Any, ...]) -> str:
-        ops = self.connection.ops
-        statement = ops.insert_statement(on_conflict=load.on_conflict)
-        columns = ", ".join(ops.quote_name(field.column) for field in fields)
-        return f"{statement} {ops.quote_name(load.model._meta.db_table)} ({columns})"
-
-    def _conflict(self, load: Any) -> str:
-        suffix = self.connection.ops.on_conflict_suffix_sql(
-            load.model._meta.concrete_fields,
-            load.on_conflict,
-            [field.column for field in load.update],
-            [field.column for field in load.unique],
-        )
-        return str(suffix)
+    def loader(self, load: Any, fields: tuple[Any, ...]) -> Loader:
+        """What takes rows of values of ``fields`` for a ``dorm_vector.bulk.Load``."""
+        return Inserts(load, fields)
 
     def without_indexes(
         self, model: Any, settings: dict[str, Any]

@@ -17,6 +17,7 @@ from django.db.models.sql.query import Query
 
 from dorm_vector import codecs, conf
 from dorm_vector.engines.base import SQL, Engine, Operand, fill
+from dorm_vector.engines.loaders import Loader
 from dorm_vector.kinds import KINDS
 
 logger = logging.getLogger("dorm_vector")
@@ -342,41 +343,10 @@ class PostgreSQLEngine(Engine):
             return f"no binary form is known of {field} ({type(field).__name__})"
         return super().why_not_copied(field)
 
-    def load_rows(self, load: Any, fields: tuple[Any, ...], rows: Iterable[list[Any]]) -> None:
-        """By binary COPYs; where rows may be in conflict, into a temporary table first."""
-        from dorm_vector.engines.postgresql_copy import row_dumper, streams
+    def loader(self, load: Any, fields: tuple[Any, ...]) -> Loader:
+        from dorm_vector.engines.postgresql_copy import Copies
 
-        quote = self.connection.ops.quote_name
-        columns = ", ".join(quote(field.column) for field in fields)
-        target = table = quote(load.model._meta.db_table)
-        if load.on_conflict:
-            # What makes the rows may load others meanwhile.
-            table = quote(f"dorm_vector_load_{id(load)}")
-            self._execute_plain(
-                f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS "  # noqa: S608 - quoted
-                f"SELECT {columns} FROM {target} WITH NO DATA"
-            )
-        dumped = load.converted(rows, row_dumper(fields, self.connection))
-        for stream in streams(dumped):
-            self._copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)", stream)
-        if load.on_conflict:
-            self._execute_plain(
-                f"{self._insert(load, fields)} SELECT {columns} FROM {table} "  # noqa: S608 - quoted
-                f"{self._conflict(load)}"
-            )
-            self._execute_plain(f"DROP TABLE {table}")
-
-    def _copy(self, sql: str, stream: bytes) -> None:
-        with (
-            self.connection.cursor() as cursor,
-            self.connection.wrap_database_errors,
-            cursor.copy(sql) as copying,
-        ):
-            copying.write(stream)
-
-    def _execute_plain(self, sql: str) -> None:
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql)
+        return Copies(load, fields)
 
     @contextlib.contextmanager
     def without_indexes(self, model: Any, settings: dict[str, Any]) -> Iterator[None]:

@@ -10,29 +10,38 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import math
+import operator
 import re
 import struct
 import sys
 import zoneinfo
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from django.core.exceptions import ValidationError
+
 from dorm_vector import codecs, values
+from dorm_vector.engines.base import prepares_as_declared
+from dorm_vector.engines.loaders import Loader
 from dorm_vector.fields import AnyVectorField
 from dorm_vector.kinds import KINDS
 
-__all__ = ["dumper", "row_dumper", "streams"]
+__all__ = ["Copies", "dumper"]
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 NULL = b"\xff\xff\xff\xff"
-# Bytes of one COPY, after which it ends.
+# Bytes of one COPY, after which it ends, and of what is sent at a time.
 SIZE = 1 << 20
+PIECE = 1 << 16
+# Rows of the first one; the next has as many times as many, until SIZE is reached.
+FEW = 32
+# Bytes before the numbers of a vector: the length, int16 dimensions, int16 unused.
+HEAD = 8
 
 Dump = Callable[[Any], bytes]
-PREPARES = ("get_prep_value", "get_db_prep_value", "get_db_prep_save")
 
 _EPOCH = datetime.date(2000, 1, 1).toordinal()
 _NAIVE = datetime.datetime(2000, 1, 1)
@@ -166,7 +175,10 @@ DUMPERS: dict[str, Dump] = {
 def dumper(field: Any, connection: Any) -> Dump | None:
     """What makes the binary form of a field's value, after its length; None where nothing does."""
     if isinstance(field, AnyVectorField):
-        return _vectors(field)
+        if not prepares_as_declared(field):
+            return None
+        make = _vector_dump(field)
+        return lambda value: NULL if value is None else make(value)
     internal = field.get_internal_type()
     target = getattr(field, "target_field", field)
     if "SerialField" in internal:
@@ -185,55 +197,22 @@ def dumper(field: Any, connection: Any) -> Dump | None:
     return prepared
 
 
-def _vectors(field: AnyVectorField) -> Dump | None:
-    """Of a field that prepares its values as its class does in this package."""
-    if any(getattr(type(field), name) is not getattr(AnyVectorField, name) for name in PREPARES):
-        return None
-    dump = _vector_dump(field)
-    return lambda value: NULL if value is None else dump(value)
-
-
 def _vector_dump(field: AnyVectorField) -> Dump:
-    size, kind = field.dimensions, KINDS[field.kind]
+    size, pack = field.dimensions, KINDS[field.kind].pack
     if field.kind == "vector":
-        header = struct.pack(">iHH", 4 + 4 * size, size, 0)
-        return lambda value: header + network(value, size)
+        header = _header(4 * size, size)
+        return lambda value: header + codecs.to_network(pack(value, size))
     if field.kind == "halfvec":
-        header = struct.pack(">iHH", 4 + 2 * size, size, 0)
+        header = _header(2 * size, size)
         form = struct.Struct(f">{size}e")
-        return lambda value: header + form.pack(*codecs.from_packed(kind.pack(value, size)))
+        return lambda value: header + form.pack(*codecs.from_packed(pack(value, size)))
     if field.kind == "bit":
-        return lambda value: _bits(kind.pack(value, size))
-    return lambda value: _sparse(kind.pack(value, size))
+        return lambda value: _bits(pack(value, size))
+    return lambda value: _sparse(pack(value, size))
 
 
-def network(value: Any, size: int) -> bytes:
-    """A vector as packed big-endian float32."""
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and type(value) is numpy.ndarray and value.dtype.kind == "f":
-        packed = _from_numpy(numpy, value, size)
-        if packed is not None:
-            return packed
-    numbers = values.to_float32(value)
-    values.check_dimensions(len(numbers), size)
-    if sys.byteorder == "little":
-        numbers = array("f", numbers)
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
-def _from_numpy(numpy: Any, value: Any, size: int) -> bytes | None:
-    """The fast way; None for what the other one refuses in a sentence."""
-    if value.shape != (size,):
-        return None
-    if value.dtype.itemsize > 4:
-        with numpy.errstate(over="ignore"):
-            value = value.astype("f4")
-    # A sum in float64 of float32 numbers is finite where they all are.
-    if not math.isfinite(numpy.add.reduce(value, dtype="f8")):
-        return None
-    packed: bytes = value.astype(">f4").tobytes()
-    return packed
+def _header(length: int, dimensions: int) -> bytes:
+    return struct.pack(">iHH", 4 + length, dimensions, 0)
 
 
 def _bits(bits: str) -> bytes:
@@ -250,31 +229,168 @@ def _sparse(text: str) -> bytes:
     )
 
 
-def row_dumper(fields: Iterable[Any], connection: Any) -> Callable[[list[Any]], bytes]:
-    """What makes the binary form of a row of values of ``fields``."""
-    dumps: list[Any] = [dumper(field, connection) for field in fields]
-    start = struct.pack(">h", len(dumps))
-
-    def dump(row: list[Any]) -> bytes:
-        parts = [each(value) for each, value in zip(dumps, row, strict=True)]
-        return start + b"".join(parts)
-
-    return dump
-
-
-def streams(rows: Iterable[bytes]) -> Iterator[bytes]:
+class Copies(Loader):
     """
-    The streams of one COPY after another, of about ``SIZE`` bytes each.
+    By binary COPYs; where rows may be in conflict, into a temporary table first.
 
-    While a COPY goes on, its connection takes no query; between two of them, what makes the rows
-    can read from the same database.
+    While a COPY goes on, its connection takes no query. So it begins when its rows are complete:
+    what makes the objects can read from the same database.
     """
-    parts, size = [HEADER], 0
-    for row in rows:
-        parts.append(row)
-        size += len(row)
-        if size > SIZE:
-            yield b"".join((*parts, TRAILER))
-            parts, size = [HEADER], 0
-    if size:
-        yield b"".join((*parts, TRAILER))
+
+    def __init__(self, load: Any, fields: tuple[Any, ...]) -> None:
+        super().__init__(load, fields)
+        quote = self.connection.ops.quote_name
+        self._table = quote(load.model._meta.db_table)
+        if load.on_conflict:
+            # What makes the rows may load others meanwhile.
+            target, self._table = self._table, quote(f"dorm_vector_load_{id(load)}")
+            self._execute(
+                f"CREATE TEMPORARY TABLE {self._table} ON COMMIT DROP AS "  # noqa: S608 - quoted
+                f"SELECT {self.columns()} FROM {target} WITH NO DATA"
+            )
+        self._vectors: list[Vectors] = []
+        self._puts = [self._put(field) for field in fields]
+        width = sum(vectors.width for vectors in self._vectors)
+        self._most = max(1, SIZE // width) if width else sys.maxsize
+        self._start = struct.pack(">h", len(fields))
+        self._make_room(FEW)
+
+    def _put(self, field: Any) -> Any:
+        if prepares_as_declared(field) and field.kind == "vector":
+            self._vectors.append(Vectors(field))
+            return self._vectors[-1].put
+        return dumper(field, self.connection)
+
+    def _make_room(self, rows: int) -> None:
+        self._room = min(rows, self._most)
+        for vectors in self._vectors:
+            vectors.make_room(self._room)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._parts: list[Any] = [HEADER]
+        self._size = self._count = 0
+        for vectors in self._vectors:
+            vectors.place = 0
+
+    def add(self, row: list[Any]) -> bool:
+        parts, size = self._parts, self._size
+        parts.append(self._start)
+        for put, value in zip(self._puts, row, strict=True):
+            part = put(value)
+            parts.append(part)
+            size += len(part)
+        self._size = size
+        self._count += 1
+        self._number = self.load.count
+        return self._count == self._room or self._size > SIZE
+
+    def send(self) -> None:
+        if not self._count:
+            return
+        self._refuse()
+        stream = memoryview(b"".join((*self._parts, TRAILER)))
+        with (
+            self.connection.cursor() as cursor,
+            self.connection.wrap_database_errors,
+            cursor.copy(
+                f"COPY {self._table} ({self.columns()}) FROM STDIN (FORMAT BINARY)"
+            ) as copying,
+        ):
+            # The server works on one piece while the next is on its way.
+            for start in range(0, len(stream), PIECE):
+                copying.write(stream[start : start + PIECE])
+        # A few rows need no room for many.
+        if self._count == self._room < self._most:
+            self._make_room(FEW * self._room)
+        else:
+            self._clear()
+
+    def _refuse(self) -> None:
+        """Raise for the first vector that is not finite."""
+        found = [(vectors.refused(), vectors) for vectors in self._vectors]
+        refused = [(place, vectors) for place, vectors in found if place is not None]
+        if refused:
+            place, vectors = min(refused, key=operator.itemgetter(0))
+            try:
+                vectors.check(place)
+            except ValidationError as error:
+                number = self._number - self._count + 1 + place
+                raise self.load.named(error, number) from error
+
+    def finish(self) -> None:
+        self.send()
+        if self.load.on_conflict:
+            self._execute(
+                f"{self.insert_sql()} SELECT {self.columns()} FROM {self._table} "  # noqa: S608
+                f"{self.conflict_sql()}"
+            )
+            self._execute(f"DROP TABLE {self._table}")
+
+    def _execute(self, sql: str) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql)
+
+
+class Vectors:
+    """
+    The vectors of a column, of float32, in one buffer: each as it stands in the stream.
+
+    The bytes of each are made where they are needed, and whether they are finite is asked once for
+    all of them. With numpy's arrays that takes a third of the time of looking at each.
+    """
+
+    def __init__(self, field: Any) -> None:
+        self.size = field.dimensions
+        self.width = HEAD + 4 * self.size
+        self.place = 0
+        self._dump = _vector_dump(field)
+        self._form = struct.Struct(f">{self.size}f")
+        self._ndarray = None
+        self._numpy = sys.modules.get("numpy")
+        self._shape = (self.size,)
+        if self._numpy:
+            self._ndarray, self._dtype = self._numpy.ndarray, self._numpy.dtype("f4")
+
+    def make_room(self, rows: int) -> None:
+        """For so many vectors."""
+        vector = _header(4 * self.size, self.size) + bytes(4 * self.size)
+        self._buffer = bytearray(vector * rows)
+        whole = memoryview(self._buffer)
+        width = self.width
+        self._slots = [whole[place * width :][:width] for place in range(rows)]
+        if self._numpy:
+            shape, strides = (rows, self.size), (width, 4)
+            self._array = self._numpy.ndarray(shape, ">f4", self._buffer, HEAD, strides)
+
+    def put(self, value: Any) -> Any:
+        """The bytes of the next vector. Raises ValidationError, except for NaN and infinity."""
+        place, self.place = self.place, self.place + 1
+        if value is None:
+            return NULL
+        slot, kind = self._slots[place], type(value)
+        if kind is list or kind is tuple:
+            try:
+                self._form.pack_into(self._buffer, place * self.width + HEAD, *value)
+            except (struct.error, OverflowError, TypeError, ValueError):
+                slot[:] = self._dump(value)
+        elif kind is self._ndarray and value.shape == self._shape and value.dtype == self._dtype:
+            self._array[place] = value
+        else:
+            slot[:] = self._dump(value)
+        return slot
+
+    def refused(self) -> int | None:
+        """The place of the first vector that is not finite."""
+        if self._numpy:
+            finite = self._numpy.isfinite(self._array[: self.place])
+            return None if finite.all() else int(finite.all(axis=1).argmin())
+        places = range(self.place)
+        return next((place for place in places if not math.isfinite(sum(self._read(place)))), None)
+
+    def check(self, place: int) -> None:
+        """Raise ValidationError for a vector that is not finite."""
+        values.pack(self._read(place))
+
+    def _read(self, place: int) -> array[float]:
+        return codecs.from_network(self._slots[place][4:])

@@ -1,0 +1,84 @@
+"""What takes the rows of ``bulk_copy()`` to the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["Inserts", "Loader"]
+
+# Rows that are handed to the driver at a time.
+ROWS = 1000
+
+
+class Loader:
+    """
+    The way of rows into a table: those of one ``dorm_vector.bulk.Load`` with values of ``fields``.
+
+    Rows are added one by one, and sent when there are enough of them.
+    """
+
+    def __init__(self, load: Any, fields: tuple[Any, ...]) -> None:
+        self.load = load
+        self.fields = fields
+        self.connection = load.connection
+
+    def add(self, row: list[Any]) -> bool:
+        """Take a row as it is now. Whether to ``send()``. Raises what a field raises."""
+        raise NotImplementedError
+
+    def send(self) -> None:
+        """Let the database have the rows that were added."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Send what is left: there are no more rows."""
+        self.send()
+
+    # SQL
+
+    def columns(self) -> str:
+        return ", ".join(self.connection.ops.quote_name(field.column) for field in self.fields)
+
+    def insert_sql(self) -> str:
+        """The statement up to what is inserted."""
+        ops, load = self.connection.ops, self.load
+        statement = ops.insert_statement(on_conflict=load.on_conflict)
+        return f"{statement} {ops.quote_name(load.model._meta.db_table)} ({self.columns()})"
+
+    def conflict_sql(self) -> str:
+        """The end of the statement."""
+        load = self.load
+        suffix = self.connection.ops.on_conflict_suffix_sql(
+            load.model._meta.concrete_fields,
+            load.on_conflict,
+            [field.column for field in load.update],
+            [field.column for field in load.unique],
+        )
+        return str(suffix)
+
+
+class Inserts(Loader):
+    """By the driver's executemany()."""
+
+    def __init__(self, load: Any, fields: tuple[Any, ...]) -> None:
+        super().__init__(load, fields)
+        self._writers = [load.engine.writer(field) for field in fields]
+        self._rows: list[list[Any]] = []
+        places = [
+            field.get_placeholder(None, None, self.connection)
+            if hasattr(field, "get_placeholder")
+            else "%s"
+            for field in fields
+        ]
+        self._sql = f"{self.insert_sql()} VALUES ({', '.join(places)}) {self.conflict_sql()}"
+
+    def add(self, row: list[Any]) -> bool:
+        pairs = zip(self._writers, row, strict=True)
+        self._rows.append([write(value) for write, value in pairs])
+        return len(self._rows) == ROWS
+
+    def send(self) -> None:
+        rows, self._rows = self._rows, []
+        if rows:
+            with self.connection.cursor() as cursor:
+                cursor.executemany(self._sql.rstrip(), rows)
