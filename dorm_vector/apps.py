@@ -10,6 +10,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 
 from dorm_vector.engines import engine_for, forget_engines
+from dorm_vector.parameters import shorten_log
 
 __all__ = ["DormVectorConfig", "prepare_connections"]
 
@@ -26,7 +27,7 @@ class DormVectorConfig(AppConfig):
         prepare_connections()
         for connection in connections.all(initialized_only=True):
             if connection.connection is not None:
-                engine_for(connection).prepare()
+                _prepare(connection)
 
 
 def prepare_connections() -> None:
@@ -35,7 +36,12 @@ def prepare_connections() -> None:
 
 
 def _on_connection_created(sender: Any, connection: Any, **kwargs: Any) -> None:
+    _prepare(connection)
+
+
+def _prepare(connection: Any) -> None:
     engine_for(connection).prepare()
+    shorten_log(connection)
 
 
 def _on_setting_changed(setting: str, **kwargs: Any) -> None:

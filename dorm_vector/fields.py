@@ -139,7 +139,7 @@ class AnyVectorField(CheckFieldDefaultMixin, models.Field):
         value = value if prepared else self.get_prep_value(value)
         if value is None or hasattr(value, "as_sql"):
             return value
-        return engine_for(connection).encode(value, self.kind)
+        return engine_for(connection).parameter(value, self.kind)
 
     def get_placeholder(self, value: Any, compiler: Any, connection: Any) -> str:
         if hasattr(value, "as_sql"):

@@ -18,6 +18,7 @@ from django.db.models import BinaryField
 from dorm_vector import codecs, values
 from dorm_vector.engines.loaders import Inserts, Loader
 from dorm_vector.kinds import KINDS
+from dorm_vector.parameters import parameter
 
 __all__ = ["SQL", "Engine", "Operand", "fill", "filter_clause", "prepares_as_declared"]
 
@@ -126,8 +127,8 @@ class Engine:
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
-        #: ``encode``, of query vectors: one query asks for the same one several times.
-        self.encoded = functools.lru_cache(maxsize=8)(self.encode)
+        #: ``parameter``, of query vectors: one query asks for the same one several times.
+        self.encoded = functools.lru_cache(maxsize=8)(self.parameter)
 
     @property
     def label(self) -> str:
@@ -174,6 +175,10 @@ class Engine:
     def encode(self, packed: Any, kind: str = "vector") -> Any:
         """A packed vector (see ``dorm_vector.kinds``) as a parameter for the driver."""
         return codecs.bits_to_reversed_bytes(packed) if kind == "bit" else packed
+
+    def parameter(self, packed: Any, kind: str = "vector") -> Any:
+        """``encode``, and logs of queries show the beginning only."""
+        return parameter(self.encode(packed, kind), packed)
 
     def decode(self, value: Any, kind: str = "vector", dimensions: int | None = None) -> Any:
         """

@@ -305,7 +305,7 @@ class LibSQLEngine(SideTableEngine):
         oversampled = query.candidates * (query.search.oversample or 4)
         wanted = query.search.params.get("ef_search") or max(oversampled, LEAST_CANDIDATES)
         k = max(min(wanted, self._search_l(index)), query.candidates)
-        vector = self.encode(query.query_vector, query.query_kind)
+        vector = self.encoded(query.query_vector, query.query_kind)
         return SQL(sql, (f"{index.name}_graph", vector, k, vector, vector))
 
     def _search_l(self, index: Any) -> int:

@@ -1,0 +1,101 @@
+"""
+Vectors as parameters of queries.
+
+They are bytes or text of thousands of characters, which would drown a query in its log. These
+classes show their beginning where Django logs parameters; the database gets all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dorm_vector import codecs
+
+__all__ = ["parameter", "shorten_log"]
+
+# What is no longer than this, in bytes or characters, is shown as it is.
+SHOWN = 64
+NUMBERS = 4
+
+
+class _Vector:
+    """What bytes and text of vectors have in common."""
+
+    shown: Any
+
+    def __repr__(self) -> str:
+        shown = self.shown
+        return super().__repr__() if shown is self else repr(shown)
+
+
+class VectorText(_Vector, str):
+    """A vector as text."""
+
+    __slots__ = ()
+
+    @property
+    def shown(self) -> str:
+        if len(self) <= SHOWN:
+            return self
+        beginning = self[:SHOWN].rpartition(",")[0] or self[:SHOWN]
+        return f"{beginning},... {len(self):,} characters"
+
+
+class VectorBytes(_Vector, bytes):
+    """A vector as bytes of a database's own."""
+
+    __slots__ = ()
+
+    @property
+    def shown(self) -> bytes | str:
+        return self if len(self) <= SHOWN else f"{self[:SHOWN].hex()}... {len(self):,} bytes"
+
+
+class PackedVector(VectorBytes):
+    """A vector as packed float32."""
+
+    __slots__ = ()
+
+    @property
+    def shown(self) -> bytes | str:
+        if len(self) <= SHOWN:
+            return self
+        beginning = codecs.to_text(codecs.from_packed(self[: 4 * NUMBERS]))
+        return f"{beginning[:-1]},... {len(self) // 4:,} numbers"
+
+
+def parameter(encoded: Any, packed: Any) -> Any:
+    """What an engine made of a ``packed`` vector, as a parameter that is short in logs."""
+    if type(encoded) is str:
+        return VectorText(encoded)
+    if type(encoded) is bytes:
+        return (PackedVector if encoded is packed else VectorBytes)(encoded)
+    return encoded
+
+
+def shorten_log(connection: Any) -> None:
+    """Let the statements that a connection logs show the beginning of vectors only."""
+    ops = connection.ops
+    if "last_executed_query" in vars(ops):
+        return
+    whole = ops.last_executed_query
+
+    def last_executed_query(cursor: Any, sql: str, params: Any) -> Any:
+        given = params.values() if isinstance(params, Mapping) else params or ()
+        if not any(isinstance(param, _Vector) for param in given):
+            return whole(cursor, sql, params)
+        statement = whole(cursor, sql, _shown(params))
+        # PostgreSQL's backend asks the driver, which has put the parameters into the text.
+        for param in given:
+            if statement and isinstance(param, VectorText):
+                statement = statement.replace(param, param.shown)
+        return statement
+
+    ops.last_executed_query = last_executed_query
+
+
+def _shown(params: Any) -> Any:
+    if isinstance(params, Mapping):
+        return dict(zip(params, _shown(list(params.values())), strict=True))
+    return [param.shown if isinstance(param, _Vector) else param for param in params]
