@@ -153,6 +153,10 @@ def _numpy_reader(layout: Layout, count: int, dtype: str) -> Callable[[bytes], A
 
     code, order, header, _ = layout
     stored, read = numpy.dtype(f"{order}{code}"), numpy.dtype(dtype)
+    if stored == read and not header:
+        # Over a copy, so that it can be written to, in two thirds of the time of astype().
+        shape, ndarray = (count,), numpy.ndarray
+        return lambda data: ndarray(shape, read, bytearray(data))
     frombuffer = numpy.frombuffer
     return lambda data: frombuffer(data, stored, count, header).astype(read)
 

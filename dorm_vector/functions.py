@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import FieldError, ValidationError
 from django.db.models import Aggregate, Field, FloatField, Func, IntegerField, JSONField, Value
+from django.db.models.expressions import Col
 from pgvector import SparseVector
 
 from dorm_vector.engines import engine_for
@@ -140,6 +141,10 @@ def _kind_of(value: Any) -> str:
     return "sparsevec" if sparse else "vector"
 
 
+# Operands of which nothing more is learnt once they are resolved.
+SETTLED = (Col, VectorValue)
+
+
 class Distance(Func):
     """
     The distance between two vectors, a float.
@@ -160,6 +165,8 @@ class Distance(Func):
     output_field = FloatField()
     #: The kind of a query vector of which nothing else is known; None for one that follows from it.
     value_kind: str | None = None
+    #: The operands' dimensions and kind, where both are ``SETTLED``.
+    _known: tuple[int | None, str | None] | None = None
 
     def __init__(
         self, expression: Any, vector: Any, *, precision: str | None = None, **extra: Any
@@ -188,9 +195,21 @@ class Distance(Func):
             vector = vector.unpack()
         return path, (expression, vector), extra
 
-    def resolve_expression(self, *args: Any, **kwargs: Any) -> Any:
-        resolved = super().resolve_expression(*args, **kwargs)
-        resolved._check_operands()
+    def resolve_expression(
+        self,
+        query: Any = None,
+        allow_joins: bool = True,
+        reuse: Any = None,
+        summarize: bool = False,
+        for_save: bool = False,
+    ) -> Any:
+        # Django resolves an annotation once more to order by it.
+        if self._known and not summarize:
+            return self
+        resolved = super().resolve_expression(query, allow_joins, reuse, summarize, for_save)
+        known = resolved._check_operands()
+        operands = resolved.get_source_expressions()
+        resolved._known = known if all(isinstance(each, SETTLED) for each in operands) else None
         return resolved
 
     def as_sql(  # type: ignore[override]
@@ -216,7 +235,7 @@ class Distance(Func):
         return engine_for(connection).defined(self.metric, *self._operands(compiler))
 
     def _operands(self, compiler: Any) -> Iterator[Operand]:
-        dimensions, kind = self._check_operands()
+        dimensions, kind = self._known or self._check_operands()
         for operand in self.get_source_expressions():
             compiled = _compile(compiler, operand)
             yield Operand(*compiled, _packed(operand), dimensions, kind or "vector")

@@ -99,7 +99,8 @@ def nearest(
     Raises ValidationError for a vector that the field would not take, FieldError for a field that
     is none, and ValueError for a metric or a parameter that is unknown or out of range.
     """
-    rows: QuerySet[Any] = queryset.all()
+    # annotate() makes the copy that all else is added to.
+    rows: QuerySet[Any] = queryset if isinstance(queryset, QuerySet) else queryset.all()
     target = _target(rows.query, field)
     indexes = tuple(declared_indexes(target))
     function = _function(metric, indexes, target)
@@ -112,10 +113,14 @@ def nearest(
     rows = rows.annotate(distance=function(field, to))
     if _has_no_neighbours(function, to):
         return rows.none()
-    rows = _where(rows, Defined(F("distance"), max_distance=max_distance)).order_by(*ORDER)
+    rows = rows.order_by(*ORDER)
     serving = tuple(index for index in indexes if index.metric == function.metric)
-    rows.query = NearestQuery.searching(rows.query, Search(serving, params, exact, oversample))
-    return rows if k is None else rows[:k]
+    query = NearestQuery.searching(rows.query, Search(serving, params, exact, oversample))
+    query.where.add(Defined(query.annotations["distance"], max_distance=max_distance), "AND")
+    if k is not None:
+        query.set_limits(0, k)
+    rows.query = query
+    return rows
 
 
 class VectorQuerySet(QuerySet[Any]):
@@ -179,7 +184,9 @@ class NearestQuery(Query):
 
     @classmethod
     def searching(cls, query: Query, search: Search) -> NearestQuery:
-        made: Any = query.chain(klass=cls)
+        """Make a search of ``query`` itself."""
+        made: Any = query
+        made.__class__ = cls
         made.search = search
         return cast("NearestQuery", made)
 
