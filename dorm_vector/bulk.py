@@ -118,6 +118,7 @@ class Load:
         self.fields = [field for field in self.model._meta.concrete_fields if not field.generated]
         self._check_conflicts()
         self.pk: Any = self.model._meta.pk
+        self.makes_pk = not _leaves_key_to_database(self.pk)
         self.instances: Any = self.model._meta.concrete_model
         self.writers = [(field, field.pre_save) for field in self.fields]
         self.has_relations = any(field.is_relation for field in self.fields)
@@ -212,8 +213,7 @@ class Load:
         if not isinstance(obj, self.instances):
             raise TypeError(f"Expected an instance of {self.model.__name__}, not {obj!r}.")
         pk = self.pk
-        # A key that Django has added has no value but the database's.
-        if not pk.auto_created and (obj.pk is None or isinstance(obj.pk, tuple)):
+        if self.makes_pk and (obj.pk is None or isinstance(obj.pk, tuple)):
             self._set_pk(obj)
         if self.has_relations:
             obj._prepare_related_fields_for_save(operation_name="bulk_copy")
@@ -265,6 +265,15 @@ class Creations(Loader):
         if objects:
             manager: Any = self.load.queryset.using(self.load.alias)
             manager.bulk_create(objects, **self.load.options)
+
+
+def _leaves_key_to_database(pk: Any) -> bool:
+    """Whether a key is one that Django has added, and not of a class that makes keys itself."""
+    own = any(
+        getattr(type(pk), name, None) is not getattr(Field, name, None)
+        for name in ("get_pk_value_on_save", "get_default")
+    )
+    return bool(pk.auto_created and not pk.has_default() and not own)
 
 
 def _queryset(given: Any) -> QuerySet[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import itertools
 import math
 import sys
 import tracemalloc
@@ -25,7 +26,7 @@ from django.db import DataError, IntegrityError, connections, models, transactio
 from django.db.models import F, Value
 from django.db.models.functions import Lower
 from django.db.models.signals import post_save, pre_save
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, isolate_apps
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
 from hypothesis import HealthCheck, given, settings
@@ -507,6 +508,31 @@ class TestPrimaryKeys:
         assert [row.pk for row in found] == [(1, 0), (1, 1), (1, 2)]
         with pytest.raises(IntegrityError), transaction.atomic(alias):
             bulk_copy(Composite.objects.using(alias), [Composite(tenant=1)])
+
+    def test_automatic_key_that_makes_its_values(self, alias: str, transactional_db: None) -> None:
+        """DEFAULT_AUTO_FIELD may name such a class."""
+        numbers = itertools.count(7_000)
+
+        class Counted(models.BigAutoField):
+            def get_pk_value_on_save(self, instance: Any) -> int:
+                return next(numbers)
+
+        attributes = {
+            "__module__": __name__,
+            "Meta": type("Meta", (), {"app_label": "dorm_vector", "db_table": "counted"}),
+            "id": Counted(primary_key=True, auto_created=True),
+        }
+        with isolate_apps("dorm_vector"):
+            model: Any = type("Numbered", (models.Model,), attributes)
+        with connections[alias].schema_editor() as editor:
+            editor.create_model(model)
+        try:
+            bulk_copy(model.objects.using(alias), (model() for _ in range(3)))
+            found = model.objects.using(alias).order_by("pk").values_list("pk", flat=True)
+            assert list(found) == [7000, 7001, 7002]
+        finally:
+            with connections[alias].schema_editor() as editor:
+                editor.delete_model(model)
 
     def test_missing(self, alias: str) -> None:
         """Django takes the empty text for a key that is None."""
