@@ -12,6 +12,7 @@ from django.core.exceptions import FieldError, ValidationError
 from django.core.paginator import Paginator
 from django.db import connections
 from django.db.models import Avg, Count, Exists, F, OuterRef, Prefetch, Subquery
+from django.db.models.sql import Query
 from django.test.utils import CaptureQueriesContext
 
 from dorm_vector import VectorQuerySet, nearest
@@ -149,6 +150,16 @@ class TestOrdinaryQuerysets:
         assert found.first().name == ordered("cosine")[0]
         assert found.last().name == ordered("cosine")[-1]
         assert names(found.reverse()) == ordered("cosine")[::-1]
+
+    def test_the_queryset_that_is_searched_is_left_alone(self, items: Any) -> None:
+        for before in (items.filter(category=0), items.filter(category=0) | items.filter(name="b")):
+            sql, found = str(before.query), set(before)
+            assert len(nearest(before, "embedding", QUERY, k=1)) == 1
+            assert (type(before.query), str(before.query)) == (Query, sql)
+            assert set(before.all()) == found
+            again = nearest(before, "embedding", QUERY)
+            assert names(again) == [name for name in ordered("cosine") if name in names(before)]
+            assert names(again.filter(name="zz")) == []
 
     def test_filters_before_and_after(self, items: Any) -> None:
         rows = {name: ROWS[name] for name in ("a", "c", "e")}

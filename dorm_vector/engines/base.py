@@ -291,16 +291,22 @@ class Engine:
 
     def defined(self, metric: str, a: Operand, b: Operand) -> SQL:
         """The condition that a distance is a number: no operand is NULL, nor zero by cosine."""
-        distance = self.distance(metric, a, b)
-        if b.packed is None:
-            return fill(self.defined_templates[metric == "cosine"], distance=distance)
-        if metric != "cosine":
+        if b.packed is not None and metric != "cosine":
+            self._distance_template(metric)  # raises where there is none
             return fill("{a} IS NOT NULL", a=a)
-        kind = KINDS[b.kind]
-        dimensions = kind.size(b.packed)
-        zero = self.encoded(kind.zero(dimensions), b.kind)
-        place = SQL(self.placeholder(b.kind, dimensions), (zero,))
-        return fill(self.nonzero_templates[b.kind], a=a, distance=distance, zero=place)
+        if b.packed is None:
+            template = self.defined_templates[metric == "cosine"]
+        else:
+            template = self.nonzero_templates[b.kind]
+        parts: dict[str, SQL | Operand] = {"a": a}
+        if "{distance}" in template:
+            parts["distance"] = self.distance(metric, a, b)
+        if "{zero}" in template:
+            kind = KINDS[b.kind]
+            dimensions = kind.size(b.packed)
+            zero = self.encoded(kind.zero(dimensions), b.kind)
+            parts["zero"] = SQL(self.placeholder(b.kind, dimensions), (zero,))
+        return fill(template, **parts)
 
     def _distance_template(self, metric: str) -> str:
         try:
