@@ -1,5 +1,5 @@
 # make demo: search Python's documentation; DATABASE=postgresql or libsql changes where.
-# make test: every engine.  make bench: all benchmarks, with fewer rows, in ten minutes.
+# make test: every engine.  make bench: against the others, in ten minutes, into the documentation.
 # Nothing but Python is needed.
 
 PYTHON ?= python3
@@ -22,16 +22,8 @@ serve: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-# One after the other: they would slow each other down.
 bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/loading.py --quick
-	$(BIN)/python benchmarks/reading.py --quick
-	$(BIN)/python benchmarks/overhead.py --quick
-	$(BIN)/python benchmarks/search_recall.py --quick
-	$(BIN)/python benchmarks/search_filtered.py --quick
-	$(BIN)/python benchmarks/search_sqlite.py --quick
-	$(BIN)/python benchmarks/search_stages.py --quick
-	$(BIN)/python benchmarks/libsql_index.py --data glove --rows 5000 --metric cosine
+	$(BIN)/python benchmarks/suite.py --output docs/performance
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

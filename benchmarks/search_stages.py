@@ -2,7 +2,7 @@
 nearest() through indexes of less precision: recall and time by ``oversample``.
 
 GloVe's word vectors of 50 dimensions and the demo's embeddings of 256, on PostgreSQL and SQLite;
-100 queries held out; the expected answers are numpy's. Writes search_stages.rst.
+100 queries held out; the expected answers are numpy's. Writes search_stages.txt.
 
     pip install -e '.[bench]'
     python benchmarks/search_stages.py
@@ -41,48 +41,29 @@ def main() -> None:
             data = libsql_index.load(name, count, "cosine")
             for stage, given in STAGES.items():
                 rows.extend(measure(name, data, stage, dict(given)))
-    table(rows, options.output / "search_stages.rst")
+        common.report(options.output / "search_stages.txt", common.table(HEAD, rows))
 
 
 def measure(name: str, data: Any, stage: str, given: dict[str, Any]) -> list[tuple[str, ...]]:
-    from django.db import connections
-
     dimensions = data.vectors.shape[1]
     if "prefix" in given:
         given["prefix"] = dimensions // given["prefix"]
-    model = declared(f"{name}{len(stage)}", dimensions, given)
+    model = declared(dimensions, given)
     found = []
     for alias, label in (("default", "PostgreSQL"), ("sqlite", "SQLite")):
-        with common.step(f"{name} {label} {stage}"):
-            common.create(model, alias)
+        with common.step(f"{name} {label} {stage}"), common.tables(model, alias):
             model.objects.using(alias).bulk_copy(model(embedding=row) for row in data.vectors)
-            if alias == "default":
-                common.execute(f"ANALYZE {model._meta.db_table}")
+            common.build(model, alias)
             cells = [search(model, alias, data, number) for number in OVERSAMPLES]
-            with connections[alias].schema_editor() as editor:
-                editor.delete_model(model)
         found.append((f"{name}, {len(data.vectors):,} x {dimensions}", label, stage, *cells))
     return found
 
 
-def declared(name: str, dimensions: int, given: dict[str, Any]) -> Any:
-    from dorm_vector import VectorIndex, VectorQuerySet, models
+def declared(dimensions: int, given: dict[str, Any]) -> Any:
+    from dorm_vector import VectorIndex, models
 
-    meta = type(
-        "Meta",
-        (),
-        {
-            "app_label": "dorm_vector",
-            "indexes": [VectorIndex(fields=["embedding"], name="stage", metric="cosine", **given)],
-        },
-    )
-    attributes = {
-        "__module__": __name__,
-        "Meta": meta,
-        "embedding": models.VectorField(dimensions),
-        "objects": VectorQuerySet.as_manager(),
-    }
-    return type(f"Stage{name}", (models.Model,), attributes)
+    index = VectorIndex(fields=["embedding"], name="stage", metric="cosine", **given)
+    return common.model("stage", indexes=[index], embedding=models.VectorField(dimensions))
 
 
 def search(model: Any, alias: str, data: Any, oversample: int) -> str:
@@ -95,18 +76,6 @@ def search(model: Any, alias: str, data: Any, oversample: int) -> str:
         seconds.append(time.perf_counter() - start)
         hits += int(np.sum(np.array(distances) <= expected[K - 1] + 1e-6))
     return f"{hits / (K * QUERIES):.3f}, {1000 * statistics.median(seconds):.1f} ms"
-
-
-def table(rows: list[tuple[str, ...]], path: Any) -> None:
-    widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
-    border = "  ".join("=" * width for width in widths)
-
-    def line(cells: tuple[str, ...]) -> str:
-        return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-
-    text = "\n".join([border, line(HEAD), border, *map(line, rows), border, ""])
-    print(text)
-    path.write_text(text)
 
 
 if __name__ == "__main__":

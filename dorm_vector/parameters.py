@@ -86,7 +86,7 @@ def shorten_log(connection: Any) -> None:
         if not any(isinstance(param, _Vector) for param in given):
             return whole(cursor, sql, params)
         statement = whole(cursor, sql, _shown(params))
-        # PostgreSQL's backend asks the driver, which has put the parameters into the text.
+        # Some backends ask the driver instead, which has put the parameters into the text.
         for param in given:
             if statement and isinstance(param, VectorText):
                 statement = statement.replace(param, param.shown)
