@@ -62,7 +62,7 @@ def measure(name: str, data: Any, stage: str, given: dict[str, Any]) -> list[tup
 def declared(dimensions: int, given: dict[str, Any]) -> Any:
     from dorm_vector import VectorIndex, models
 
-    index = VectorIndex(fields=["embedding"], name="stage", metric="cosine", **given)
+    index = VectorIndex(fields=["embedding"], name="stage_embedding", metric="cosine", **given)
     return common.model("stage", indexes=[index], embedding=models.VectorField(dimensions))
 
 
