@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dorm_vector.bulk import bulk_copy
 from dorm_vector.engines import engine_for
-from dorm_vector.engines.sqlite_vec import load_sqlite_vec_extension
+from dorm_vector.engines.sqlite.extension import load_sqlite_vec_extension
 from dorm_vector.fields import BitField, HalfVectorField, SparseVectorField, VectorField
 from dorm_vector.functions import (
     BinaryQuantize,
@@ -31,7 +31,7 @@ from dorm_vector.functions import (
 from dorm_vector.indexes import HnswIndex, IvfflatIndex, VectorIndex
 from dorm_vector.operations import VectorExtension
 from dorm_vector.querysets import VectorQuerySet, nearest
-from dorm_vector.tuning import search_params
+from dorm_vector.search.settings import search_params
 
 __version__ = "0.1.0"
 

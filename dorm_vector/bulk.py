@@ -15,7 +15,7 @@ from django.db.models import Field, Manager, Model, QuerySet
 from django.db.models.expressions import DatabaseDefault
 
 from dorm_vector.engines import engine_for
-from dorm_vector.engines.loaders import Loader
+from dorm_vector.engines.base.loaders import Loader
 
 __all__ = ["bulk_copy"]
 

@@ -17,9 +17,7 @@ from django.db.models.sql.constants import MULTI
 from django.db.models.sql.query import Query
 
 from dorm_vector.bulk import bulk_copy
-from dorm_vector.engines import engine_for
-from dorm_vector.fields import AnyVectorField
-from dorm_vector.functions import (
+from dorm_vector.distances import (
     CosineDistance,
     Distance,
     HammingDistance,
@@ -27,10 +25,12 @@ from dorm_vector.functions import (
     L1Distance,
     L2Distance,
     MaxInnerProduct,
-    VectorValue,
 )
+from dorm_vector.engines import engine_for
+from dorm_vector.expressions import VectorValue
+from dorm_vector.fields import AnyVectorField
 from dorm_vector.indexes import MethodIndex, declared_indexes
-from dorm_vector.tuning import validated
+from dorm_vector.search.settings import validated
 
 __all__ = ["Search", "VectorQuerySet", "nearest"]
 

@@ -9,7 +9,7 @@ from django.db import connections
 from django.db.models import QuerySet
 
 from dorm_vector.engines import engine_for
-from dorm_vector.plans import obstacle
+from dorm_vector.search.advice import obstacle
 
 __all__ = ["Explanation", "assert_uses_vector_index", "explain_nearest"]
 

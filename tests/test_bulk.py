@@ -35,7 +35,7 @@ from pgvector import SparseVector
 
 from dorm_vector import VectorQuerySet, bulk_copy, nearest
 from dorm_vector.bulk import CHUNK
-from dorm_vector.engines import postgresql_copy
+from dorm_vector.engines.postgresql import copying as postgresql_copy
 from dorm_vector.testing import explain_nearest
 from tests.planner import forced
 from tests.testapp.models import (

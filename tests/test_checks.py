@@ -70,7 +70,7 @@ class TestTiers:
     def test_a_named_tier_that_cannot_be_had(
         self, settings: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from dorm_vector.engines import sqlite_vec
+        from dorm_vector.engines.sqlite import extension as sqlite_vec
 
         settings.DORM_VECTOR = {"SQLITE_VEC": "extension"}
         monkeypatch.setitem(sys.modules, "sqlite_vec", None)

@@ -32,12 +32,14 @@ from django.test import override_settings
 
 import dorm_vector
 from dorm_vector import conf, indexes
-from dorm_vector.engines import ENGINES, libsql
-from dorm_vector.engines.base import SQL, Engine, fill
+from dorm_vector.engines import ENGINES
+from dorm_vector.engines.base import Engine
 from dorm_vector.engines.libsql import LibSQLEngine
+from dorm_vector.engines.libsql import engine as libsql
 from dorm_vector.engines.postgresql import PostgreSQLEngine
 from dorm_vector.engines.sqlite import SQLiteEngine
-from dorm_vector.engines.sqlite_vec import TIERS
+from dorm_vector.engines.sqlite.extension import TIERS
+from dorm_vector.sql import SQL, fill
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -248,9 +250,9 @@ def test_table_of_columns() -> None:
 def test_table_of_distances() -> None:
     functions = {
         function.metric: function.__name__
-        for function in dorm_vector.functions.Distance.__subclasses__()
+        for function in dorm_vector.distances.Distance.__subclasses__()
         # That of Jaccard is computed from Hamming's where the database has none.
-        if function.__module__ == "dorm_vector.functions" and function.metric != "jaccard"
+        if function.__module__ == "dorm_vector.distances" and function.metric != "jaccard"
     }
     names = {"a": SQL("a"), "b": SQL("b"), "norm_a": SQL("norm(a)"), "norm_b": SQL("norm(b)")}
     assert table("engines.rst", "engines-distances") == [

@@ -12,10 +12,11 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.utils.connection import ConnectionProxy
 
 from dorm_vector import L2Distance, VectorField, engine_for
-from dorm_vector.engines.base import SQL, Engine, Operand, fill
+from dorm_vector.engines.base import Engine
 from dorm_vector.engines.libsql import LibSQLEngine
 from dorm_vector.engines.postgresql import PostgreSQLEngine
 from dorm_vector.engines.sqlite import SQLiteEngine
+from dorm_vector.sql import SQL, Operand, fill
 from tests.testapp.models import Item
 
 

@@ -44,7 +44,7 @@ from hypothesis import strategies as st
 from dorm_vector.backends.libsql import dbapi, timezones
 from dorm_vector.backends.libsql.base import OPTIONS, DatabaseWrapper
 from dorm_vector.backends.libsql.features import SKIPS
-from dorm_vector.engines.base import SQL
+from dorm_vector.sql import SQL
 from tests.test_docs import DOCS
 
 ROOT = Path(__file__).parent.parent

@@ -18,7 +18,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from dorm_vector import L2Distance, engine_for, load_sqlite_vec_extension
-from dorm_vector.engines import sqlite_functions, sqlite_vec
+from dorm_vector.engines.sqlite import extension as sqlite_vec
+from dorm_vector.engines.sqlite import functions as sqlite_functions
 from tests import oracle
 from tests.sqlite_tier import QUERY, VECTORS
 from tests.testapp.models import Item

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connections, transaction
 
-from dorm_vector.tuning import search_params
+from dorm_vector.search.settings import search_params
 from tests.test_postgresql import shown
 from tests.testapp.models import Item
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from django.db import OperationalError
 
-from dorm_vector.engines.base import SQL, fill
+from dorm_vector.sql import SQL, fill
 
 __all__ = [
     "DURATIONS",

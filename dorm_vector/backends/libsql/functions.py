@@ -15,7 +15,7 @@ from django.db.models import Aggregate, DecimalField, Func, Window
 from django.db.models.functions import Random
 from django.db.models.lookups import IRegex
 
-from dorm_vector.engines.base import SQL, fill, filter_clause
+from dorm_vector.sql import SQL, fill, filter_clause
 
 __all__ = ["rewriter"]
 

@@ -10,7 +10,7 @@ from django.db.backends.sqlite3.operations import DatabaseOperations as SQLiteOp
 
 from dorm_vector.backends.libsql import datetimes
 from dorm_vector.backends.libsql.timezones import local_time
-from dorm_vector.engines.base import SQL
+from dorm_vector.sql import SQL
 
 __all__ = ["DatabaseOperations"]
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.db.backends.utils import split_tzname_delta
 
-from dorm_vector.engines.base import SQL
+from dorm_vector.sql import SQL
 
 __all__ = ["local_time"]
 

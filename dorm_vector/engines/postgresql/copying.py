@@ -23,8 +23,8 @@ from typing import Any
 from django.core.exceptions import ValidationError
 
 from dorm_vector import codecs, values
-from dorm_vector.engines.base import prepares_as_declared
-from dorm_vector.engines.loaders import Loader
+from dorm_vector.engines.base.engine import prepares_as_declared
+from dorm_vector.engines.base.loaders import Loader
 from dorm_vector.fields import AnyVectorField
 from dorm_vector.kinds import KINDS
 

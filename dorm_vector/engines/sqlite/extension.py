@@ -23,7 +23,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from dorm_vector.engines import sqlite_functions
+from dorm_vector.engines.sqlite import functions as sqlite_functions
 
 __all__ = ["TIERS", "best_tier", "load_sqlite_vec_extension"]
 

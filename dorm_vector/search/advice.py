@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from django.db.models import F, OrderBy
 
-from dorm_vector.functions import Distance, VectorValue
+from dorm_vector.distances import Distance
+from dorm_vector.expressions import VectorValue
 from dorm_vector.indexes import MethodIndex, declared_indexes
 
 __all__ = ["Order", "mistake", "obstacle", "order_of", "warn_of_mistake"]

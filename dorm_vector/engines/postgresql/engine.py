@@ -16,9 +16,10 @@ from django.db.models import Q
 from django.db.models.sql.query import Query
 
 from dorm_vector import codecs, conf
-from dorm_vector.engines.base import SQL, Engine, Operand, fill
-from dorm_vector.engines.loaders import Loader
+from dorm_vector.engines.base import Engine
+from dorm_vector.engines.base.loaders import Loader
 from dorm_vector.kinds import KINDS
+from dorm_vector.sql import SQL, Operand, fill
 
 logger = logging.getLogger("dorm_vector")
 
@@ -335,7 +336,7 @@ class PostgreSQLEngine(Engine):
     # Loading
 
     def why_not_copied(self, field: Any) -> str | None:
-        from dorm_vector.engines.postgresql_copy import dumper
+        from dorm_vector.engines.postgresql.copying import dumper
 
         if not hasattr(self.connection.Database, "adapters"):
             return "a binary COPY needs psycopg 3"
@@ -344,7 +345,7 @@ class PostgreSQLEngine(Engine):
         return super().why_not_copied(field)
 
     def loader(self, load: Any, fields: tuple[Any, ...]) -> Loader:
-        from dorm_vector.engines.postgresql_copy import Copies
+        from dorm_vector.engines.postgresql.copying import Copies
 
         return Copies(load, fields)
 

@@ -6,8 +6,8 @@ import re
 from typing import Any, ClassVar
 
 from dorm_vector import codecs
-from dorm_vector.engines.base import SQL, Operand
-from dorm_vector.engines.side_table import WATCHED, SideTableEngine
+from dorm_vector.engines.side_tables import WATCHED, SideTableEngine
+from dorm_vector.sql import SQL, Operand
 
 __all__ = ["LibSQLEngine"]
 

@@ -7,8 +7,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from string import Formatter
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from django.core.checks import CheckMessage
 from django.db import NotSupportedError
@@ -16,36 +15,17 @@ from django.db.backends.ddl_references import Statement
 from django.db.models import BinaryField
 
 from dorm_vector import codecs, values
-from dorm_vector.engines.loaders import Inserts, Loader
+from dorm_vector.engines.base.loaders import Inserts, Loader
 from dorm_vector.kinds import KINDS
 from dorm_vector.parameters import parameter
+from dorm_vector.sql import SQL, Operand, fill
 
-__all__ = ["SQL", "Engine", "Operand", "fill", "filter_clause", "prepares_as_declared"]
+__all__ = ["Engine", "prepares_as_declared"]
 
 # With these, a field writes its values by SQL of its own.
 PLACEHOLDERS = ("get_placeholder", "get_placeholder_sql")
 # And with these it prepares them.
 PREPARES = ("get_prep_value", "get_db_prep_value", "get_db_prep_save")
-
-
-class SQL(NamedTuple):
-    """A piece of SQL and the parameters of its placeholders."""
-
-    sql: str
-    params: tuple[Any, ...] = ()
-
-
-class Operand(NamedTuple):
-    """
-    One side of a distance: its SQL, its packed value where that is known in Python, the number of
-    its dimensions, where that is known, and its kind.
-    """
-
-    sql: str
-    params: tuple[Any, ...] = ()
-    packed: Any = None
-    dimensions: int | None = None
-    kind: str = "vector"
 
 
 def prepares_as_declared(field: Any) -> bool:
@@ -55,28 +35,6 @@ def prepares_as_declared(field: Any) -> bool:
     return isinstance(field, AnyVectorField) and not any(
         getattr(type(field), name) is not getattr(AnyVectorField, name) for name in PREPARES
     )
-
-
-def fill(template: str, **parts: SQL | Operand) -> SQL:
-    """Put ``parts`` into the ``{name}`` places of ``template``, their parameters in that order."""
-    sql: list[str] = []
-    params: list[Any] = []
-    for literal, name, _, _ in Formatter().parse(template):
-        sql.append(literal)
-        if name:
-            sql.append(parts[name].sql)
-            params.extend(parts[name].params)
-    return SQL("".join(sql), tuple(params))
-
-
-def filter_clause(aggregate: Any, compiler: Any) -> SQL:
-    """The FILTER clause of an aggregate of Django's, empty where it has no filter."""
-    if aggregate.filter is None:
-        return SQL("")
-    sql, params = compiler.compile(aggregate.filter)
-    # Before Django 6.0 it was the condition alone.
-    clause = sql if sql.lstrip().startswith("FILTER") else f" FILTER (WHERE {sql})"
-    return SQL(clause, tuple(params))
 
 
 class Engine:

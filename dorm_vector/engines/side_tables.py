@@ -15,7 +15,8 @@ from django.db import models
 from django.db.backends.ddl_references import Columns, Statement, Table
 from django.db.models.expressions import RawSQL
 
-from dorm_vector.engines.base import SQL, Engine
+from dorm_vector.engines.base import Engine
+from dorm_vector.sql import SQL
 
 __all__ = ["SideTableEngine", "SideTableStatement", "editor_class"]
 

@@ -9,10 +9,10 @@ from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004
 from django.db import models
 
 from dorm_vector import codecs, conf
-from dorm_vector.engines import sqlite_functions
-from dorm_vector.engines.base import SQL
-from dorm_vector.engines.side_table import WATCHED, SideTableEngine
-from dorm_vector.engines.sqlite_vec import best_tier, load_sqlite_vec_extension
+from dorm_vector.engines.side_tables import WATCHED, SideTableEngine
+from dorm_vector.engines.sqlite import functions as sqlite_functions
+from dorm_vector.engines.sqlite.extension import best_tier, load_sqlite_vec_extension
+from dorm_vector.sql import SQL
 
 # How EXPLAIN QUERY PLAN names a side table.
 VIRTUAL_TABLE = re.compile(r"SCAN (\S+) VIRTUAL TABLE")

@@ -1,0 +1,252 @@
+"""Distances between vectors."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import FieldError
+from django.db.models import FloatField, Func
+
+from dorm_vector.engines import engine_for
+from dorm_vector.expressions import (
+    SETTLED,
+    VectorValue,
+    compiled,
+    packed_value,
+    public_path,
+    vector_field_of,
+)
+from dorm_vector.sql import SQL, Operand
+
+__all__ = [
+    "CosineDistance",
+    "CosineSimilarity",
+    "Distance",
+    "HammingDistance",
+    "InnerProduct",
+    "JaccardDistance",
+    "L1Distance",
+    "L2Distance",
+    "MaxInnerProduct",
+]
+
+
+def undefined_as_nan(value: Any, expression: Any, connection: Any) -> Any:
+    """A database without NaN has its greatest number for an undefined distance: it sorts last."""
+    return math.nan if value is not None and abs(value) >= sys.float_info.max else value
+
+
+def _cosine_field() -> FloatField:
+    # Not a subclass: Django lets expressions be mixed whose fields are of the very same class.
+    field = FloatField()
+    field.from_db_value = undefined_as_nan  # type: ignore[attr-defined]
+    return field
+
+
+class Distance(Func):
+    """
+    The distance between two vectors, a float.
+
+    ``expression`` is the name of a vector field or an expression, ``vector`` a vector in any form
+    that the field takes, None, or an expression: ``F("other")``, ``OuterRef``, a ``Subquery``. The
+    distance is NULL where one of the two is.
+
+    ``precision`` is that of an index, on databases that have such: "half" measures between the
+    vectors rounded to float16, "bit" counts the components whose signs differ.
+
+    Raises ValidationError for a vector that the field would not take, and FieldError for an
+    operand that is no vector. NotSupportedError where the database has no such distance.
+    """
+
+    arity = 2
+    metric: str = ""
+    output_field = FloatField()
+    #: The kind of a query vector of which nothing else is known; None for one that follows from it.
+    value_kind: str | None = None
+    #: The operands' dimensions and kind, where both are ``SETTLED``.
+    _known: tuple[int | None, str | None] | None = None
+
+    def __init__(
+        self, expression: Any, vector: Any, *, precision: str | None = None, **extra: Any
+    ) -> None:
+        if precision not in (None, "half", "bit"):
+            raise ValueError(f'precision takes "half", "bit" or None, not {precision!r}.')
+        if not hasattr(vector, "resolve_expression"):
+            vector = VectorValue(vector, self.value_kind)
+        super().__init__(expression, vector, **extra)
+        #: "half", "bit", or the number of components that an index is over.
+        self.precision: str | int | None = precision
+        # Django compares and hashes expressions by the arguments that they were made from.
+        if precision:
+            extra = {**extra, "precision": precision}
+        self._constructor_args = ((expression, vector), extra)
+
+    def at_precision(self, precision: str | int) -> Distance:
+        """The distance by which an index of that precision, or prefix, orders."""
+        rough: Distance = self.copy()
+        rough.precision = precision
+        return rough
+
+    def deconstruct(self) -> Any:
+        path, (expression, vector), extra = super().deconstruct()
+        path = public_path(path)
+        if isinstance(vector, VectorValue):
+            vector = vector.unpack()
+        return path, (expression, vector), extra
+
+    def resolve_expression(
+        self,
+        query: Any = None,
+        allow_joins: bool = True,
+        reuse: Any = None,
+        summarize: bool = False,
+        for_save: bool = False,
+    ) -> Any:
+        # Django resolves an annotation once more to order by it.
+        if self._known and not summarize:
+            return self
+        resolved = super().resolve_expression(query, allow_joins, reuse, summarize, for_save)
+        known = resolved._check_operands()
+        operands = resolved.get_source_expressions()
+        resolved._known = known if all(isinstance(each, SETTLED) for each in operands) else None
+        return resolved
+
+    def as_sql(  # type: ignore[override]
+        self, compiler: Any, connection: Any, **extra: Any
+    ) -> Any:
+        a, b = self._operands(compiler)
+        engine, metric = engine_for(connection), self.metric
+        if self.precision:
+            metric, a, b = engine.at_precision(self.precision, metric, a, b)
+        distance = engine.distance(metric, a, b)
+        if settings.DEBUG:
+            self._warn_of_mistake(compiler.query, engine)
+        exact = getattr(compiler.query, "exact", False)
+        return engine.without_index(distance) if exact else distance
+
+    def _warn_of_mistake(self, query: Any, engine: Any) -> None:
+        from dorm_vector.search.advice import warn_of_mistake
+
+        warn_of_mistake(self, query, engine)
+
+    def defined_sql(self, compiler: Any, connection: Any) -> SQL:
+        """The condition that the distance is a number."""
+        return engine_for(connection).defined(self.metric, *self._operands(compiler))
+
+    def _operands(self, compiler: Any) -> Iterator[Operand]:
+        dimensions, kind = self._known or self._check_operands()
+        for operand in self.get_source_expressions():
+            sql = compiled(compiler, operand)
+            yield Operand(*sql, packed_value(operand), dimensions, kind or "vector")
+
+    def _check_operands(self) -> tuple[int | None, str | None]:
+        """
+        Compare what is known of the operands; return the number of their dimensions and their kind.
+
+        A query vector is made one of that kind. An OuterRef has no field before it is compiled.
+        """
+        operands = self.get_source_expressions()
+        fields = [vector_field_of(operand, self) for operand in operands]
+        known = [field for field in fields if field is not None]
+        for field in known:
+            if self.metric not in field.values.metrics:
+                raise FieldError(
+                    f"{type(self).__name__} is no distance of {field.kind}; use one for "
+                    f"{', '.join(field.values.metrics)}."
+                )
+        if len({field.kind for field in known}) > 1:
+            raise FieldError(
+                f"{type(self).__name__} needs two vectors of one kind, not {known[0].kind} and "
+                f"{known[1].kind}: Cast one of them."
+            )
+        for place, operand in enumerate(operands):
+            if isinstance(operand, VectorValue) and known:
+                operands[place] = operand.fitted(known[0])
+        self.set_source_expressions(operands)
+        sizes = {field.dimensions for field in known}
+        if len(sizes) > 1:
+            raise FieldError(
+                f"{type(self).__name__} needs two vectors of one length, not of "
+                f"{known[0].dimensions} and {known[1].dimensions} dimensions."
+            )
+        if known:
+            return known[0].dimensions, known[0].kind
+        for operand in operands:
+            if isinstance(operand, VectorValue) and operand.value is not None:
+                return operand.dimensions, operand.kind
+        return None, self.value_kind
+
+
+class L2Distance(Distance):
+    """The Euclidean distance."""
+
+    metric = "l2"
+
+
+class CosineDistance(Distance):
+    """
+    One minus the cosine of the angle between the vectors, from 0 to 2.
+
+    NaN where one of them is zero; such rows sort last.
+    """
+
+    metric = "cosine"
+    output_field = _cosine_field()
+
+
+class MaxInnerProduct(Distance):
+    """The inner product, negated so that the greatest one sorts first."""
+
+    metric = "ip"
+
+
+class L1Distance(Distance):
+    """The taxicab distance, the sum of the absolute differences."""
+
+    metric = "l1"
+
+
+class HammingDistance(Distance):
+    """How many bits differ."""
+
+    metric = "hamming"
+    value_kind = "bit"
+
+
+class JaccardDistance(Distance):
+    """
+    One minus the bits that both have, divided by those that one of them has; from 0 to 1.
+
+    1 where they have none in common, also where neither has any.
+    """
+
+    metric = "jaccard"
+    value_kind = "bit"
+
+
+class CosineSimilarity(CosineDistance):
+    """
+    The cosine of the angle between the vectors, from -1 to 1; NaN where one of them is zero.
+
+    For display: no index serves an order by it. Order by `CosineDistance`.
+    """
+
+    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> Any:  # type: ignore[override]
+        sql, params = super().as_sql(compiler, connection, **extra)
+        return f"(1 - {sql})", params
+
+
+class InnerProduct(MaxInnerProduct):
+    """
+    The inner product.
+
+    For display: no index serves an order by it. Order by `MaxInnerProduct`.
+    """
+
+    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> Any:  # type: ignore[override]
+        sql, params = super().as_sql(compiler, connection, **extra)
+        return f"(-{sql})", params

@@ -1,0 +1,1 @@
+"""Searching: nearest(), its settings, and advice on indexes."""
