@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import FieldError
-from django.db.models import Aggregate
+from django.db.models import Aggregate, Value
 
 from dorm_vector.engines import engine_for
-from dorm_vector.expressions import FIELDS, compiled, public_path, vector_field_of
+from dorm_vector.expressions import (
+    FIELDS,
+    Known,
+    compiled,
+    operands,
+    packed_value,
+    plain,
+    public_path,
+    settle,
+)
 from dorm_vector.sql import Operand, filter_clause
 
 __all__ = ["VectorAggregate", "VectorAvg", "VectorSum"]
+
+
+def _leaves(expression: Any) -> Iterator[Any]:
+    parts = [part for part in expression.get_source_expressions() if part is not None]
+    if not parts:
+        yield expression
+    for part in parts:
+        yield from _leaves(part)
 
 
 class VectorAggregate(Aggregate):
@@ -21,27 +39,45 @@ class VectorAggregate(Aggregate):
     arity = 1
     window_compatible = False
 
+    def __init__(self, *expressions: Any, **extra: Any) -> None:
+        made = operands(expressions)
+        super().__init__(*made, **extra)
+        self._constructor_args = (tuple(made), extra)
+
     def resolve_expression(self, *args: Any, **kwargs: Any) -> Any:
         resolved = super().resolve_expression(*args, **kwargs)
-        aggregate = resolved if isinstance(resolved, VectorAggregate) else None
-        if aggregate is not None and vector_field_of(aggregate.source_expressions[0], self) is None:
-            raise FieldError(f"{type(self).__name__} needs a vector of a known length.")
+        if isinstance(resolved, VectorAggregate):  # with a default it is a Coalesce
+            resolved._settle()
         return resolved
 
     def deconstruct(self) -> Any:
         path, args, kwargs = super().deconstruct()
-        return public_path(path), args, kwargs
+        return public_path(path), tuple(map(plain, args)), kwargs
+
+    def _settle(self) -> Known:
+        self.source_expressions, (known,) = settle(self, self.source_expressions)
+        if all(isinstance(leaf, Value) for leaf in _leaves(self.source_expressions[0])):
+            raise FieldError(
+                f"{type(self).__name__} needs a field, or an expression with one: there is nothing "
+                "to add up in a constant."
+            )
+        if known.dimensions is None:
+            raise FieldError(f"{type(self).__name__} needs a vector of a known length.")
+        return known
 
     def _resolve_output_field(self) -> Any:
-        field = vector_field_of(self.source_expressions[0], self)
-        return field and FIELDS[field.kind](field.dimensions)
+        known = self._settle()
+        return FIELDS[str(known.kind)](known.dimensions)
 
     def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> Any:  # type: ignore[override]
+        known = self._settle()
         (operand,) = self.source_expressions
-        field = vector_field_of(operand, self)
-        if field is None:
-            raise FieldError(f"{type(self).__name__} needs a vector of a known length.")
-        vector = Operand(*compiled(compiler, operand), None, field.dimensions, field.kind)
+        vector = Operand(
+            *compiled(compiler, operand),
+            packed_value(operand),
+            known.dimensions,
+            known.kind or "vector",
+        )
         return engine_for(connection).aggregate(
             self.engine_name, vector, filter_clause(self, compiler)
         )

@@ -14,10 +14,12 @@ from django.db.models import FloatField, Func
 from dorm_vector.engines import engine_for
 from dorm_vector.expressions import (
     SETTLED,
-    VectorValue,
     compiled,
+    operands,
     packed_value,
+    plain,
     public_path,
+    settle,
     vector_field_of,
 )
 from dorm_vector.sql import SQL, Operand
@@ -51,9 +53,9 @@ class Distance(Func):
     """
     The distance between two vectors, a float.
 
-    ``expression`` is the name of a vector field or an expression, ``vector`` a vector in any form
-    that the field takes, None, or an expression: ``F("other")``, ``OuterRef``, a ``Subquery``. The
-    distance is NULL where one of the two is.
+    ``expression`` is the name of a vector field, an expression, or a vector; ``vector`` a vector in
+    any form that the field takes, None, the name of another field, or an expression:
+    ``F("other")``, ``OuterRef``, a ``Subquery``. The distance is NULL where one of the two is.
 
     ``precision`` is that of an index, on databases that have such: "half" measures between the
     vectors rounded to float16, "bit" counts the components whose signs differ.
@@ -75,8 +77,7 @@ class Distance(Func):
     ) -> None:
         if precision not in (None, "half", "bit"):
             raise ValueError(f'precision takes "half", "bit" or None, not {precision!r}.')
-        if not hasattr(vector, "resolve_expression"):
-            vector = VectorValue(vector, self.value_kind)
+        expression, vector = operands((expression, vector), self.value_kind)
         super().__init__(expression, vector, **extra)
         #: "half", "bit", or the number of components that an index is over.
         self.precision: str | int | None = precision
@@ -94,9 +95,7 @@ class Distance(Func):
     def deconstruct(self) -> Any:
         path, (expression, vector), extra = super().deconstruct()
         path = public_path(path)
-        if isinstance(vector, VectorValue):
-            vector = vector.unpack()
-        return path, (expression, vector), extra
+        return path, (plain(expression), plain(vector)), extra
 
     def resolve_expression(
         self,
@@ -111,8 +110,9 @@ class Distance(Func):
             return self
         resolved = super().resolve_expression(query, allow_joins, reuse, summarize, for_save)
         known = resolved._check_operands()
-        operands = resolved.get_source_expressions()
-        resolved._known = known if all(isinstance(each, SETTLED) for each in operands) else None
+        resolved_operands = resolved.get_source_expressions()
+        settled = all(isinstance(each, SETTLED) for each in resolved_operands)
+        resolved._known = known if settled else None
         return resolved
 
     def as_sql(  # type: ignore[override]
@@ -149,36 +149,17 @@ class Distance(Func):
 
         A query vector is made one of that kind. An OuterRef has no field before it is compiled.
         """
-        operands = self.get_source_expressions()
-        fields = [vector_field_of(operand, self) for operand in operands]
-        known = [field for field in fields if field is not None]
-        for field in known:
+        given = self.get_source_expressions()
+        for field in filter(None, (vector_field_of(each, self) for each in given)):
             if self.metric not in field.values.metrics:
                 raise FieldError(
                     f"{type(self).__name__} is no distance of {field.kind}; use one for "
                     f"{', '.join(field.values.metrics)}."
                 )
-        if len({field.kind for field in known}) > 1:
-            raise FieldError(
-                f"{type(self).__name__} needs two vectors of one kind, not {known[0].kind} and "
-                f"{known[1].kind}: Cast one of them."
-            )
-        for place, operand in enumerate(operands):
-            if isinstance(operand, VectorValue) and known:
-                operands[place] = operand.fitted(known[0])
-        self.set_source_expressions(operands)
-        sizes = {field.dimensions for field in known}
-        if len(sizes) > 1:
-            raise FieldError(
-                f"{type(self).__name__} needs two vectors of one length, not of "
-                f"{known[0].dimensions} and {known[1].dimensions} dimensions."
-            )
-        if known:
-            return known[0].dimensions, known[0].kind
-        for operand in operands:
-            if isinstance(operand, VectorValue) and operand.value is not None:
-                return operand.dimensions, operand.kind
-        return None, self.value_kind
+        fitted, known = settle(self, given)
+        self.set_source_expressions(fitted)
+        kind = next((each.kind for each in known if each.kind), self.value_kind)
+        return next((each.dimensions for each in known if each.dimensions), None), kind
 
 
 class L2Distance(Distance):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from django.core.exceptions import FieldError, ValidationError
 from django.db.models import Field, Value
 from django.db.models.expressions import Col
-from pgvector import SparseVector
+from pgvector import Bit, SparseVector
 
 from dorm_vector.engines import engine_for
 from dorm_vector.fields import (
@@ -18,15 +20,19 @@ from dorm_vector.fields import (
     SparseVectorField,
     VectorField,
 )
-from dorm_vector.kinds import KINDS
+from dorm_vector.kinds import KINDS, Kind
 
 __all__ = [
     "FIELDS",
     "SETTLED",
+    "Known",
     "VectorValue",
     "compiled",
+    "operands",
     "packed_value",
+    "plain",
     "public_path",
+    "settle",
     "vector_field_of",
 ]
 
@@ -35,19 +41,46 @@ class VectorValue(Value):
     """
     A query vector: checked as it is written down, and packed once.
 
-    It becomes one of the other operand's kind, and number of dimensions, where these are known.
+    Without a ``kind`` it takes every form that a field of any kind takes. It becomes a vector of
+    the other operand's kind, and number of dimensions, where these are known. Raises
+    ValidationError for what no field would take.
     """
 
     def __init__(self, value: Any, kind: str | None = None) -> None:
+        if hasattr(value, "__next__"):  # it can be read once only; one more than any field takes
+            value = list(itertools.islice(value, KINDS["vector"].max_dimensions + 1))
+        #: As it was given, for a kind that reads it otherwise.
+        self.given = value
         self.kind = kind or _kind_of(value)
         of_kind = KINDS[self.kind]
         #: Whether the value does not say how many dimensions it has.
         self.open = of_kind.is_open(value)
-        most = of_kind.max_dimensions if isinstance(value, Mapping) else None
-        super().__init__(None if value is None else of_kind.pack(value, most))
+        self._refusal: ValidationError | None = None
+        super().__init__(None)
+        try:
+            self.value = None if value is None else _packed(value, of_kind)
+        except ValidationError as error:
+            if kind or self.kind != "vector" or not _is_bits(value):
+                raise
+            self._refusal = error
+
+    @property
+    def value(self) -> Any:
+        """
+        The packed vector, or None.
+
+        Raises ValidationError for one that only another kind, which it has not met, can read.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        return self._value
+
+    @value.setter
+    def value(self, packed: Any) -> None:
+        self._value = packed
 
     def __repr__(self) -> str:
-        value = self.unpack()
+        value = self.given if self._refusal else self.unpack()
         if not isinstance(value, list) or len(value) <= 4:
             return f"{value}"
         return f"[{value[0]}, ...]"
@@ -55,7 +88,11 @@ class VectorValue(Value):
     @property
     def identity(self) -> Any:
         """What makes two of them equal; numpy arrays among the arguments would not compare."""
-        return (type(self), self.kind, self.value, self.open)
+        given = repr(self.given) if self._refusal else None
+        return (type(self), self.kind, self._value, self.open, given)
+
+    def _resolve_output_field(self) -> AnyVectorField | None:
+        return FIELDS[self.kind](self.dimensions) if self.dimensions else None
 
     @property
     def dimensions(self) -> int | None:
@@ -65,38 +102,39 @@ class VectorValue(Value):
         """The vector as the field of its kind reads it."""
         return None if self.value is None else KINDS[self.kind].unpack(self.value)
 
+    def plain(self) -> Any:
+        """The vector in a form that migrations can write, and that reads as the same one."""
+        if self._refusal or self.open:
+            return self.given
+        value = self.unpack()
+        return KINDS[self.kind].to_text(self.value) if isinstance(value, SparseVector) else value
+
     @property
     def is_zero(self) -> bool:
         return self.value is not None and KINDS[self.kind].is_zero(self.value)
 
     def fitted(self, field: AnyVectorField) -> VectorValue:
-        """The same vector as one of a field. Raises ValidationError where it cannot be."""
-        if self.value is None:
-            return self.in_kind(field.kind)
-        if not self.open:
+        """The same vector as one of a field. Raises the ValidationError that the field would."""
+        if self._refusal is None and not self.open and self._value is not None:
             # Before it is converted: a sparse vector may be a thousand times as long.
-            KINDS[self.kind].check_size(self.dimensions or 0, field.dimensions)
-            return self.in_kind(field.kind)
-        if field.kind != self.kind:
-            raise ValidationError(
-                f"A dict is a vector of sparsevec, and {field.name or 'the other one'!r} of "
-                f"{field.kind}.",
-                code="invalid",
-            )
+            field.values.check_size(self.dimensions or 0, field.dimensions)
+        return self.in_kind(field.kind, field.dimensions)
+
+    def in_kind(self, kind: str, dimensions: int | None = None) -> VectorValue:
+        """The same vector in another kind. Raises ValidationError where that has no such value."""
+        if kind == self.kind and not self.open:
+            return self
         fitted: VectorValue = self.copy()
-        fitted.value = KINDS[self.kind].fit(self.value, field.dimensions)
-        fitted.open = False
+        fitted.kind, fitted.open, fitted._refusal = kind, False, None
+        if self.given is not None:
+            fitted.value = self._read_as(kind, dimensions)
         return fitted
 
-    def in_kind(self, kind: str) -> VectorValue:
-        """The same vector in another kind. Raises ValidationError where that has no such value."""
-        if kind == self.kind:
-            return self
-        converted: VectorValue = self.copy()
-        converted.kind = kind
-        if self.value is not None:
-            converted.value = KINDS[self.kind].convert(self.value, KINDS[kind])
-        return converted
+    def _read_as(self, kind: str, dimensions: int | None) -> Any:
+        packed_already = self._refusal is None and not self.open
+        if packed_already and self._value is not None and "bit" not in (kind, self.kind):
+            return KINDS[self.kind].convert(self._value, KINDS[kind])
+        return KINDS[kind].pack(self.given, dimensions)
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         engine = engine_for(connection)
@@ -107,8 +145,101 @@ class VectorValue(Value):
 def _kind_of(value: Any) -> str:
     if isinstance(value, str):
         return "sparsevec" if value.lstrip().startswith("{") else "vector"
+    if isinstance(value, Bit):
+        return "bit"
     sparse = isinstance(value, SparseVector | Mapping) or hasattr(value, "tocoo")
     return "sparsevec" if sparse else "vector"
+
+
+def _packed(value: Any, kind: Kind) -> Any:
+    return kind.pack(value, kind.max_dimensions if isinstance(value, Mapping) else None)
+
+
+def _is_bits(value: Any) -> bool:
+    try:
+        KINDS["bit"].pack(value)
+    except ValidationError:
+        return False
+    return True
+
+
+# Text that is the name of a field, a path through relations, or an annotation. No kind of vectors
+# has text that begins with a letter.
+NAME = re.compile(r"[^\W\d][^\s\[\]{},:/]*")
+
+
+def operands(expressions: Sequence[Any], kind: str | None = None) -> list[Any]:
+    """
+    The operands of an expression from the arguments that it is given.
+
+    Text is a field's name as the first one; as another one it is where it looks like a name, and a
+    vector otherwise. Whatever else is no expression is a vector. Raises ValidationError for what is
+    not one.
+    """
+    return [
+        operand
+        if hasattr(operand, "resolve_expression")
+        or (isinstance(operand, str) and (place == 0 or NAME.fullmatch(operand)))
+        else VectorValue(operand, kind)
+        for place, operand in enumerate(expressions)
+    ]
+
+
+class Known(NamedTuple):
+    """What is known of an operand; None for what is not."""
+
+    dimensions: int | None
+    kind: str | None
+
+
+def settle(
+    function: Any, given: Sequence[Any], *, same_length: bool = True
+) -> tuple[list[Any], list[Known]]:
+    """
+    Settle the operands of an expression, once they are resolved, and tell what is known of each.
+
+    Vectors that are values become vectors of the other operand's field. Raises FieldError for
+    operands that are no vectors, or of different kinds or lengths, and the field's ValidationError
+    for a value that it would not take. An OuterRef has no field before it is compiled.
+    """
+    fields = [vector_field_of(operand, function) for operand in given]
+    known = [field for field in fields if field is not None]
+    name = type(function).__name__
+    if len({field.kind for field in known}) > 1:
+        raise FieldError(
+            f"{name} needs two vectors of one kind, not {known[0].kind} and {known[1].kind}: "
+            "Cast one of them."
+        )
+    fitted = _fitted(given, known[0] if known else None, same_length)
+    each = [_known_of(operand, field) for operand, field in zip(fitted, fields, strict=True)]
+    sizes = [one.dimensions for one in each if one.dimensions is not None]
+    if same_length and len(set(sizes)) > 1:
+        raise FieldError(
+            f"{name} needs two vectors of one length, not of {sizes[0]} and {sizes[1]} dimensions."
+        )
+    return fitted, each
+
+
+def _fitted(given: Sequence[Any], field: AnyVectorField | None, same_length: bool) -> list[Any]:
+    """The operands, those that are values of the kind of a field, or of the first one's."""
+    kind = field.kind if field else None
+    fitted = []
+    for operand in given:
+        if isinstance(operand, VectorValue):
+            if field and same_length:
+                operand = operand.fitted(field)
+            elif kind:
+                operand = operand.in_kind(kind)
+            elif operand.value is not None:
+                kind = operand.kind
+        fitted.append(operand)
+    return fitted
+
+
+def _known_of(operand: Any, field: AnyVectorField | None) -> Known:
+    if isinstance(operand, VectorValue):
+        return Known(operand.dimensions, None if operand.value is None else operand.kind)
+    return Known(field.dimensions, field.kind) if field else Known(None, None)
 
 
 # Operands of which nothing more is learnt once they are resolved.
@@ -144,6 +275,11 @@ def compiled(compiler: Any, operand: Any) -> tuple[str, tuple[Any, ...]]:
 
 def packed_value(operand: Any) -> bytes | None:
     return operand.value if isinstance(operand, VectorValue) else None
+
+
+def plain(operand: Any) -> Any:
+    """An operand as migrations write it."""
+    return operand.plain() if isinstance(operand, VectorValue) else operand
 
 
 def public_path(path: str) -> str:

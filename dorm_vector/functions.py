@@ -21,11 +21,13 @@ from dorm_vector.distances import (
 from dorm_vector.engines import engine_for
 from dorm_vector.expressions import (
     FIELDS,
-    VectorValue,
+    Known,
     compiled,
+    operands,
     packed_value,
+    plain,
     public_path,
-    vector_field_of,
+    settle,
 )
 from dorm_vector.fields import BitField
 from dorm_vector.sql import Operand
@@ -58,25 +60,26 @@ class VectorFunction(Func):
     """
     A function of one vector or of two, which are fields, expressions, or vectors as values.
 
+    Text is the name of a field as the first operand; as the second one where it is like a name, and
+    a vector otherwise.
+
     NULL where an operand is NULL. Raises FieldError for an operand that is no vector, and
     NotSupportedError where the database has no such function.
     """
 
     name: str = ""
     arity: int | None = 1
+    #: Whether two operands have to be of one length.
+    same_length: bool = True
 
     def __init__(self, *expressions: Any, **extra: Any) -> None:
-        resolved = [
-            expression
-            if isinstance(expression, str) or hasattr(expression, "resolve_expression")
-            else VectorValue(expression)
-            for expression in expressions
-        ]
-        super().__init__(*resolved, **extra)
+        made = operands(expressions)
+        super().__init__(*made, **extra)
+        self._constructor_args = (tuple(made), extra)
 
     def deconstruct(self) -> Any:
         path, args, kwargs = super().deconstruct()
-        return public_path(path), args, kwargs
+        return public_path(path), tuple(map(plain, args)), kwargs
 
     def numbers(self) -> dict[str, Any]:
         """Arguments that are numbers."""
@@ -87,50 +90,37 @@ class VectorFunction(Func):
         resolved._settle()
         return resolved
 
-    def _settle(self) -> None:
+    def _settle(self) -> list[Known]:
         """Make query vectors such of the kind of the other operand, and compare the lengths."""
-        operands = self.get_source_expressions()
-        known = [field for operand in operands if (field := vector_field_of(operand, self))]
-        for place, operand in enumerate(operands):
-            if isinstance(operand, VectorValue) and known:
-                operands[place] = operand.in_kind(known[0].kind)
-        self.set_source_expressions(operands)
-        if len({operand.kind for operand in self._sizes()}) > 1:
-            raise FieldError(f"{type(self).__name__} needs two vectors of one kind.")
-        self._compare([operand.dimensions for operand in self._sizes()])
+        fitted, known = settle(self, self.get_source_expressions(), same_length=self.same_length)
+        self.set_source_expressions(fitted)
+        self._check_size(known)
+        return known
 
-    def _compare(self, dimensions: list[int]) -> None:
-        if len(set(dimensions)) > 1:
-            raise FieldError(
-                f"{type(self).__name__} needs two vectors of one length, not of "
-                f"{dimensions[0]} and {dimensions[1]} dimensions."
-            )
-
-    def _sizes(self) -> list[Any]:
-        """For each operand something with its kind and its dimensions."""
-        sized = [
-            operand if isinstance(operand, VectorValue) else vector_field_of(operand, self)
-            for operand in self.get_source_expressions()
-        ]
-        return [each for each in sized if each is not None and each.dimensions is not None]
+    def _check_size(self, known: list[Known]) -> None:
+        """Raise FieldError where the operands are too short."""
 
     def _first(self) -> Any:
-        sizes = self._sizes()
-        if not sizes:
+        """What is known of the first operand of which something is."""
+        known = self._known()
+        if not known:
             for operand in self.get_source_expressions():
                 operand.output_field  # noqa: B018 - F() has none, and says so by an AttributeError
             raise FieldError(f"{type(self).__name__} needs a vector of a known length.")
-        return sizes[0]
+        return known[0]
+
+    def _known(self) -> list[Known]:
+        return [each for each in self._settle() if each.dimensions is not None]
 
     def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> Any:  # type: ignore[override]
-        sizes = self._sizes()
-        kind = sizes[0].kind if sizes else "vector"
-        dimensions = sizes[0].dimensions if sizes else None
-        operands = [
+        known = self._settle()
+        kind = next((each.kind for each in known if each.kind), "vector")
+        dimensions = next((each.dimensions for each in known if each.dimensions), None)
+        made = [
             Operand(*compiled(compiler, operand), packed_value(operand), dimensions, kind)
             for operand in self.get_source_expressions()
         ]
-        return engine_for(connection).function(self.name, operands, self.numbers())
+        return engine_for(connection).function(self.name, made, self.numbers())
 
 
 class VectorNorm(VectorFunction):
@@ -182,7 +172,7 @@ class Subvector(SameKind):
                 raise ValueError(f"Subvector takes {name} of 1 or more, not {number!r}.")
         super().__init__(expression, **extra)
         self.start, self.length = start, length
-        self._constructor_args = ((expression, start, length), extra)
+        self._constructor_args = ((*self._constructor_args[0], start, length), extra)
 
     def numbers(self) -> dict[str, Any]:
         return {"start": self.start, "length": self.length}
@@ -190,11 +180,12 @@ class Subvector(SameKind):
     def result_dimensions(self) -> int:
         return self.length
 
-    def _compare(self, dimensions: list[int]) -> None:
-        if dimensions and self.start + self.length - 1 > dimensions[0]:
+    def _check_size(self, known: list[Known]) -> None:
+        size = known[0].dimensions
+        if size and self.start + self.length - 1 > size:
             raise FieldError(
                 f"Subvector from {self.start} on of {self.length} components is more than the "
-                f"{dimensions[0]} that there are."
+                f"{size} that there are."
             )
 
 
@@ -224,12 +215,10 @@ class VectorConcat(SameKind):
 
     name = "concat"
     arity = 2
-
-    def _compare(self, dimensions: list[int]) -> None:
-        """They may be of any length."""
+    same_length = False
 
     def result_dimensions(self) -> int:
-        return sum(size.dimensions for size in self._sizes())
+        return sum(each.dimensions or 0 for each in self._settle())
 
 
 class BinaryQuantize(VectorFunction):

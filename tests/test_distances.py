@@ -379,7 +379,7 @@ class TestRefusals:
             ([1, math.nan, 2], "Component 1 is NaN."),
             ([1, 2, math.inf], "Component 2 is infinite."),
             ([1e39, 2, 3], "Component 0 is 1e+39, beyond the range of float32."),
-            ("hello", "'hello' is not a vector."),
+            ("hello, you", "'hello, you' is not a vector."),
             ([[1, 2, 3]], "Component 0 is [1, 2, 3], not a number."),
         ],
     )
