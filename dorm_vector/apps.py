@@ -9,7 +9,7 @@ from django.core.signals import setting_changed
 from django.db import connections
 from django.db.backends.signals import connection_created
 
-from dorm_vector.engines import engine_for, forget_engines
+from dorm_vector.engines import forget_engines, prepare
 from dorm_vector.parameters import shorten_log
 
 __all__ = ["DormVectorConfig", "prepare_connections"]
@@ -26,8 +26,7 @@ class DormVectorConfig(AppConfig):
         setting_changed.connect(_on_setting_changed, dispatch_uid="dorm_vector")
         prepare_connections()
         for connection in connections.all(initialized_only=True):
-            if connection.connection is not None:
-                _prepare(connection)
+            _prepare(connection)
 
 
 def prepare_connections() -> None:
@@ -40,7 +39,7 @@ def _on_connection_created(sender: Any, connection: Any, **kwargs: Any) -> None:
 
 
 def _prepare(connection: Any) -> None:
-    engine_for(connection).prepare()
+    prepare(connection)
     shorten_log(connection)
 
 

@@ -8,6 +8,7 @@ text of 0 and 1.
 from __future__ import annotations
 
 import functools
+import re
 import struct
 import sys
 from array import array
@@ -20,6 +21,7 @@ __all__ = [
     "bits_from_bytes",
     "bits_from_reversed_bytes",
     "bits_to_reversed_bytes",
+    "from_array_text",
     "from_float16",
     "from_network",
     "from_network_float16",
@@ -212,6 +214,34 @@ def from_sparse_text(text: str) -> tuple[dict[int, float], int]:
     if len(elements) != len(pairs):
         raise ValueError("a position stands twice")
     return elements, int(size)
+
+
+# A quoted element, a bare one, or a brace.
+ARRAY_TOKENS = re.compile(r'"((?:[^"\\]|\\.)*)"|([^{}",]+)|([{}])')
+
+
+def from_array_text(text: str) -> list[Any]:
+    """
+    PostgreSQL's text of an array, as a list of the text of its elements, None for NULL.
+
+    An array of more dimensions is a list of lists. Source:
+    https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
+    """
+    # Arrays whose positions do not begin at 1 have these before an equals sign.
+    bounds, _, _ = text.partition("{")
+    stack: list[list[Any]] = [[]]
+    for quoted, bare, brace in ARRAY_TOKENS.findall(text[len(bounds) :]):
+        if brace == "{":
+            stack.append([])
+        elif brace == "}":
+            done = stack.pop()
+            stack[-1].append(done)
+        elif bare:
+            stack[-1].append(None if bare == "NULL" else bare)
+        else:
+            stack[-1].append(re.sub(r"\\(.)", r"\1", quoted))
+    (array_,) = stack.pop()
+    return array_  # type: ignore[no-any-return]
 
 
 def _little_endian(values: array[float]) -> array[float]:

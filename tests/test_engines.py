@@ -9,11 +9,9 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import NotSupportedError, connection, connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
-from django.utils.connection import ConnectionProxy
 
 from dorm_vector import L2Distance, VectorField, engine_for
 from dorm_vector.engines.base import Engine
-from dorm_vector.engines.libsql import LibSQLEngine
 from dorm_vector.engines.postgresql import PostgreSQLEngine
 from dorm_vector.engines.sqlite import SQLiteEngine
 from dorm_vector.sql import SQL, Operand, fill
@@ -84,34 +82,6 @@ class TestDetection:
 
         settings.DORM_VECTOR = {"ENGINES": {"other": "sqlite"}}
         assert type(engine_for(wrapper(Wrapper))) is SQLiteEngine
-
-    def test_by_module_before_the_vendor(self) -> None:
-        """A libSQL backend that calls itself sqlite is not taken for SQLite."""
-
-        class Wrapper(DatabaseWrapper):
-            pass
-
-        Wrapper.__module__ = "some_libsql_backend.base"
-        assert type(engine_for(wrapper(Wrapper))) is Engine
-
-    def test_a_libsql_backend_that_takes_its_sql(self) -> None:
-        class Wrapper(DatabaseWrapper):
-            vendor = "libsql"
-
-        Wrapper.__module__ = "libsql.db.backends.sqlite3.base"
-        assert type(engine_for(wrapper(Wrapper))) is LibSQLEngine
-
-    def test_a_proxy_is_asked_for_what_it_stands_for(self, monkeypatch: Any) -> None:
-        class Wrapper(DatabaseWrapper):
-            pass
-
-        Wrapper.__module__ = "some_libsql_backend.base"
-        monkeypatch.setitem(connections.settings, "other", connections.settings["default"])
-        connections["other"] = wrapper(Wrapper)
-        try:
-            assert type(engine_for(ConnectionProxy(connections, "other"))) is Engine
-        finally:
-            del connections["other"]
 
     def test_backends_derived_from_djangos(self) -> None:
         class Wrapper(DatabaseWrapper):

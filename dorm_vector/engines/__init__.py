@@ -12,13 +12,12 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils.connection import ConnectionProxy
 from django.utils.module_loading import import_string
 
 from dorm_vector import conf
 from dorm_vector.engines.base import Engine
 
-__all__ = ["Engine", "engine_for"]
+__all__ = ["Engine", "engine_for", "prepare"]
 
 # Engines by name: the values that DORM_VECTOR["ENGINES"] takes besides dotted paths.
 ENGINES = {
@@ -28,12 +27,20 @@ ENGINES = {
     "unsupported": "dorm_vector.engines.base.Engine",
 }
 
-# By connection.vendor. YugabyteDB carries pgvector; CockroachDB's own vectors differ from it.
-VENDORS = {"postgresql": "postgresql", "sqlite": "sqlite", "yugabytedb": "postgresql"}
+# By connection.vendor. YugabyteDB carries pgvector, and its backend has had both names;
+# CockroachDB's own vectors differ from it, and Redshift has none.
+VENDORS = {
+    "postgresql": "postgresql",
+    "yugabyte": "postgresql",
+    "yugabytedb": "postgresql",
+    "sqlite": "sqlite",
+    "libsql": "libsql",
+}
 
-# By what is in the module of the connection's class, where the vendor alone would mislead: other
-# backends of that name say "sqlite", or use Python's sqlite3 for files, which has no such vectors.
-MODULES = {"libsql.db.backends": "libsql", "libsql": "unsupported"}
+# Backends for other databases call themselves "sqlite" as well. One that can load sqlite-vec is
+# derived from Django's own, and its driver is one of these packages.
+SQLITE_BACKEND = "django.db.backends.sqlite3.base"
+SQLITE_DRIVERS = frozenset({"pysqlcipher3", "pysqlite3", "sqlcipher3", "sqlean", "sqlite3"})
 
 
 def engine_for(connection: Any) -> Engine:
@@ -41,17 +48,30 @@ def engine_for(connection: Any) -> Engine:
     The engine of a Django database connection, made once for each connection.
 
     Looks at ``DORM_VECTOR["ENGINES"]``, then at the attribute ``vector_engine`` of the connection
-    (a name or a dotted path, for backends that know their engine), then at the module of the
-    connection's class and at its vendor. A database that none of them names gets the base engine,
-    which raises NotSupportedError for whatever is asked of it.
+    (a name or a dotted path, for backends that know their engine), then at its vendor, and for one
+    that calls itself SQLite at its class and its driver. A database that none of them names gets
+    the base engine, which raises NotSupportedError for whatever is asked of it.
     """
     try:
         engine: Engine = connection._dorm_vector_engine
     except AttributeError:
-        if isinstance(connection, ConnectionProxy):  # django.db.connection: its class says nothing
-            connection = connections[connection.alias]
+        # What stands behind django.db.connection, and behind any other proxy.
+        connection = connection.ops.connection
         engine = connection._dorm_vector_engine = _engine_class(connection)(connection)
     return engine
+
+
+def prepare(connection: Any) -> None:
+    """
+    Make what a Django connection has open fit for vectors, once.
+
+    ``AppConfig.ready()`` runs again where INSTALLED_APPS is changed, within transactions and while
+    rows are read: nothing of the sort must happen twice to a connection of the driver's.
+    """
+    raw = connection.connection
+    if raw is not None and vars(connection).get("_dorm_vector_prepared") is not raw:
+        connection._dorm_vector_prepared = raw
+        engine_for(connection).prepare()
 
 
 def forget_engines() -> None:
@@ -74,8 +94,13 @@ def _engine_class(connection: BaseDatabaseWrapper) -> type[Engine]:
 
 
 def _detect(connection: BaseDatabaseWrapper) -> str:
-    modules = " ".join(cls.__module__ for cls in type(connection).__mro__)
-    for word, name in MODULES.items():
-        if word in modules:
-            return name
-    return VENDORS.get(connection.vendor, "unsupported")
+    name = VENDORS.get(connection.vendor, "unsupported")
+    if name == "sqlite" and not _loads_extensions(connection):
+        return "unsupported"
+    return name
+
+
+def _loads_extensions(connection: Any) -> bool:
+    driver = connection.Database.__name__.partition(".")[0]
+    modules = {cls.__module__ for cls in type(connection).__mro__}
+    return driver in SQLITE_DRIVERS and SQLITE_BACKEND in modules

@@ -9,8 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
-from django.db import Error, models, transaction
+from django.db import models, transaction
 from django.db.backends.ddl_references import Columns, Statement
 from django.db.models import Q
 from django.db.models.sql.query import Query
@@ -18,11 +17,20 @@ from django.db.models.sql.query import Query
 from dorm_vector import codecs, conf
 from dorm_vector.engines.base import Engine
 from dorm_vector.engines.base.loaders import Loader
+from dorm_vector.engines.postgresql import extension
+from dorm_vector.engines.postgresql.arrays import read_arrays
+from dorm_vector.engines.postgresql.session import set_for_session
 from dorm_vector.kinds import KINDS
 from dorm_vector.sql import SQL, Operand, fill
 
 logger = logging.getLogger("dorm_vector")
 
+# A name in the ``hnsw`` space is accepted where pgvector is missing. It is not where pgvector is
+# loaded already and older than 0.8.
+REFUSED = (
+    "hnsw.iterative_scan cannot be set on the database %r, so that filtered searches may return "
+    "too few rows: %s"
+)
 
 # The settings that search parameters stand for.
 SETTINGS = {
@@ -52,11 +60,6 @@ FUNCTIONS = {
     "sum": dict.fromkeys(DENSE, "sum({a}){filter}"),
     "avg": dict.fromkeys(DENSE, "avg({a}){filter}"),
 }
-
-ARRAY_TYPES = (
-    "SELECT typname, oid::int8, typarray::int8 FROM pg_type "
-    "WHERE typname IN ('vector', 'halfvec', 'sparsevec') AND typarray <> 0"
-)
 
 HALF = "{}::halfvec({})"
 
@@ -381,95 +384,19 @@ class PostgreSQLEngine(Engine):
         Let index scans go on until the rows that were asked for are found, and arrays be read.
 
         With pgvector's default an index yields ``ef_search`` candidates before WHERE is applied,
-        so that a query silently comes back short. A name in the ``hnsw`` space is accepted where
-        pgvector is missing; where it is loaded already and older than 0.8, it is not.
+        so that a query silently comes back short.
         """
-        mode = conf.get("ITERATIVE_SCAN")
-        raw = self.connection.connection
-        try:
-            with raw.cursor() as cursor:
-                if mode is not None:
-                    cursor.execute(f"SET hnsw.iterative_scan = {mode}")
-        except self.connection.Database.Error as error:
-            logger.warning(
-                "hnsw.iterative_scan cannot be set on the database %r, so that filtered searches "
-                "may return too few rows: %s",
-                self.connection.alias,
-                error,
-            )
-            if not self.connection.get_autocommit():
-                raw.rollback()
-        self._register_arrays(raw)
-        if not self.connection.get_autocommit():
-            raw.commit()
-
-    def _register_arrays(self, raw: Any) -> None:
-        """Have psycopg read arrays of vectors as lists, for ArrayField; psycopg2 cannot."""
-        try:
-            from psycopg.types import TypeInfo
-        except ImportError:
-            return
-        if not hasattr(raw, "adapters"):
-            return
-        with raw.cursor() as cursor:
-            cursor.execute(ARRAY_TYPES)
-            for name, oid, array_oid in cursor.fetchall():
-                TypeInfo(name, oid, array_oid).register(raw)
+        if mode := conf.get("ITERATIVE_SCAN"):
+            try:
+                set_for_session(self.connection, "hnsw.iterative_scan", mode)
+            except self.connection.Database.Error as error:
+                logger.warning(REFUSED, self.connection.alias, error)
+        read_arrays(self.connection.ops)
 
     # The extension
 
     def enable(self, schema_editor: Any) -> None:
-        self._execute(schema_editor, "CREATE EXTENSION IF NOT EXISTS vector")
-        if not schema_editor.collect_sql:
-            self._require_type_on_search_path()
-            self._register_arrays(self.connection.connection)
+        extension.create(schema_editor)
 
     def disable(self, schema_editor: Any) -> None:
-        self._execute(schema_editor, "DROP EXTENSION IF EXISTS vector")
-
-    def _execute(self, schema_editor: Any, sql: str) -> None:
-        try:
-            schema_editor.execute(sql)
-        except Error as error:
-            advice = EXTENSION_ADVICE.get(getattr(error.__cause__, "sqlstate", ""))
-            if advice is None:
-                raise
-            database = self.connection.settings_dict["NAME"]
-            raise type(error)(advice.format(database=database)) from error
-
-    def _require_type_on_search_path(self) -> None:
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT to_regtype('vector'), extnamespace::regnamespace::text, "
-                "current_setting('search_path') FROM pg_extension WHERE extname = 'vector'"
-            )
-            found, schema, search_path = cursor.fetchone()
-        if found is None:
-            raise ImproperlyConfigured(
-                f"The extension vector is installed in the schema {schema}, which is not on the "
-                f"search path ({search_path}), so that the type vector does not exist for this "
-                f"project. Add it to the search path of the database "
-                f"{self.connection.alias!r}: OPTIONS = {{'options': "
-                f"'-c search_path=public,{schema}'}}."
-            )
-
-
-_NO_FILES = (
-    "The PostgreSQL server has no pgvector files: install pgvector on the server (the package is "
-    "often called postgresql-NN-pgvector, NN being the server's major version), then migrate again."
-)
-# By SQLSTATE: feature_not_supported, and undefined_file on older servers; insufficient_privilege;
-# dependent_objects_still_exist.
-EXTENSION_ADVICE = {
-    "0A000": _NO_FILES,
-    "58P01": _NO_FILES,
-    "42501": (
-        "This database user may not create or drop the extension vector. Ask an administrator to "
-        "run CREATE EXTENSION vector in the database {database}, then migrate again: where the "
-        "extension is present, no permission is needed."
-    ),
-    "2BP01": (
-        "The extension vector cannot be dropped while columns of the database {database} use its "
-        "types: migrate the apps that declare vector fields back first."
-    ),
-}
+        extension.drop(schema_editor)

@@ -240,10 +240,11 @@ class SQLiteEngine(SideTableEngine):
     def enable(self, schema_editor: Any) -> None:
         """Load sqlite-vec here, and see to it that every later connection loads it too."""
         from dorm_vector.apps import prepare_connections
+        from dorm_vector.engines import prepare
 
         prepare_connections()
         self.connection.ensure_connection()
-        self.prepare()
+        prepare(self.connection)
 
 
 CHOSEN = "as DORM_VECTOR['SQLITE_VEC'] says"

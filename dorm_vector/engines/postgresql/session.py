@@ -1,0 +1,63 @@
+"""Settings of a whole session, which neither end a transaction nor spoil one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["set_for_session"]
+
+# Of libpq's PQtransactionStatus(); source: https://www.postgresql.org/docs/current/libpq-status.html
+IDLE, IN_TRANSACTION = 0, 2
+
+SAVEPOINT = "dorm_vector_session"
+
+
+def set_for_session(connection: Any, name: str, value: str) -> None:
+    """
+    ``SET name = value`` on the connection that is open, through the driver's own cursor.
+
+    Both are written into the statement, so they must be constants. An open transaction stays open,
+    also where the server refuses; what is set there is undone where it is rolled back. Nothing is
+    sent where a statement is running, a transaction has failed, or the connection is lost.
+
+    Raises the driver's own errors.
+    """
+    raw = connection.connection
+    send = {IDLE: _send_alone, IN_TRANSACTION: _send_in_savepoint}.get(_status(raw))
+    if send is not None:
+        with raw.cursor() as cursor:
+            send(connection, cursor.execute, f"SET {name} = {value}")
+
+
+def _status(raw: Any) -> Any:
+    """What a transaction is doing, or None where the connection is closed."""
+    if raw.closed:
+        return None
+    # Psycopg's ``info`` has it too, but some connection pools have an ``info`` of their own.
+    pgconn = getattr(raw, "pgconn", None)
+    return raw.get_transaction_status() if pgconn is None else pgconn.transaction_status
+
+
+def _send_alone(connection: Any, execute: Callable[[str], Any], statement: str) -> None:
+    """In autocommit: otherwise it would open a transaction, and be undone by a rollback."""
+    autocommit = connection.autocommit
+    if not autocommit:
+        connection._set_autocommit(True)
+    try:
+        execute(statement)
+    finally:
+        if not autocommit:
+            connection._set_autocommit(False)
+
+
+def _send_in_savepoint(connection: Any, execute: Callable[[str], Any], statement: str) -> None:
+    """An error of the server aborts all that follows it in a transaction, but for this."""
+    execute(f"SAVEPOINT {SAVEPOINT}")
+    try:
+        execute(statement)
+    except connection.Database.Error:
+        execute(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}")
+        raise
+    finally:
+        execute(f"RELEASE SAVEPOINT {SAVEPOINT}")
