@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,10 @@ __all__ = ["bulk_copy"]
 
 # Rows between two calls of ``progress``, and those that are handed on at a time.
 CHUNK = 1000
+
+# An amount of memory as PostgreSQL takes it; a number alone is one of kilobytes.
+MEMORY = re.compile(r"[0-9]+(\.[0-9]+)? ?(B|kB|MB|GB|TB)?")
+MAX_WORKERS = 1024
 
 Progress = Callable[[int], object]
 # What fields and binary forms raise for a value that they refuse.
@@ -65,6 +70,7 @@ def bulk_copy(
     """
     settings = {"maintenance_work_mem": maintenance_work_mem, "workers": workers}
     _check_options(batch_size, rebuild_indexes, settings)
+    _check_settings(**settings)
     queryset = _queryset(model_or_queryset)
     load = Load(queryset, ignore_conflicts, update_conflicts, unique_fields, update_fields)
     load.progress = progress
@@ -88,6 +94,16 @@ def _check_options(batch_size: Any, rebuild_indexes: bool, settings: dict[str, A
         raise ValueError(
             "bulk_copy() takes maintenance_work_mem and workers with rebuild_indexes=True only."
         )
+
+
+def _check_settings(maintenance_work_mem: Any, workers: Any) -> None:
+    memory = maintenance_work_mem
+    if memory is not None and not (isinstance(memory, str) and MEMORY.fullmatch(memory)):
+        raise ValueError(
+            f"bulk_copy() takes maintenance_work_mem such as '64MB' or '2GB', not {memory!r}."
+        )
+    if workers is not None and (type(workers) is not int or not 0 <= workers <= MAX_WORKERS):
+        raise ValueError(f"bulk_copy() takes workers from 0 to {MAX_WORKERS}, not {workers!r}.")
 
 
 class Load:

@@ -204,6 +204,8 @@ class MethodIndex(Index):
         return names[self.opclass]
 
     def _check_columns(self) -> None:
+        if set('"\0') & set(self.name or ""):
+            raise ValueError(f"{self._label} needs a name without quotation marks and NUL.")
         if not self.expressions and len(self.fields) != 1:
             raise ValueError(f"{self._label} takes one field, not {self.fields!r}.")
         if self.fields and self.fields[0].startswith("-"):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
 from string import Formatter
 from typing import Any, NamedTuple
 
-__all__ = ["SQL", "Operand", "fill", "filter_clause"]
+__all__ = ["SQL", "Operand", "fill", "filter_clause", "literal", "word"]
+
+# Names of settings, options and the like, which stand in SQL without quotation marks.
+WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
 
 
 class SQL(NamedTuple):
@@ -48,3 +53,32 @@ def filter_clause(aggregate: Any, compiler: Any) -> SQL:
     # Before Django 6.0 it was the condition alone.
     clause = sql if sql.lstrip().startswith("FILTER") else f" FILTER (WHERE {sql})"
     return SQL(clause, tuple(params))
+
+
+def literal(value: int | float | str) -> str:
+    """
+    A number or a text as it stands in SQL that takes no parameters: settings, options, DDL.
+
+    Whatever is written into SQL as a value goes through here. Raises ValueError for what cannot be
+    written such that every database, however it is set up, reads the same: NUL, backslashes,
+    NaN and infinity, and other types.
+    """
+    # By their own class's method: subclasses may show themselves in any way.
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__repr__(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float.__repr__(value)
+    if isinstance(value, str) and not set("\0\\") & set(value):
+        return "'" + str.replace(value, "'", "''") + "'"
+    raise ValueError(f"{value!r} cannot be written into SQL as a number or a text.")
+
+
+def word(name: str) -> str:
+    """
+    A name that stands in SQL as it is: of a setting, an option, an operator class.
+
+    Raises ValueError for anything but letters, digits and ``_``, with a dot between two such.
+    """
+    if isinstance(name, str) and WORD.fullmatch(name):
+        return str.__str__(name)
+    raise ValueError(f"{name!r} cannot be written into SQL as a name.")

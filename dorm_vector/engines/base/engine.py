@@ -18,7 +18,7 @@ from dorm_vector import codecs, values
 from dorm_vector.engines.base.loaders import Inserts, Loader
 from dorm_vector.kinds import KINDS
 from dorm_vector.parameters import parameter
-from dorm_vector.sql import SQL, Operand, fill
+from dorm_vector.sql import SQL, Operand, fill, literal
 
 __all__ = ["Engine", "prepares_as_declared"]
 
@@ -99,7 +99,7 @@ class Engine:
         """The SQL type of a column of ``dimensions`` components."""
         if kind not in self.column_types:
             raise NotSupportedError(self.why_no_column(kind))
-        return self.column_types[kind].format(dimensions=dimensions)
+        return self.column_types[kind].format(dimensions=literal(dimensions))
 
     def why_no_column(self, kind: str) -> str:
         """Why there is no column type for a kind, and what to use instead."""
@@ -123,12 +123,12 @@ class Engine:
         """The CHECK that keeps a column clean where its type does not, or None."""
         template = self.column_checks.get(kind)
         return template and template.format(
-            column=column, dimensions=dimensions, bytes=(dimensions + 7) // 8
+            column=column, dimensions=literal(dimensions), bytes=literal((dimensions + 7) // 8)
         )
 
     def placeholder(self, kind: str, dimensions: int) -> str:
         """The place of a vector among the parameters."""
-        return self.placeholders.get(kind, "%s").format(dimensions=dimensions)
+        return self.placeholders.get(kind, "%s").format(dimensions=literal(dimensions))
 
     def encode(self, packed: Any, kind: str = "vector") -> Any:
         """A packed vector (see ``dorm_vector.kinds``) as a parameter for the driver."""
@@ -219,7 +219,7 @@ class Engine:
         if self.guards_null:
             condition = " AND ".join(f"{{{each}}} IS NOT NULL" for each in named)
             template = f"CASE WHEN {condition} THEN {template} END"
-        parts = {each: SQL(str(number)) for each, number in (numbers or {}).items()}
+        parts = {each: SQL(literal(number)) for each, number in (numbers or {}).items()}
         return fill(template, **named, **parts)
 
     def aggregate(self, name: str, a: Operand, suffix: SQL) -> SQL:
@@ -299,7 +299,7 @@ class Engine:
     def _nothing_built(self, index: Any, model: Any) -> Statement:
         # Django runs whatever create_sql() returns, so nothing has to be a statement as well.
         what = f"{self.why_not_built(index, model)}: {index.name} is not built"
-        return Statement("SELECT %(what)s", what="'" + what.replace("'", "''") + "'")
+        return Statement("SELECT %(what)s", what=literal(what.translate({0: " ", 92: "/"})))
 
     # Searching
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from dorm_vector import codecs
 from dorm_vector.engines.side_tables import WATCHED, SideTableEngine
-from dorm_vector.sql import SQL, Operand
+from dorm_vector.sql import SQL, Operand, literal, word
 
 __all__ = ["LibSQLEngine"]
 
@@ -261,7 +261,7 @@ class LibSQLEngine(SideTableEngine):
         given = {**PARAMETERS, **index.graph_parameters()}
         metric = {"l2": "l2", "cosine": "cosine"}[index.metric]
         parameters = ", ".join(
-            f"'{name}={value}'" for name, value in {"metric": metric, **given}.items()
+            literal(f"{word(name)}={value}") for name, value in {"metric": metric, **given}.items()
         )
         parts = super()._parts(index, model, schema_editor)
         field = index.vector_field(model)

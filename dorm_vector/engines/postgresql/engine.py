@@ -21,7 +21,7 @@ from dorm_vector.engines.postgresql import extension
 from dorm_vector.engines.postgresql.arrays import read_arrays
 from dorm_vector.engines.postgresql.session import set_for_session
 from dorm_vector.kinds import KINDS
-from dorm_vector.sql import SQL, Operand, fill
+from dorm_vector.sql import SQL, Operand, fill, literal, word
 
 logger = logging.getLogger("dorm_vector")
 
@@ -84,7 +84,8 @@ def _at_stage(stage: str | int, sql: str, kind: str, dimensions: int | None) -> 
         return HALF.format(sql, dimensions)
     if stage == "bit":
         return f"binary_quantize({sql})::bit({dimensions})"
-    return f"subvector({sql}, 1, {stage})::{kind}({stage})"
+    count = literal(stage)
+    return f"subvector({sql}, 1, {count})::{word(kind)}({count})"
 
 
 class CastColumns(Columns):
@@ -157,7 +158,7 @@ class PostgreSQLEngine(Engine):
 
     def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
         prepared = copy.copy(index)
-        prepared.opclasses = opclasses = index.opclasses_for(model)
+        prepared.opclasses = opclasses = list(map(word, index.opclasses_for(model)))
         statement: Statement = models.Index.create_sql(
             prepared, model, schema_editor, using=f" USING {self.methods[index.method]}", **kwargs
         )
@@ -168,7 +169,9 @@ class PostgreSQLEngine(Engine):
             columns = (model._meta.db_table, [column], schema_editor.quote_name)
             statement.parts["columns"] = CastColumns(*columns, f"({cast}) {opclasses[0]}")
         if options := index.storage_parameters():
-            listed = ", ".join(f"{name} = {value}" for name, value in options.items())
+            listed = ", ".join(
+                f"{word(name)} = {literal(value)}" for name, value in options.items()
+            )
             parts: dict[str, Any] = statement.parts
             parts["extra"] = f" WITH ({listed}){parts['extra']}"
         return statement
@@ -324,7 +327,7 @@ class PostgreSQLEngine(Engine):
                 self._set_local(before)
 
     def _current_settings(self, names: Iterable[str]) -> dict[str, Any]:
-        listed = ", ".join(f"current_setting('{name}', true)" for name in names)
+        listed = ", ".join(f"current_setting({literal(name)}, true)" for name in names)
         with self.connection.cursor() as cursor:
             cursor.execute(f"SELECT {listed}")
             return dict(zip(names, cursor.fetchone(), strict=True))
@@ -333,8 +336,8 @@ class PostgreSQLEngine(Engine):
         with self.connection.cursor() as cursor:
             for name, value in settings.items():
                 # Unset, as they are before pgvector's library is loaded, settings read as nothing.
-                literal = f"'{value}'" if value not in (None, "") else "DEFAULT"
-                cursor.execute(f"SET LOCAL {name} = {literal}")
+                written = "DEFAULT" if value in (None, "") else literal(value)
+                cursor.execute(f"SET LOCAL {word(name)} = {written}")
 
     # Loading
 

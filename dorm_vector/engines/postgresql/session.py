@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dorm_vector.sql import literal, word
+
 __all__ = ["set_for_session"]
 
 # Of libpq's PQtransactionStatus(); source: https://www.postgresql.org/docs/current/libpq-status.html
@@ -17,17 +19,17 @@ def set_for_session(connection: Any, name: str, value: str) -> None:
     """
     ``SET name = value`` on the connection that is open, through the driver's own cursor.
 
-    Both are written into the statement, so they must be constants. An open transaction stays open,
-    also where the server refuses; what is set there is undone where it is rolled back. Nothing is
-    sent where a statement is running, a transaction has failed, or the connection is lost.
+    An open transaction stays open, also where the server refuses; what is set there is undone where
+    it is rolled back. Nothing is sent where a statement is running, a transaction has failed, or
+    the connection is lost.
 
-    Raises the driver's own errors.
+    Raises the driver's own errors, and ValueError for what cannot be written into the statement.
     """
     raw = connection.connection
     send = {IDLE: _send_alone, IN_TRANSACTION: _send_in_savepoint}.get(_status(raw))
     if send is not None:
         with raw.cursor() as cursor:
-            send(connection, cursor.execute, f"SET {name} = {value}")
+            send(connection, cursor.execute, f"SET {word(name)} = {literal(value)}")
 
 
 def _status(raw: Any) -> Any:

@@ -12,7 +12,7 @@ from dorm_vector import codecs, conf
 from dorm_vector.engines.side_tables import WATCHED, SideTableEngine
 from dorm_vector.engines.sqlite import functions as sqlite_functions
 from dorm_vector.engines.sqlite.extension import best_tier, load_sqlite_vec_extension
-from dorm_vector.sql import SQL
+from dorm_vector.sql import SQL, literal, word
 
 # How EXPLAIN QUERY PLAN names a side table.
 VIRTUAL_TABLE = re.compile(r"SCAN (\S+) VIRTUAL TABLE")
@@ -163,7 +163,7 @@ class SQLiteEngine(SideTableEngine):
     def _parts(self, index: Any, model: Any, schema_editor: Any) -> dict[str, Any]:
         parts = super()._parts(index, model, schema_editor)
         size = min(parts["dimensions"], index.prefix or parts["dimensions"])
-        element = f"float[{size}] distance_metric={index.metric}"
+        element = f"float[{literal(size)}] distance_metric={word(index.metric)}"
         if index.precision == "bit":
             element = f"bit[{(size + 7) // 8 * 8}]"
         return {**parts, "element": element}
@@ -173,7 +173,7 @@ class SQLiteEngine(SideTableEngine):
             vector = "COALESCE({row}%(column)s, zeroblob(4 * %(dimensions)s))"
             return QUANTIZED.replace("{a}", vector)
         if index.prefix:
-            return f"substr({{row}}%(column)s, 1, {4 * index.prefix})"
+            return f"substr({{row}}%(column)s, 1, {literal(4 * index.prefix)})"
         return super().stored_value(index)
 
     def templates(self, index: Any) -> tuple[str, ...]:
