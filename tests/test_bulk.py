@@ -37,6 +37,7 @@ from dorm_vector import VectorQuerySet, bulk_copy, nearest
 from dorm_vector.bulk import CHUNK
 from dorm_vector.engines.postgresql import copying as postgresql_copy
 from dorm_vector.testing import explain_nearest
+from tests.matrix import only
 from tests.planner import forced
 from tests.testapp.models import (
     PAIRS,
@@ -616,14 +617,18 @@ class TestConflicts:
                 update_fields=["name"],
             )
 
-    def test_null_is_refused(self, items: Any) -> None:
+    @only("postgresql")
+    def test_null_is_refused(self, alias: str) -> None:
         rows = [Document(title="x", embedding=None)]
-        if connections[items.db].vendor != "postgresql":  # INSERT OR IGNORE leaves it out
-            assert bulk_copy(Document.objects.using(items.db), rows, ignore_conflicts=True) == 1
-            assert not Document.objects.using(items.db).exists()
-            return
-        with pytest.raises(IntegrityError), transaction.atomic(items.db):
-            bulk_copy(Document.objects.using(items.db), rows, ignore_conflicts=True)
+        with pytest.raises(IntegrityError), transaction.atomic(alias):
+            bulk_copy(Document.objects.using(alias), rows, ignore_conflicts=True)
+
+    @only("sqlite", "libsql")
+    def test_null_is_left_out(self, alias: str) -> None:
+        """As INSERT OR IGNORE does."""
+        rows = [Document(title="x", embedding=None)]
+        assert bulk_copy(Document.objects.using(alias), rows, ignore_conflicts=True) == 1
+        assert not Document.objects.using(alias).exists()
 
     def test_batches_and_mixed_rows(self, items: Any) -> None:
         rows = [*self.rows(), Item(name=Lower(Value("ONE"))), Item(name="four")]

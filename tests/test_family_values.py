@@ -29,6 +29,7 @@ from dorm_vector import (
     nearest,
 )
 from dorm_vector.kinds import KINDS
+from tests.matrix import kinds, kinds_on_engines, on_engines
 from tests.testapp.models import Bits, Full, Half, Numpy, Sparse
 
 FIELDS: dict[str, Any] = {
@@ -38,7 +39,6 @@ FIELDS: dict[str, Any] = {
     "sparsevec": SparseVectorField,
 }
 MODELS: dict[str, Any] = {"vector": Full, "halfvec": Half, "bit": Bits, "sparsevec": Sparse}
-kinds = pytest.mark.parametrize("kind", FIELDS)
 examples = hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -254,18 +254,9 @@ def cases(table: dict[str, list[Any]]) -> Any:
     ]
 
 
-def skipped(alias: str, kind: str) -> bool:
-    """Whether a database has no columns of a kind."""
-    return kind not in engine_for(connections[alias]).column_types
-
-
 class TestAccepted:
-    @pytest.mark.parametrize(
-        ("kind", "value"), [(kind, value) for kind in ACCEPTED for value in ACCEPTED[kind]]
-    )
+    @on_engines("kind,value", [(kind, value) for kind in ACCEPTED for value in ACCEPTED[kind]])
     def test_written_looked_up_and_searched(self, alias: str, kind: str, value: Any) -> None:
-        if skipped(alias, kind):
-            return
         manager = MODELS[kind].objects.using(alias)
         manager.create(a=value)
         assert manager.get(a=value).a == READ[kind]
@@ -319,10 +310,8 @@ class TestAccepted:
 
 
 class TestRefused:
-    @pytest.mark.parametrize(("kind", "value", "code", "message"), cases(BAD))
+    @on_engines("kind,value,code,message", cases(BAD))
     def test_everywhere(self, alias: str, kind: str, value: Any, code: str, message: str) -> None:
-        if skipped(alias, kind):
-            return
         model = MODELS[kind]
         manager = model.objects.using(alias)
         ways = [
@@ -341,10 +330,8 @@ class TestRefused:
             FIELDS[kind](SIZES[kind]).get_prep_value(value)
         assert caught.value.code == code
 
-    @pytest.mark.parametrize(("kind", "value", "code", "message"), cases(BAD))
+    @on_engines("kind,value,code,message", cases(BAD))
     def test_as_a_query(self, alias: str, kind: str, value: Any, code: str, message: str) -> None:
-        if skipped(alias, kind):
-            return
         metric = {"bit": "hamming"}.get(kind, "l2")
         with pytest.raises((ValidationError, FieldError)):
             list(nearest(MODELS[kind].objects.using(alias), "a", value, metric=metric))
@@ -439,14 +426,12 @@ VALUES: dict[str, list[Any]] = {
 }
 
 
-@kinds
+@kinds_on_engines()
 class TestFixtures:
     @pytest.mark.parametrize("format_", ["json", "jsonl", "xml"])
     def test_dumpdata_and_loaddata(
         self, alias: str, kind: str, format_: str, tmp_path: Path
     ) -> None:
-        if skipped(alias, kind):
-            return
         model = MODELS[kind]
         manager = model.objects.using(alias)
         for value in VALUES[kind]:
@@ -460,8 +445,6 @@ class TestFixtures:
         assert repr(list(manager.order_by("pk").values_list("pk", "a", "b"))) == repr(rows)
 
     def test_wrong_ones_are_refused(self, alias: str, kind: str, tmp_path: Path) -> None:
-        if skipped(alias, kind):
-            return
         path = tmp_path / "rows.json"
         label = MODELS[kind]._meta.label_lower
         path.write_text(f'[{{"model": "{label}", "pk": 1, "fields": {{"a": "hello"}}}}]')

@@ -29,6 +29,7 @@ from dorm_vector import (
 )
 from dorm_vector.checks import check_indexes, check_not_built
 from dorm_vector.engines import engine_for
+from tests.matrix import only
 from tests.testapp.models import Indexed
 
 
@@ -366,13 +367,11 @@ class TestMigrations:
         added = schema.sql(migrations.AddIndex("thing", index))
         assert added == expected[engine_for(schema.connection).name]
 
+    @only("postgresql", fixture="schema")
     def test_misfit_opclass_is_refused(self, schema: Schema) -> None:
         index = hnsw(fields=["category"])
-        if schema.connection.vendor == "postgresql":
-            with pytest.raises(
-                FieldError, match=r"needs a vector field, and shop\.Thing\.category"
-            ):
-                schema.run(migrations.AddIndex("thing", index))
+        with pytest.raises(FieldError, match=r"needs a vector field, and shop\.Thing\.category"):
+            schema.run(migrations.AddIndex("thing", index))
 
 
 @pytest.mark.django_db(databases=["postgresql"], transaction=True)

@@ -21,6 +21,7 @@ from dorm_vector import (
 )
 from dorm_vector.testing import explain_nearest
 from tests import oracle
+from tests.matrix import only
 from tests.planner import forced
 from tests.test_indexes import Schema, hnsw
 
@@ -138,9 +139,8 @@ class TestSearch:
                     'precision="half".'
                 )
 
+    @only("postgresql", fixture="schema")
     def test_sqlmigrate_text(self, schema: Schema) -> None:
-        if schema.connection.vendor != "postgresql":
-            return
         options = {"fields": ["vector"], "name": "w", "precision": "half"}
         for index, written in (
             (HnswIndex(metric="l1", m=8, **options), "hnsw {} halfvec_l1_ops) WITH (m = 8)"),

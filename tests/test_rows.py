@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from dorm_vector import VectorIndex, models, nearest, search_params
 from dorm_vector.testing import explain_nearest
+from tests.matrix import only
 from tests.planner import forced
 from tests.test_indexes import Schema
 
@@ -90,13 +91,13 @@ class TestRows:
         wanted = expected(SELECTIVITY[selectivity])[offset : offset + k]
         filtered = self.filtered(things, selectivity)
         exact = nearest(filtered, "vector", QUERY, exact=True)[offset : offset + k]
-        self.agree(exact, wanted)
+        self.assert_agree(exact, wanted)
         if things.db == "default":  # a search of vec0 is exact as well
             found = nearest(filtered, "vector", QUERY)[offset : offset + k]
-            self.agree(found, wanted)
+            self.assert_agree(found, wanted)
             assert (explain_nearest(found).index is None) == (selectivity != "all")
 
-    def agree(self, found: Any, wanted: list[int]) -> None:
+    def assert_agree(self, found: Any, wanted: list[int]) -> None:
         """The same rows in the same order, but for distances that float32 cannot tell apart."""
         assert len(found) == len(wanted)
         assert true_distances(thing.pk for thing in found) == pytest.approx(
@@ -129,24 +130,24 @@ class TestStatements:
             (statement,) = self.sent(things, **options)
             assert statement.startswith("SELECT")
 
+    @only("postgresql", fixture="things")
     def test_settings_where_they_are_needed(self, things: Any) -> None:
-        if things.db == "postgresql":
-            for options, setting in (
-                ({"k": 50}, "SET LOCAL hnsw.ef_search = '50'"),
-                ({"k": 2000}, "SET LOCAL hnsw.ef_search = '1000'"),
-                ({"k": 5, "ef_search": 80}, "SET LOCAL hnsw.ef_search = '80'"),
-                ({"k": 5, "probes": 3}, "SET LOCAL ivfflat.probes = '3'"),
-                (
-                    {"k": 5, "iterative_scan": "strict_order"},
-                    "SET LOCAL hnsw.iterative_scan = 'strict_order'",
-                ),
-            ):
-                assert setting in self.sent(things, **options)
+        for options, setting in (
+            ({"k": 50}, "SET LOCAL hnsw.ef_search = '50'"),
+            ({"k": 2000}, "SET LOCAL hnsw.ef_search = '1000'"),
+            ({"k": 5, "ef_search": 80}, "SET LOCAL hnsw.ef_search = '80'"),
+            ({"k": 5, "probes": 3}, "SET LOCAL ivfflat.probes = '3'"),
+            (
+                {"k": 5, "iterative_scan": "strict_order"},
+                "SET LOCAL hnsw.iterative_scan = 'strict_order'",
+            ),
+        ):
+            assert setting in self.sent(things, **options)
 
+    @only("postgresql", fixture="things")
     def test_a_higher_setting_is_left_alone(self, things: Any) -> None:
-        if things.db == "postgresql":
-            with search_params("postgresql", ef_search=200):
-                assert not [sql for sql in self.sent(things, k=50) if sql.startswith("SET LOCAL")]
+        with search_params("postgresql", ef_search=200):
+            assert not [sql for sql in self.sent(things, k=50) if sql.startswith("SET LOCAL")]
 
     def test_relaxed_order_is_sorted_again(self, things: Any) -> None:
         with forced(things.db):
@@ -168,11 +169,10 @@ class TestDeletedRows:
             assert not {thing.pk for thing in found} & set(order[:500])
             transaction.set_rollback(True, using=things.db)
 
+    @only("postgresql", fixture="things")
     def test_an_exhausted_scan_is_completed(self, things: Any) -> None:
         """With max_scan_tuples at its least, an index search finds next to nothing."""
         connection = connections[things.db]
-        if connection.vendor != "postgresql":
-            return
         wanted = expected(1)
         with forced(things.db), connection.cursor() as cursor:
             cursor.execute("SET LOCAL hnsw.max_scan_tuples = 1")

@@ -19,6 +19,7 @@ from dorm_vector import (
     nearest,
 )
 from dorm_vector.testing import assert_uses_vector_index, explain_nearest
+from tests.matrix import only
 from tests.testapp.models import Indexed, Item, Portable
 
 QUERY = [1.0] * 8
@@ -61,10 +62,10 @@ class TestIndexUsed:
         ):
             assert_uses_vector_index(found)
 
-    def test_plain_order_on_postgresql(self, rows: str) -> None:
-        if rows == "postgresql":
-            queryset = Indexed.objects.using(rows).order_by(L2Distance("embedding", QUERY))[:5]
-            assert explain_nearest(queryset).index == "indexed_l2"
+    @only("postgresql")
+    def test_plain_order(self, rows: str) -> None:
+        queryset = Indexed.objects.using(rows).order_by(L2Distance("embedding", QUERY))[:5]
+        assert explain_nearest(queryset).index == "indexed_l2"
 
 
 def reason(queryset: Any) -> str | None:
@@ -150,20 +151,19 @@ class TestReasons:
             "is small, or few rows pass the filter.",
         )
 
+    @only("sqlite", "libsql")
     def test_not_built(self, rows: str) -> None:
+        queryset = nearest(Indexed.objects.using(rows), "embedding", QUERY, k=5)
         label = connections[rows].display_name
-        if label != "PostgreSQL":
-            queryset = nearest(Indexed.objects.using(rows), "embedding", QUERY, k=5)
-            expected = f"{label} has no hnsw index: indexed_l2 is not built."
-            assert reason(queryset) == expected
+        assert reason(queryset) == f"{label} has no hnsw index: indexed_l2 is not built."
 
+    @only("sqlite")
     def test_sqlite_wants_nearest(self, rows: str) -> None:
-        if rows == "default":
-            queryset = Portable.objects.order_by(CosineDistance("embedding", QUERY))[:5]
-            assert reason(queryset) == "SQLite serves no ORDER BY from an index: use nearest()."
-            assert reason(nearest(Portable.objects, "embedding", QUERY, k=5000)) == (
-                "sqlite-vec finds 4096 rows at most; more are searched exactly."
-            )
+        queryset = Portable.objects.order_by(CosineDistance("embedding", QUERY))[:5]
+        assert reason(queryset) == "SQLite serves no ORDER BY from an index: use nearest()."
+        assert reason(nearest(Portable.objects, "embedding", QUERY, k=5000)) == (
+            "sqlite-vec finds 4096 rows at most; more are searched exactly."
+        )
 
     def test_small_tables(self, db: None) -> None:
         queryset = nearest(Portable.objects.using("postgresql"), "embedding", QUERY, k=5)

@@ -13,6 +13,7 @@ from django.db import connections, migrations
 from dorm_vector import HnswIndex, VectorIndex, models, nearest
 from dorm_vector.testing import explain_nearest
 from tests import oracle
+from tests.matrix import only
 from tests.planner import forced
 from tests.test_indexes import Schema, hnsw
 
@@ -157,9 +158,8 @@ class TestSearch:
             inner = nearest(manager, field, self.QUERY, k=5, oversample=100).values("pk")
             assert manager.filter(pk__in=inner).count() == 5
 
+    @only("postgresql", fixture="tables")
     def test_sqlmigrate_text(self, tables: Schema, field: str, index: str) -> None:
-        if tables.connection.alias != "postgresql":
-            return
         options: dict[str, Any] = {"fields": [field], "name": "w", "metric": "cosine"}
         written = {
             "signs": (
