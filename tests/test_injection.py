@@ -19,6 +19,7 @@ from django.core.exceptions import (
 )
 from django.db import DatabaseError, connections, models, transaction
 from django.db.models.functions import Extract, Trunc
+from django.test.utils import CaptureQueriesContext
 
 from dorm_vector import (
     HnswIndex,
@@ -241,8 +242,10 @@ class TestWriting:
                 cursor.execute("SELECT current_setting('dorm.anything')")
                 assert cursor.fetchone() == (value,)
         else:
-            with engine.local_settings({"dorm.anything": value}):
-                pass
+            with CaptureQueriesContext(connection) as captured:
+                with engine.local_settings({"dorm.anything": value}):
+                    pass
+            assert len(captured) == 0
 
     def test_index_that_is_not_built(self, alias: str) -> None:
         """Its name is in a sentence, which is a statement."""
