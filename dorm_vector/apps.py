@@ -9,7 +9,7 @@ from django.core.signals import setting_changed
 from django.db import connections
 from django.db.backends.signals import connection_created
 
-from dorm_vector.engines import forget_engines, prepare
+from dorm_vector.engines import forget_engines, prepare, prepare_editors
 from dorm_vector.parameters import shorten_log
 
 __all__ = ["DormVectorConfig", "prepare_connections"]
@@ -24,6 +24,7 @@ class DormVectorConfig(AppConfig):
 
         checks.register()
         setting_changed.connect(_on_setting_changed, dispatch_uid="dorm_vector")
+        prepare_editors()
         prepare_connections()
         for connection in connections.all(initialized_only=True):
             _prepare(connection)

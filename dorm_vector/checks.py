@@ -26,6 +26,7 @@ def register() -> None:
     checks.register(check_settings)
     checks.register(check_engines)
     checks.register(check_indexes, checks.Tags.models)
+    checks.register(check_names, checks.Tags.models)
     checks.register(check_not_built, checks.Tags.database)
 
 
@@ -64,6 +65,58 @@ def check_indexes(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> li
         )
         for message in check(model, index)
     ]
+
+
+def check_names(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse an index whose names, of what is made for it too, other parts of the project have."""
+    clashes: dict[tuple[int, str], CheckMessage] = {}
+    bearers = {alias: _bearers(alias, engine) for alias, engine in _engines()}
+    for model, index in _indexes(app_configs):
+        for alias, engine in _engines(model):
+            for name in _names_made(engine, index, model):
+                for declared, bearer in bearers[alias].get(engine.same_name(name), ()):
+                    # Of two indexes of one name Django itself says so.
+                    if declared is not index and getattr(declared, "name", None) != index.name:
+                        message = _clash(model, index, name, alias, bearer)
+                        clashes.setdefault((id(index), name), message)
+    return list(clashes.values())
+
+
+def _clash(model: Any, index: MethodIndex, name: str, alias: str, bearer: str) -> CheckMessage:
+    return checks.Error(
+        f"{index.name!r} needs the name {name!r} on the database {alias!r}, which {bearer} has.",
+        hint="Rename the index: its name begins all names that it takes.",
+        obj=model,
+        id="dorm_vector.E107",
+    )
+
+
+def _bearers(alias: str, engine: Engine) -> dict[str, list[tuple[Any, str]]]:
+    """What the project declares for a database, and of which model it is, by name."""
+    found: dict[str, list[tuple[Any, str]]] = {}
+    for model in apps.get_models(include_auto_created=True):
+        if model._meta.proxy or not router.allow_migrate_model(alias, model):
+            continue
+        for declared, kind, name in _declared(engine, model):
+            bearer = f"{kind} of {model._meta.label}"
+            found.setdefault(engine.same_name(name), []).append((declared, bearer))
+    return found
+
+
+def _declared(engine: Engine, model: Any) -> Iterator[tuple[Any, str, str]]:
+    yield model, "the table", model._meta.db_table
+    for constraint in model._meta.constraints:
+        yield constraint, "a constraint", constraint.name
+    for index in model._meta.indexes:
+        names = _names_made(engine, index, model) if isinstance(index, MethodIndex) else ()
+        for name in names or [index.name]:
+            yield index, "an index", name
+
+
+def _names_made(engine: Engine, index: MethodIndex, model: Any) -> list[str]:
+    """The names that an index takes, where it is built."""
+    known = not index.fields or vector_field(model, index.fields[0]) is not None
+    return engine.made_names(index) if known and not engine.why_not_built(index, model) else []
 
 
 def _check_index_field(model: Any, index: MethodIndex) -> Iterator[CheckMessage]:

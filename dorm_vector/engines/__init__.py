@@ -7,11 +7,13 @@ find out.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import load_backend
 from django.utils.module_loading import import_string
 
 from dorm_vector import conf
@@ -57,7 +59,8 @@ def engine_for(connection: Any) -> Engine:
     except AttributeError:
         # What stands behind django.db.connection, and behind any other proxy.
         connection = connection.ops.connection
-        engine = connection._dorm_vector_engine = _engine_class(connection)(connection)
+        engine = _engine_class(connection, connection.alias)(connection)
+        connection._dorm_vector_engine = engine
     return engine
 
 
@@ -74,33 +77,49 @@ def prepare(connection: Any) -> None:
         engine_for(connection).prepare()
 
 
+def prepare_editors() -> None:
+    """
+    Let the schema editors of all databases in the settings know vector indexes.
+
+    Their classes get it: an editor may be made before its connection has been opened, in any
+    thread. A backend that cannot be imported says so where its database is used.
+    """
+    for alias in connections:
+        with contextlib.suppress(ImproperlyConfigured, ImportError):
+            wrapper = load_backend(connections.settings[alias]["ENGINE"]).DatabaseWrapper
+            _engine_class(wrapper, alias).prepare_editors(wrapper)
+
+
 def forget_engines() -> None:
     """Let every connection find its engine anew, after a change of settings."""
     for connection in connections.all(initialized_only=True):
         vars(connection).pop("_dorm_vector_engine", None)
 
 
-def _engine_class(connection: BaseDatabaseWrapper) -> type[Engine]:
-    named = conf.get("ENGINES").get(connection.alias)
-    path = named or getattr(connection, "vector_engine", None) or _detect(connection)
+def _engine_class(
+    wrapper: BaseDatabaseWrapper | type[BaseDatabaseWrapper], alias: str
+) -> type[Engine]:
+    named = conf.get("ENGINES").get(alias)
+    path = named or getattr(wrapper, "vector_engine", None) or _detect(wrapper)
     try:
         engine_class: type[Engine] = import_string(ENGINES.get(path, path))
     except ImportError as error:
         raise ImproperlyConfigured(
-            f"{path!r} is no vector engine for the database {connection.alias!r}; "
+            f"{path!r} is no vector engine for the database {alias!r}; "
             f"use one of {', '.join(map(repr, ENGINES))} or the dotted path of a class."
         ) from error
     return engine_class
 
 
-def _detect(connection: BaseDatabaseWrapper) -> str:
-    name = VENDORS.get(connection.vendor, "unsupported")
-    if name == "sqlite" and not _loads_extensions(connection):
+def _detect(wrapper: BaseDatabaseWrapper | type[BaseDatabaseWrapper]) -> str:
+    name = VENDORS.get(wrapper.vendor, "unsupported")
+    if name == "sqlite" and not _loads_extensions(wrapper):
         return "unsupported"
     return name
 
 
-def _loads_extensions(connection: Any) -> bool:
-    driver = connection.Database.__name__.partition(".")[0]
-    modules = {cls.__module__ for cls in type(connection).__mro__}
+def _loads_extensions(wrapper: Any) -> bool:
+    driver = wrapper.Database.__name__.partition(".")[0]
+    wrapper_class = wrapper if isinstance(wrapper, type) else type(wrapper)
+    modules = {cls.__module__ for cls in wrapper_class.__mro__}
     return driver in SQLITE_DRIVERS and SQLITE_BACKEND in modules

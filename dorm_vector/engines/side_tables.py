@@ -11,48 +11,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from django.db import models
+from django.core.exceptions import FieldDoesNotExist, FieldError
+from django.db import models, transaction
 from django.db.backends.ddl_references import Columns, Statement, Table
 from django.db.models.expressions import RawSQL
 
 from dorm_vector.engines.base import Engine
+from dorm_vector.engines.schema import (
+    MARK,
+    Removal,
+    SchemaObject,
+    SideTableEditor,
+    SideTableStatement,
+    Site,
+    fold,
+    require_side_tables,
+    with_side_tables,
+)
 from dorm_vector.sql import SQL
 
-__all__ = ["SideTableEngine", "SideTableStatement", "editor_class"]
+__all__ = ["SideTableEngine"]
 
 # What an UPDATE trigger is fired by.
 WATCHED = " OF %(pk)s, %(column)s"
 
-
-class SideTableStatement(Statement):
-    """
-    Several statements in one, for ``sqlmigrate`` to show and the schema editor to run one by one.
-
-    A rebuild of the table makes it for ``new__<table>`` and renames that before it runs.
-    ``by_row`` has parts that are about a ``{row}``, and are there once more for the NEW one.
-    """
-
-    def __init__(
-        self, templates: tuple[str, ...], by_row: dict[str, str] | None = None, **parts: Any
-    ) -> None:
-        super().__init__(";\n".join(templates), **parts)
-        self.templates = templates
-        self.by_row = by_row or {}
-
-    @property
-    def statements(self) -> list[str]:
-        return [template % self._rendered() for template in self.templates]
-
-    def __str__(self) -> str:
-        return ";\n".join(self.statements)
-
-    def _rendered(self) -> dict[str, Any]:
-        parts = {name: str(part) for name, part in self.parts.items()}
-        made = {}
-        for name, template in self.by_row.items():
-            made[name] = template.format(row="") % parts
-            made[f"{name}_new"] = template.format(row="NEW.") % parts
-        return {**parts, **made}
+# The bearers of names. A temporary table would be dropped in place of one of the same name.
+FIND = (
+    "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name COLLATE NOCASE IN ({places}) "
+    "UNION ALL SELECT 'temporary ' || type, name, tbl_name, sql FROM sqlite_temp_master "
+    "WHERE name COLLATE NOCASE IN ({places})"
+)
+COUNT = "SELECT count(*) FROM sqlite_master WHERE name IN ({places})"
+DROP = "DROP {type} {name}"
 
 
 class SideTableEngine(Engine):
@@ -63,30 +53,37 @@ class SideTableEngine(Engine):
     #: The statements that build a side table and its triggers, and those that remove them.
     create_templates: ClassVar[tuple[str, ...]] = ()
     drop_templates: ClassVar[tuple[str, ...]] = ()
-    #: What else bears the name of the index, with these endings.
-    suffixes: ClassVar[tuple[str, ...]] = ()
+    #: What is made of the model's table, and of the side table, by the ending of its name.
+    of_table: ClassVar[dict[str, str]] = {}
+    of_side_table: ClassVar[dict[str, str]] = {}
+    #: What tells the former, by ending, where a server keeps no comments: text without white space.
+    signs: ClassVar[dict[str, str]] = {}
+    #: The tables that the database makes for a side table, by ending, with their columns.
+    shadows: ClassVar[dict[str, str]] = {}
     #: By metric, the condition that the index can hold, and compare, the vector of ``{row}``.
     storable: ClassVar[dict[str, str]] = {}
     #: The library that an index is made by, for sentences.
     maker: ClassVar[str] = ""
 
-    def __init__(self, connection: Any) -> None:
-        super().__init__(connection)
-        connection.SchemaEditorClass = editor_class(connection.SchemaEditorClass)
+    @classmethod
+    def prepare_editors(cls, wrapper: Any) -> None:
+        if not issubclass(wrapper.SchemaEditorClass, SideTableEditor):
+            wrapper.SchemaEditorClass = with_side_tables(wrapper.SchemaEditorClass)
 
     # Building
 
     def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
         if self.why_not_built(index, model):
             return self._nothing_built(index, model)
-        # An editor that was made before the connection was opened is not one of these yet.
-        schema_editor.__class__ = editor_class(type(schema_editor))
+        require_side_tables(schema_editor)
+        if not schema_editor.collect_sql:
+            self.check_names(index, model)
         templates = self.templates(index)
         if model._meta.get_field(index.fields[0]).generated:  # no UPDATE names its column
             templates = tuple(template.replace(WATCHED, "") for template in templates)
         parts = self._parts(index, model, schema_editor)
         rows = {"storable": self.storable[index.metric], "value": self.stored_value(index)}
-        return SideTableStatement(templates, rows, **parts)
+        return SideTableStatement(index.name, templates, rows, **parts)
 
     def templates(self, index: Any) -> tuple[str, ...]:
         """The statements that build the side table of an index."""
@@ -99,9 +96,22 @@ class SideTableEngine(Engine):
     def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
         if index.method not in self.index_methods:
             return self._nothing_built(index, model)
-        schema_editor.__class__ = editor_class(type(schema_editor))
-        names: dict[str, Any] = self._names(index, schema_editor)
-        return SideTableStatement(self.drop_templates, **names)
+        require_side_tables(schema_editor)
+        built = self._is_built(index, model)
+        if schema_editor.collect_sql and not built:
+            return self._nothing_built(index, model)
+        parts: dict[str, Any] = self._names(index, schema_editor)
+        parts["table"] = Table(model._meta.db_table, schema_editor.quote_name)
+        removal = Removal(index.name, self.drop_templates, None, **parts)
+        removal.strict = built
+        return removal
+
+    def _is_built(self, index: Any, model: Any) -> bool:
+        """``why_not_built`` says no; also where a migration has renamed the field already."""
+        try:
+            return self.why_not_built(index, model) is None
+        except (FieldDoesNotExist, FieldError):
+            return True
 
     def why_not_built(self, index: Any, model: Any) -> str | None:
         if reason := super().why_not_built(index, model):
@@ -120,8 +130,9 @@ class SideTableEngine(Engine):
 
     def _names(self, index: Any, schema_editor: Any) -> dict[str, str]:
         quote = schema_editor.quote_name
-        others = {suffix: quote(f"{index.name}_{suffix}") for suffix in self.suffixes}
-        return {"index": quote(index.name), **others}
+        endings = (*self.of_table, *self.of_side_table)
+        others = {ending: quote(f"{index.name}_{ending}") for ending in endings}
+        return {"index": quote(index.name), "mark": MARK, **others}
 
     def _parts(self, index: Any, model: Any, schema_editor: Any) -> dict[str, Any]:
         quote = schema_editor.quote_name
@@ -134,6 +145,99 @@ class SideTableEngine(Engine):
             "metric": index.metric,
             **self._names(index, schema_editor),
         }
+
+    # What there is of an index, and what bears its names without being of it
+
+    def made_names(self, index: Any) -> list[str]:
+        endings = (*self.of_table, *self.of_side_table, *self.shadows)
+        return [index.name, *(f"{index.name}_{ending}" for ending in endings)]
+
+    def same_name(self, name: str) -> str:
+        return fold(name)
+
+    def check_names(self, index: Any, model: Any) -> None:
+        """Raise ProgrammingError where a name of an index that would be built is another's."""
+        if not self._is_built(index, model):
+            return
+        site = Site.of(index, model)
+        for name in self.made_names(index):
+            if site.is_its_table(name):
+                found = SchemaObject("table", name, name, None)
+                site.refuse(found, self.connection.alias)
+        self._found(site)
+
+    def removal(self, site: Site, *, strict: bool = True) -> list[str]:
+        """
+        The statements that drop what there is of an index, and nothing else.
+
+        ``strict`` ones raise ProgrammingError where a name of the index is another's.
+        """
+        found = self._found(site, strict=strict)
+        ends = [*self.of_table, "", *self.shadows]
+        if "" in found:  # shadows go with their table
+            ends = [*self.of_table, ""]
+        return [
+            statement
+            for ending in ends
+            if ending in found and (ending not in self.shadows or found[ending].type == "table")
+            for statement in self._drop(site, found[ending], set(found))
+        ]
+
+    def _drop(self, site: Site, found: SchemaObject, endings: set[str]) -> list[str]:
+        name = self.connection.ops.quote_name(found.name)
+        return [DROP.format(type=found.type.upper(), name=name)]
+
+    def _found(self, site: Site, *, strict: bool = True) -> dict[str, SchemaObject]:
+        """What there is of an index, by the ending of its name."""
+        own: dict[str, SchemaObject] = {}
+        found = self._bearers(site)
+        for ending, bearer in found:
+            if self._is_own(site, ending, bearer, found):
+                own[ending] = bearer
+            elif strict:
+                site.refuse(bearer, self.connection.alias)
+        return own
+
+    def _bearers(self, site: Site) -> list[tuple[str, SchemaObject]]:
+        endings = ["", *self.of_table, *self.of_side_table, *self.shadows]
+        names = {fold(f"{site.name}_{end}" if end else site.name): end for end in endings}
+        sql = FIND.format(places=", ".join("?" * len(names)))
+        self.connection.ensure_connection()
+        rows = self.connection.connection.execute(sql, (*names, *names)).fetchall()
+        return [(names[fold(row[1])], SchemaObject(*row)) for row in rows]
+
+    def _is_own(
+        self, site: Site, ending: str, bearer: SchemaObject, found: list[tuple[str, SchemaObject]]
+    ) -> bool:
+        if ending in self.of_table:
+            sign = self.signs.get(ending)
+            made = bearer.is_made(sign and sign.format(index=site.name))
+            return made and bearer.is_of(self.of_table[ending], site.table)
+        made = any(end == "" and self._is_side_table(site, one) for end, one in found)
+        if ending == "":
+            return made
+        # What is of the side table goes with it, and is never dropped by its name.
+        if ending in self.of_side_table:
+            return made and bearer.is_of(self.of_side_table[ending], site.name)
+        # A shadow has no mark: its table has one, or it has the columns of what was left behind.
+        columns = self.shadows[ending].format(index=site.name)
+        left = (bearer.sql or "").endswith(columns)
+        return bearer.type in ("table", "index") and (made or left)
+
+    def _is_side_table(self, site: Site, bearer: SchemaObject) -> bool:
+        return bearer.is_made() and bearer.is_of("table", site.name)
+
+    def reindex(self, index: Any, model: Any) -> str | None:
+        """Drop what there is of an index, and build it where it is built here."""
+        reason = self.why_not_built(index, model)
+        make = self.remove_index if reason else self.create_index
+        with transaction.atomic(self.connection.alias), self.connection.cursor() as cursor:
+            editor = self.connection.SchemaEditorClass(self.connection, atomic=False)
+            made: Any = make(index, model, editor)
+            drops = self.removal(made.site, strict=getattr(made, "strict", True))
+            for statement in drops if reason else [*drops, *made.statements]:
+                cursor.execute(statement)
+        return reason
 
     # Searching
 
@@ -220,37 +324,11 @@ class SideTableEngine(Engine):
         return self._is_present(table)
 
     def _is_present(self, table: str) -> bool:
-        """Whether the table is there: the index may be declared, and not migrated yet."""
-        sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
-        return self.connection.connection.execute(sql, (table,)).fetchone() is not None
+        """Whether all that a search and later writes need is there."""
+        names = self._needed(table)
+        sql = COUNT.format(places=", ".join("?" * len(names)))
+        return bool(self.connection.connection.execute(sql, names).fetchone()[0] == len(names))
 
-
-class SideTableEditor:
-    """The part of a schema editor that knows side tables."""
-
-    connection: Any
-
-    def execute(self, sql: Any, params: Any = ()) -> None:
-        # Django removes indexes with no parameters where it makes them with None: then a percent
-        # sign in a name would be a place for one.
-        params = params or None if isinstance(sql, Statement) else params
-        for statement in getattr(sql, "statements", [sql]):
-            super().execute(statement, params)  # type: ignore[misc]
-
-    def delete_model(self, model: Any, *args: Any, **kwargs: Any) -> None:
-        """Triggers go with their table, side tables do not."""
-        for index in model._meta.indexes:
-            if getattr(index, "portable", False):
-                self.execute(f"DROP TABLE IF EXISTS {self.quote_name(index.name)}")  # type: ignore[attr-defined]
-        super().delete_model(model, *args, **kwargs)  # type: ignore[misc]
-
-
-def editor_class(base: Any) -> Any:
-    """A schema editor class, with side tables."""
-    if issubclass(base, SideTableEditor):
-        return base
-    return _EDITOR_CLASSES.setdefault(base, type(base.__name__, (SideTableEditor, base), {}))
-
-
-# One for each base, so that instances of the same kind are of the same class.
-_EDITOR_CLASSES: dict[type, type] = {}
+    def _needed(self, table: str) -> tuple[str, ...]:
+        endings = (*self.of_table, *self.of_side_table, *self.shadows)
+        return (table, *(f"{table}_{ending}" for ending in endings))

@@ -85,8 +85,13 @@ class Engine:
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
+        self.prepare_editors(connection)
         #: ``parameter``, of query vectors: one query asks for the same one several times.
         self.encoded = functools.lru_cache(maxsize=8)(self.parameter)
+
+    @classmethod
+    def prepare_editors(cls, wrapper: Any) -> None:
+        """Give a connection, or a class of connections, the schema editor that indexes need."""
 
     @property
     def label(self) -> str:
@@ -295,6 +300,22 @@ class Engine:
         if index.method in self.index_methods:
             return None
         return f"{self.label} has no {index.method} index"
+
+    def made_names(self, index: Any) -> list[str]:
+        """The names that an index takes among those of tables, views and other indexes."""
+        return [index.name]
+
+    def same_name(self, name: str) -> str:
+        """What two names have in common that the database takes for one."""
+        return name
+
+    def reindex(self, index: Any, model: Any) -> str | None:
+        """
+        Make an index anew from the rows of its table.
+
+        Returns why it is not built here, the first half of a sentence, or None where it was made.
+        """
+        return self.why_not_built(index, model)
 
     def _nothing_built(self, index: Any, model: Any) -> Statement:
         # Django runs whatever create_sql() returns, so nothing has to be a statement as well.

@@ -6,7 +6,8 @@ import re
 from typing import Any, ClassVar
 
 from dorm_vector import codecs
-from dorm_vector.engines.side_tables import WATCHED, SideTableEngine
+from dorm_vector.engines.libsql import schema as schema  # the editor with side tables
+from dorm_vector.engines.side_tables import COUNT, WATCHED, SideTableEngine
 from dorm_vector.sql import SQL, Operand, literal, word
 
 __all__ = ["LibSQLEngine"]
@@ -28,6 +29,7 @@ OWN_KEY = KEY.format(vector="vector")
 DROP = (
     "DROP TRIGGER IF EXISTS %(insert)s",
     "DROP TRIGGER IF EXISTS %(update)s",
+    "DROP TRIGGER IF EXISTS %(delete)s",
     "DROP INDEX IF EXISTS %(rows)s",
     "DROP TABLE IF EXISTS %(index)s",
 )
@@ -37,14 +39,17 @@ ADD = (
     f"(SELECT 1 FROM %(index)s WHERE {OWN_KEY} = {NEW_KEY} AND vector = NEW.%(column)s)"
 )
 CREATE = (
-    *DROP,
-    "CREATE TABLE %(index)s (id INTEGER PRIMARY KEY, vector %(type)s NOT NULL)",
-    f"CREATE INDEX %(vectors)s ON %(index)s ({OWN_KEY})",
-    "CREATE INDEX %(graph)s ON %(index)s (libsql_vector_idx(vector, %(parameters)s))",
-    f"CREATE INDEX %(rows)s ON %(table)s ({COLUMN_KEY})",
+    "CREATE TABLE %(index)s %(mark)s (id INTEGER PRIMARY KEY, vector %(type)s NOT NULL)",
+    f"CREATE INDEX %(vectors)s %(mark)s ON %(index)s ({OWN_KEY})",
+    "CREATE INDEX %(graph)s %(mark)s ON %(index)s (libsql_vector_idx(vector, %(parameters)s))",
+    f"CREATE INDEX %(rows)s %(mark)s ON %(table)s ({COLUMN_KEY})",
     "INSERT INTO %(index)s (vector) SELECT DISTINCT %(column)s FROM %(table)s WHERE %(storable)s",
-    f"CREATE TRIGGER %(insert)s AFTER INSERT ON %(table)s BEGIN {ADD}; END",
-    f"CREATE TRIGGER %(update)s AFTER UPDATE{WATCHED} ON %(table)s BEGIN {ADD}; END",
+    f"CREATE TRIGGER %(insert)s %(mark)s AFTER INSERT ON %(table)s BEGIN {ADD}; END",
+    f"CREATE TRIGGER %(update)s %(mark)s AFTER UPDATE{WATCHED} ON %(table)s BEGIN {ADD}; END",
+    # With its last vector a graph is as new. Without WHERE libSQL would empty the table alone, and
+    # take no vector any more.
+    "CREATE TRIGGER %(delete)s %(mark)s AFTER DELETE ON %(table)s "
+    "WHEN NOT EXISTS (SELECT 1 FROM %(table)s) BEGIN DELETE FROM %(index)s WHERE id > 0; END",
 )
 
 # The graph's parameters where the index has no others; docs/performance.rst has the measurements.
@@ -208,7 +213,18 @@ class LibSQLEngine(SideTableEngine):
 
     create_templates = CREATE
     drop_templates = DROP
-    suffixes = ("graph", "insert", "rows", "update", "vectors")
+    of_table = {**dict.fromkeys(("insert", "update", "delete"), "trigger"), "rows": "index"}
+    signs = {
+        "insert": 'INSERTINTO"{index}"',
+        "update": 'INSERTINTO"{index}"',
+        "delete": 'DELETEFROM"{index}"',
+        "rows": ",1,16)||substr(",
+    }
+    of_side_table = dict.fromkeys(("graph", "vectors"), "index")
+    shadows = {
+        "graph_shadow": " (index_key  INTEGER , data BLOB, PRIMARY KEY (index_key))",
+        "graph_shadow_idx": " ON {index}_graph_shadow (index_key)",
+    }
     storable = {
         "l2": "{row}%(column)s IS NOT NULL",
         "cosine": (
@@ -255,6 +271,8 @@ class LibSQLEngine(SideTableEngine):
             return reason
         if not NAME.fullmatch(index.name):
             return f"libSQL takes no index name but of letters, digits and _, not {index.name!r}"
+        if model._meta.pk.column is None:
+            return "libSQL indexes tables with a primary key of one column"
         return None
 
     def _parts(self, index: Any, model: Any, schema_editor: Any) -> dict[str, Any]:
@@ -279,10 +297,14 @@ class LibSQLEngine(SideTableEngine):
         return 0 < query.candidates <= self._search_l(index) and any(query.query_vector)
 
     def is_ready(self, table: str) -> bool:
-        # Nothing is ever deleted there, so that the numbers have no gaps.
-        sql = f"SELECT 1 FROM {self.connection.ops.quote_name(table)} WHERE id = ?"  # noqa: S608 - quoted
+        # Vectors are only deleted there all at once, so that the numbers have no gaps.
+        names = self._needed(table)
+        count = COUNT.format(places=", ".join("?" * len(names)))
+        side = self.connection.ops.quote_name(table)
+        sql = f"SELECT 1 WHERE ({count}) = ? AND EXISTS (SELECT 1 FROM {side} WHERE id = ?)"  # noqa: S608 - quoted
+        parameters = (*names, len(names), self.least_vectors)
         try:
-            found = self.connection.connection.execute(sql, (self.least_vectors,)).fetchone()
+            found = self.connection.connection.execute(sql, parameters).fetchone()
         except self.connection.Database.Error:
             if self._is_present(table):
                 raise

@@ -325,7 +325,7 @@ class Copies(Loader):
                 f"{self.insert_sql()} SELECT {self.columns()} FROM {self._table} "  # noqa: S608
                 f"{self.conflict_sql()}"
             )
-            self._execute(f"DROP TABLE {self._table}")
+            self._execute(f"DROP TABLE pg_temp.{self._table}")  # and no other of that name
 
     def _execute(self, sql: str) -> None:
         with self.connection.cursor() as cursor:

@@ -366,7 +366,9 @@ class PostgreSQLEngine(Engine):
         indexes = [
             index
             for index in model._meta.indexes
-            if index.name in present and getattr(index, "method", None) in self.methods
+            if getattr(index, "method", None) in self.methods
+            # Another's index may have the name.
+            and present.get(index.name, {}).get("type") == self.methods[index.method]
         ]
         # An index of a table with foreign keys that are to be checked later cannot be changed.
         self.connection.check_constraints()

@@ -6,16 +6,17 @@ import re
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004
-from django.db import models
 
 from dorm_vector import codecs, conf
+from dorm_vector.engines.schema import SchemaObject, Site
 from dorm_vector.engines.side_tables import WATCHED, SideTableEngine
 from dorm_vector.engines.sqlite import functions as sqlite_functions
+from dorm_vector.engines.sqlite import schema as schema  # the editor with side tables
 from dorm_vector.engines.sqlite.extension import best_tier, load_sqlite_vec_extension
 from dorm_vector.sql import SQL, literal, word
 
 # How EXPLAIN QUERY PLAN names a side table.
-VIRTUAL_TABLE = re.compile(r"SCAN (\S+) VIRTUAL TABLE")
+VIRTUAL_TABLE = re.compile(r"SCAN (.+?) VIRTUAL TABLE")
 
 # Limits of vec0; source: https://github.com/asg017/sqlite-vec, sqlite-vec.c.
 MAX_K = 4096
@@ -65,24 +66,31 @@ DROP = (
     "DROP TABLE IF EXISTS %(index)s",
 )
 CREATE = (
-    *DROP,
-    "CREATE VIRTUAL TABLE %(index)s USING vec0(vector %(element)s)",
+    "CREATE VIRTUAL TABLE %(index)s %(mark)s USING vec0(vector %(element)s)",
     "INSERT INTO %(index)s (rowid, vector) "
     "SELECT %(pk)s, %(value)s FROM %(table)s WHERE %(storable)s",
     # OR REPLACE takes rows away without a DELETE that a trigger would see.
-    "CREATE TRIGGER %(insert)s AFTER INSERT ON %(table)s BEGIN "
+    "CREATE TRIGGER %(insert)s %(mark)s AFTER INSERT ON %(table)s BEGIN "
     "DELETE FROM %(index)s WHERE rowid = NEW.%(pk)s; "
     "INSERT INTO %(index)s (rowid, vector) "
     "SELECT NEW.%(pk)s, %(value_new)s WHERE %(storable_new)s; END",
-    "CREATE TRIGGER %(delete)s AFTER DELETE ON %(table)s BEGIN "
+    "CREATE TRIGGER %(delete)s %(mark)s AFTER DELETE ON %(table)s BEGIN "
     "DELETE FROM %(index)s WHERE rowid = OLD.%(pk)s; END",
-    f"CREATE TRIGGER %(update)s AFTER UPDATE{WATCHED} ON %(table)s BEGIN "  # noqa: S608 - quoted
+    f"CREATE TRIGGER %(update)s %(mark)s AFTER UPDATE{WATCHED} ON %(table)s BEGIN "  # noqa: S608 - quoted
     "DELETE FROM %(index)s WHERE rowid = OLD.%(pk)s; "
     "DELETE FROM %(index)s WHERE rowid = NEW.%(pk)s; "
     "INSERT INTO %(index)s (rowid, vector) "
     "SELECT NEW.%(pk)s, %(value_new)s WHERE %(storable_new)s; END",
 )
 
+# The tables in which vec0 keeps its rows.
+SHADOWS = {
+    "info": " (key text primary key, value any)",
+    "chunks": "(chunk_id INTEGER PRIMARY KEY AUTOINCREMENT,size INTEGER NOT NULL,"
+    "validity BLOB NOT NULL,rowids BLOB NOT NULL)",
+    "rowids": "(rowid INTEGER PRIMARY KEY AUTOINCREMENT,id,chunk_id INTEGER,chunk_offset INTEGER)",
+    "vector_chunks00": "(rowid PRIMARY KEY,vectors BLOB NOT NULL)",
+}
 
 # SQLite forgets that a value is of bits where a SELECT hands it over in a trigger that has written
 # to the table before: a row of VALUES goes in, and out again if it should not be there.
@@ -129,7 +137,8 @@ class SQLiteEngine(SideTableEngine):
 
     create_templates = CREATE
     drop_templates = DROP
-    suffixes = ("insert", "delete", "update")
+    of_table = dict.fromkeys(("insert", "delete", "update"), "trigger")
+    shadows = SHADOWS
     storable = {
         "l2": "{row}%(column)s IS NOT NULL",
         "l1": "{row}%(column)s IS NOT NULL",
@@ -151,7 +160,8 @@ class SQLiteEngine(SideTableEngine):
         if reason := super().why_not_built(index, model):
             return reason
         key = model._meta.pk
-        if not isinstance(key, models.IntegerField):
+        # What makes a column one of integers to SQLite; a relation has the type of its target.
+        if "INT" not in (key.db_type(self.connection) or "").upper():
             kind = type(key).__name__
             return f"sqlite-vec counts rows by integers, and the primary key is a {kind}"
         if (self.tier or best_tier(conf.get("SQLITE_VEC"))[0]) == "python":
@@ -167,6 +177,25 @@ class SQLiteEngine(SideTableEngine):
         if index.precision == "bit":
             element = f"bit[{(size + 7) // 8 * 8}]"
         return {**parts, "element": element}
+
+    def _drop(self, site: Site, found: SchemaObject, endings: set[str]) -> list[str]:
+        """
+        A side table is dropped whole: where a shadow is gone sqlite-vec fails, and crashes later.
+
+        Without sqlite-vec it stays. No search goes to a side table without triggers.
+        """
+        drop = super()._drop(site, found, endings)
+        if found.type != "table" or found.name.lower() != site.name.lower():
+            return drop
+        if not self._has_vec0():
+            return []
+        quote = self.connection.ops.quote_name
+        gone = [end for end in self.shadows if end not in endings]
+        return [*(f"CREATE TABLE {quote(f'{site.name}_{end}')} (x)" for end in gone), *drop]
+
+    def _has_vec0(self) -> bool:
+        modules = self.connection.connection.execute("PRAGMA module_list").fetchall()
+        return ("vec0",) in modules
 
     def stored_value(self, index: Any) -> str:
         if index.precision == "bit":
@@ -215,7 +244,9 @@ class SQLiteEngine(SideTableEngine):
             vector = codecs.bits_to_reversed_bytes(signs)
         elif index.prefix:
             vector = vector[: 4 * index.prefix]
-        nearest = f"SELECT rowid FROM {quote(index.name)} WHERE vector MATCH {place} AND k = %s"  # noqa: S608 - quoted
+        # What is compiled is formatted with %, once.
+        table = quote(index.name).replace("%", "%%")
+        nearest = f"SELECT rowid FROM {table} WHERE vector MATCH {place} AND k = %s"  # noqa: S608 - quoted
         return SQL(f"{key} IN ({nearest})", (vector, query.oversampled(self._stage(index))))
 
     def is_undecided(self, compiler: Any, rows: list[Any], wanted: int) -> bool:

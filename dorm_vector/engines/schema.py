@@ -1,0 +1,204 @@
+"""
+Side tables in a schema editor: several statements in one, and nothing dropped that others made.
+
+SQLite's names know no case, and tables, views and indexes share one space of them. What is made
+here bears a mark in its SQL, which the database keeps; a name whose bearer has none is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import ProgrammingError
+from django.db.backends.ddl_references import Statement
+
+from dorm_vector.engines import engine_for
+
+__all__ = [
+    "MARK",
+    "SchemaObject",
+    "SideTableEditor",
+    "SideTableStatement",
+    "Site",
+    "fold",
+    "with_side_tables",
+]
+
+#: Stands in the SQL of all that is made: it tells what may be dropped.
+MARK = "/* dorm_vector */"
+
+# What Django calls the table that it fills to take the place of another.
+REMADE = "new__"
+
+
+def fold(name: str) -> str:
+    """A name as SQLite compares it: ASCII letters are the same in either case."""
+    return name.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+
+
+class SchemaObject(NamedTuple):
+    """A row of SQLite's schema."""
+
+    type: str
+    name: str
+    table: str
+    sql: str | None
+
+    def is_of(self, type_: str, table: str) -> bool:
+        """Whether it is of a type, and belongs to a table, or to the one that it remakes."""
+        tables = (fold(self.table), fold(REMADE + self.table))
+        return self.type == type_ and fold(table) in tables
+
+    def is_made(self, sign: str | None = None) -> bool:
+        """Whether it was made here: it has the mark, or a sign where a server keeps no comments."""
+        squeezed = "".join((self.sql or "").split())
+        return MARK in (self.sql or "") or (sign is not None and sign in squeezed)
+
+
+class Site(NamedTuple):
+    """The name of an index, and the table that it is of."""
+
+    name: str
+    table: str
+
+    @classmethod
+    def of(cls, index: Any, model: Any) -> Site:
+        return cls(index.name, model._meta.db_table.strip('"'))
+
+    def is_its_table(self, name: str) -> bool:
+        return fold(self.table) in (fold(name), fold(REMADE + name))
+
+    def refuse(self, found: SchemaObject, alias: str) -> None:
+        table = self.table.removeprefix(REMADE)
+        bearer = f"an {found.type}" if found.type == "index" else f"a {found.type}"
+        raise ProgrammingError(
+            f"The index {self.name!r} of the table {table!r} needs the name {found.name!r}, "
+            f"which {bearer} of the database {alias!r} has that dorm_vector has not made; "
+            "rename one of them."
+        )
+
+
+class SideTableStatement(Statement):
+    """
+    Several statements in one, for ``sqlmigrate`` to show and the schema editor to run one by one.
+
+    A rebuild of the table makes it for ``new__<table>`` and renames that before it runs.
+    ``by_row`` has parts that are about a ``{row}``, and are there once more for the NEW one.
+    """
+
+    def __init__(
+        self,
+        index: str,
+        templates: tuple[str, ...],
+        by_row: dict[str, str] | None,
+        /,
+        **parts: Any,
+    ) -> None:
+        super().__init__(";\n".join(templates), **parts)
+        self.index = index
+        self.templates = templates
+        self.by_row = by_row or {}
+
+    @property
+    def site(self) -> Site:
+        return Site(self.index, self.parts["table"].table)
+
+    @property
+    def statements(self) -> list[str]:
+        return [template % self._rendered() for template in self.templates]
+
+    def __str__(self) -> str:
+        return ";\n".join(self.statements)
+
+    def _rendered(self) -> dict[str, Any]:
+        parts = {name: str(part) for name, part in self.parts.items()}
+        made = {}
+        for name, template in self.by_row.items():
+            made[name] = template.format(row="") % parts
+            made[f"{name}_new"] = template.format(row="NEW.") % parts
+        return {**parts, **made}
+
+
+class Removal(SideTableStatement):
+    """
+    The removal of an index: of what there is of it when it runs.
+
+    ``strict`` ones raise where a name of the index is another's: an index that is not built has
+    left its names to others.
+    """
+
+    strict = True
+
+
+class SideTableEditor:
+    """The part of a schema editor that knows side tables."""
+
+    connection: Any
+    collect_sql: bool
+
+    @property
+    def _engine(self) -> Any:
+        return engine_for(self.connection)
+
+    def execute(self, sql: Any, params: Any = ()) -> None:
+        if not isinstance(sql, SideTableStatement):
+            # Django removes indexes with no parameters where it makes them with None: then a
+            # percent sign in a name would be a place for one.
+            params = params or None if isinstance(sql, Statement) else params
+            super().execute(sql, params)  # type: ignore[misc]
+            return
+        statements = sql.statements
+        if not self.collect_sql:
+            drops = self._engine.removal(sql.site, strict=getattr(sql, "strict", True))
+            statements = drops if isinstance(sql, Removal) else [*drops, *statements]
+        for statement in statements:
+            super().execute(statement, None)  # type: ignore[misc]
+
+    def create_model(self, model: Any) -> None:
+        self._check_names(model, model._meta.indexes)
+        super().create_model(model)  # type: ignore[misc]
+
+    def rename_index(self, model: Any, old_index: Any, new_index: Any) -> None:
+        self._check_names(model, [new_index])
+        super().rename_index(model, old_index, new_index)  # type: ignore[misc]
+
+    def delete_model(self, model: Any, *args: Any, **kwargs: Any) -> None:
+        """Triggers go with their table, side tables do not."""
+        removals = [
+            index.remove_sql(model, self)
+            for index in model._meta.indexes
+            if getattr(index, "portable", False)
+        ]
+        self._check_names(model, model._meta.indexes)
+        for removal in removals:
+            self.execute(removal)
+        super().delete_model(model, *args, **kwargs)  # type: ignore[misc]
+
+    def _check_names(self, model: Any, indexes: Any) -> None:
+        """Refuse what an index would be refused for, before the first statement is sent."""
+        for index in indexes:
+            if getattr(index, "portable", False) and not self.collect_sql:
+                self._engine.check_names(index, model)
+
+
+@functools.cache
+def with_side_tables(base: type) -> Callable[..., Any]:
+    """The schema editor class ``base`` with side tables: one class for each."""
+    if issubclass(base, SideTableEditor):
+        return base
+    for known in SideTableEditor.__subclasses__():
+        if known.__bases__[1:] == (base,):
+            return known
+    return type(base.__name__, (SideTableEditor, base), {})
+
+
+def require_side_tables(schema_editor: Any) -> None:
+    """Raise ImproperlyConfigured for a schema editor that would not run its statements."""
+    if not isinstance(schema_editor, SideTableEditor):
+        raise ImproperlyConfigured(
+            f"The schema editor {type(schema_editor).__name__} does not know vector indexes: put "
+            "'dorm_vector' into INSTALLED_APPS, or open the connection before its schema editor."
+        )
