@@ -121,6 +121,8 @@ class Runner:
         if last == "models":
             apps.all_models[app].clear()  # a model may be declared again, with more in it
         module = types.ModuleType(name)
+        if last == "settings":  # a block may go on from what startproject writes
+            module.__dict__["INSTALLED_APPS"] = list(settings.INSTALLED_APPS)
         self.monkeypatch.setitem(sys.modules, name, module)
         self.execute(block, module.__dict__)
         self.namespace.update(public(module))

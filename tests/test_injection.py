@@ -242,9 +242,9 @@ class TestWriting:
                 cursor.execute("SELECT current_setting('dorm.anything')")
                 assert cursor.fetchone() == (value,)
         else:
-            with CaptureQueriesContext(connection) as captured:
-                with engine.local_settings({"dorm.anything": value}):
-                    pass
+            settings = engine.local_settings({"dorm.anything": value})
+            with CaptureQueriesContext(connection) as captured, settings:
+                pass
             assert len(captured) == 0
 
     def test_index_that_is_not_built(self, alias: str) -> None:

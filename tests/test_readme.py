@@ -1,0 +1,116 @@
+"""
+README is followed to the letter, in an empty folder and on every engine.
+
+What is typed is executed by a shell, with this Python as ``python``. Only ``pip install`` is left
+out: this Python has what it would install.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from tests import postgres
+from tests.conftest import SCRATCH
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CAPTION = re.compile(r"# (\S+\.py)\n")
+
+
+class Block(NamedTuple):
+    language: str
+    source: str
+
+
+def first_search() -> Iterator[Block]:
+    """The blocks of README's section of that name."""
+    _, _, section = (ROOT / "README.md").read_text().partition("\n## A first search\n")
+    for match in BLOCK.finditer(section.partition("\n## ")[0]):
+        yield Block(*match.groups())
+
+
+def commands(source: str) -> Iterator[tuple[str, str]]:
+    """The lines that are typed, each with the output that is shown below it."""
+    for part in re.split(r"^\$ ", source, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        yield command, output
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> Callable[[str], str]:
+    """A function that executes a command in an empty folder, and returns what it prints."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    python = f'#!/bin/sh\nexec "{sys.executable}"'
+    for name, arguments in (("python", ""), ("django-admin", " -m django")):
+        (folder / name).write_text(f'{python}{arguments} "$@"\n')
+        (folder / name).chmod(0o755)
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("DJANGO_", "PYTEST"))
+    }
+    environment |= {
+        "PATH": os.pathsep.join([str(folder), os.environ["PATH"]]),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "default",
+    }
+    work = tmp_path / "empty"
+    work.mkdir()
+
+    def run(command: str) -> str:
+        done = subprocess.run(
+            command, shell=True, cwd=work, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    run.folder = work  # type: ignore[attr-defined]
+    return run
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "libsql"])
+def database(request: pytest.FixtureRequest) -> Iterator[dict[str, Any] | None]:
+    """An entry of DATABASES for a new project, or None for the one that it has."""
+    if request.param == "sqlite":
+        yield None
+    elif request.param == "libsql":
+        yield {"ENGINE": "dorm_vector.backends.libsql", "NAME": "db.libsql"}
+    else:
+        with psycopg.connect(os.environ[postgres.VARIABLE], autocommit=True) as admin:
+            admin.execute(f"CREATE DATABASE {SCRATCH}")
+            yield {**postgres.database(), "NAME": SCRATCH}
+            admin.execute(f"DROP DATABASE {SCRATCH} WITH (FORCE)")
+
+
+def test_first_search(typed: Any, database: dict[str, Any] | None) -> None:
+    shown = []
+    for block in first_search():
+        if block.language == "python":
+            write(typed.folder, block.source, database)
+            continue
+        for command, output in commands(block.source):
+            if not command.startswith("python -m pip install "):
+                printed = typed(command)
+                assert not output or printed == output
+                shown.append(output)
+    assert shown[-1] == "gold 18.03\ntomato 117.99\ngold navy\n"
+
+
+def write(folder: Path, source: str, database: dict[str, Any] | None) -> None:
+    """Write the file that the first line names, or what is to be added to the settings."""
+    match = CAPTION.match(source)
+    assert match, f"The block names no file:\n{source}"
+    path = folder / match[1]
+    if path.name != "settings.py":
+        path.write_text(source)
+    else:
+        added = f'DATABASES = {{"default": {database!r}}}\n' if database else ""
+        path.write_text(path.read_text() + source + added)
