@@ -229,12 +229,14 @@ class SideTableEngine(Engine):
 
     def reindex(self, index: Any, model: Any) -> str | None:
         """Drop what there is of an index, and build it where it is built here."""
+        if index.method not in self.index_methods:
+            return super().reindex(index, model)
         reason = self.why_not_built(index, model)
-        make = self.remove_index if reason else self.create_index
         with transaction.atomic(self.connection.alias), self.connection.cursor() as cursor:
             editor = self.connection.SchemaEditorClass(self.connection, atomic=False)
+            make = self.remove_index if reason else self.create_index
             made: Any = make(index, model, editor)
-            drops = self.removal(made.site, strict=getattr(made, "strict", True))
+            drops = self.removal(made.site, strict=not reason)
             for statement in drops if reason else [*drops, *made.statements]:
                 cursor.execute(statement)
         return reason
@@ -311,7 +313,7 @@ class SideTableEngine(Engine):
         if not any(self.can_find(index, query) for index in search.indexes):
             return self.too_many
         if not any(self._is_present(index.name) for index in search.indexes):
-            return "The index is declared, and its table is not there: migrate."
+            return "The index is declared, and not there, or in part: migrate, or vector_reindex."
         return self.too_few
 
     #: Why ``can_find`` said no.

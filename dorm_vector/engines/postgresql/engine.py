@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from django.db import models, transaction
+from django.db import NotSupportedError, models, transaction
 from django.db.backends.ddl_references import Columns, Statement
 from django.db.models import Q
 from django.db.models.sql.query import Query
@@ -381,6 +381,17 @@ class PostgreSQLEngine(Engine):
         with self.local_settings(local), self.connection.schema_editor(atomic=False) as editor:
             for index in indexes:
                 editor.add_index(model, index)
+
+    def reindex(self, index: Any, model: Any) -> str | None:
+        """``REINDEX INDEX CONCURRENTLY``: searches and writes go on meanwhile."""
+        if self.connection.in_atomic_block:
+            raise NotSupportedError("PostgreSQL makes no index anew within a transaction.")
+        if reason := self.why_not_built(index, model):
+            return reason
+        with self.connection.cursor() as cursor:
+            name = self.connection.ops.quote_name(index.name)
+            cursor.execute(f"REINDEX INDEX CONCURRENTLY {name}")
+        return None
 
     # Connections
 

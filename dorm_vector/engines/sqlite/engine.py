@@ -12,6 +12,7 @@ from dorm_vector.engines.schema import SchemaObject, Site
 from dorm_vector.engines.side_tables import WATCHED, SideTableEngine
 from dorm_vector.engines.sqlite import functions as sqlite_functions
 from dorm_vector.engines.sqlite import schema as schema  # the editor with side tables
+from dorm_vector.engines.sqlite import writes
 from dorm_vector.engines.sqlite.extension import best_tier, load_sqlite_vec_extension
 from dorm_vector.sql import SQL, literal, word
 
@@ -153,6 +154,8 @@ class SQLiteEngine(SideTableEngine):
 
     #: How sqlite-vec got into the connection; see ``load_sqlite_vec_extension``.
     tier: str | None = None
+    #: Whether triggers may write to virtual tables here; None before the connection was open.
+    trusting: bool | None = None
 
     # Building
 
@@ -166,7 +169,15 @@ class SQLiteEngine(SideTableEngine):
             return f"sqlite-vec counts rows by integers, and the primary key is a {kind}"
         if (self.tier or best_tier(conf.get("SQLITE_VEC"))[0]) == "python":
             return "The Python functions that stand in for sqlite-vec have no index"
+        if not self._is_trusting():
+            return "SQLite lets no trigger write to sqlite-vec's tables under trusted_schema=OFF"
         return None
+
+    def _is_trusting(self) -> bool:
+        if self.trusting is None:  # the connection has not been open yet
+            options = self.connection.settings_dict.get("OPTIONS") or {}
+            return writes.trusts_schema(options.get("init_command", ""))
+        return self.trusting
 
     # Searching
 
@@ -263,6 +274,15 @@ class SQLiteEngine(SideTableEngine):
         pinned = conf.get("SQLITE_VEC")
         self.tier = pinned and load_sqlite_vec_extension(self.connection.connection, tier=pinned)
         sqlite_functions.register_own(self.connection.connection)
+        self.trusting = writes.is_trusting(self.connection.connection)
+        self._explain_refusals(not (self.trusting and self._has_vec0()))
+
+    def _explain_refusals(self, refused: bool) -> None:
+        wrappers = self.connection.execute_wrappers
+        if writes.explain_refusals in wrappers:
+            wrappers.remove(writes.explain_refusals)
+        if refused:
+            wrappers.append(writes.explain_refusals)
 
     def check(self) -> list[CheckMessage]:
         tier, reasons = best_tier(conf.get("SQLITE_VEC"))
