@@ -1689,6 +1689,33 @@ class TestSettings:
         with pytest.raises(ImproperlyConfigured, match=f"is '{name}', and libSQL takes URLs"):
             connection.ensure_connection()
 
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "wss://u:s3cret@host/db?authToken=s3cret#s3cret",
+            "libsql://host/db?authToken=s3cret",
+            "https://u:s3cret@host/db",
+            "http://host/db#s3cret",
+        ],
+    )
+    def test_no_secrets_in_names(self, open_database: Any, name: str) -> None:
+        connection = open_database("libsql", NAME=name)
+        with pytest.raises(ImproperlyConfigured, match=r"://host/db'") as caught:
+            connection.ensure_connection()
+        assert "s3c" not in str(caught.value)
+
+    def test_long_lists(self, database: Any) -> None:
+        authors = Author.objects.using("scratch")
+        authors.bulk_create(Author(pk=n, name=f"a{n}") for n in range(1, 40_001))
+        book = Book.objects.using("scratch").create(author_id=39_999, title="t")
+        assert authors.filter(pk__in=range(33_000)).count() == 32_999
+        assert authors.filter(name__in=[f"a{n}" for n in range(33_000)]).count() == 32_999
+        assert len(authors.in_bulk(range(1, 33_001))) == 33_000
+        found = list(authors.prefetch_related("book_set"))
+        assert [a.pk for a in found if a.book_set.all()] == [39_999]
+        assert authors.exclude(pk__in=[2**40 + n for n in range(33_000)]).count() == 40_000
+        assert book.author_id == 39_999
+
     def test_no_name(self, open_database: Any) -> None:
         connection = open_database("libsql", NAME="")
         with pytest.raises(ImproperlyConfigured, match="supply the NAME value"):

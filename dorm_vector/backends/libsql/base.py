@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -31,7 +31,7 @@ from dorm_vector.backends.libsql.introspection import DatabaseIntrospection
 from dorm_vector.backends.libsql.operations import DatabaseOperations
 from dorm_vector.backends.libsql.schema import DatabaseSchemaEditor
 
-__all__ = ["DatabaseWrapper", "is_remote"]
+__all__ = ["DatabaseWrapper", "is_remote", "without_secrets"]
 
 # The schemes that the client knows; it takes others for names of files.
 REMOTE = re.compile(r"(?:libsql|https?)://")
@@ -46,6 +46,15 @@ PLACES = re.compile(r"(?<!%)((?:%%)*)%s")
 def is_remote(name: Any) -> bool:
     """Whether ``name`` is the URL of a server, and not a file."""
     return REMOTE.match(os.fspath(name)) is not None
+
+
+def without_secrets(name: Any) -> str:
+    """A URL for a message: without a user, a password, a query and a fragment."""
+    scheme, separator, rest = str(os.fspath(name)).partition("://")
+    if not separator:
+        return scheme
+    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
 class DatabaseWrapper(SQLiteWrapper):
@@ -95,8 +104,13 @@ class DatabaseWrapper(SQLiteWrapper):
         name = os.fspath(settings["NAME"])
         if not is_remote(name) and SCHEME.match(name):
             raise ImproperlyConfigured(
-                f"settings.DATABASES[{self.alias!r}]['NAME'] is {name!r}, and libSQL takes URLs "
-                "that begin with libsql://, https:// or http://."
+                f"settings.DATABASES[{self.alias!r}]['NAME'] is {without_secrets(name)!r}, and "
+                "libSQL takes URLs that begin with libsql://, https:// or http://."
+            )
+        if is_remote(name) and without_secrets(name) != name:
+            raise ImproperlyConfigured(
+                f"settings.DATABASES[{self.alias!r}]['NAME'] is a URL with a user, a password, a "
+                f"query or a fragment: use {without_secrets(name)!r}, and 'auth_token' in OPTIONS."
             )
         given = {option: value for option, value in options.items() if value is not None}
         return {"database": name, "uri": name.startswith("file:"), **given}
@@ -158,44 +172,19 @@ class CursorWrapper(dbapi.Cursor):
         if params is None:
             super().execute(sql)
         else:
-            sql, names = _with_question_marks(sql, params)
-            super().execute(sql, _in_order(params, names))
+            super().execute(_converted(sql, params), params)
         return self
 
     def executemany(self, sql: str, rows: Iterable[Any]) -> CursorWrapper:
         rows = iter(rows)
         first = next(rows, None)
         if first is not None:
-            sql, names = _with_question_marks(sql, first)
-            super().executemany(sql, (_in_order(row, names) for row in chain([first], rows)))
+            super().executemany(_converted(sql, first), chain([first], rows))
         return self
 
 
-class _Names(dict[str, str]):
-    """Notes the names that are asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[str] = []
-
-    def __getitem__(self, name: str) -> str:
-        self.asked.append(name)
-        return "?"
-
-
-def _with_question_marks(sql: str, params: Any) -> tuple[str, list[str] | None]:
+def _converted(sql: str, params: Any) -> str:
+    """The text with the marks of SQLite, whose parameters the DB-API counts."""
     if isinstance(params, Mapping):
-        names = _Names()
-        return sql % names, names.asked
-    converted, places = PLACES.subn(r"\1?", sql)
-    # libSQL takes NULL for what is missing, and leaves out what is too much.
-    if places != len(params) and "?" not in sql:
-        raise dbapi.ProgrammingError(
-            "Incorrect number of bindings supplied. The current statement uses "
-            f"{places}, and there are {len(params)} supplied."
-        )
-    return converted.replace("%%", "%"), None
-
-
-def _in_order(params: Any, names: list[str] | None) -> Sequence[Any]:
-    return params if names is None else [params[name] for name in names]
+        return sql % {name: f":{name}" for name in params}
+    return PLACES.sub(r"\1?", sql).replace("%%", "%")

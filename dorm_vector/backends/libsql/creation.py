@@ -17,13 +17,14 @@ class DatabaseCreation(SQLiteCreation):
     """Test databases are in memory or in files, also where the database is on a server."""
 
     def _create_test_db(self, verbosity: int, autoclobber: bool, keepdb: bool = False) -> str:
-        from dorm_vector.backends.libsql.base import is_remote
+        from dorm_vector.backends.libsql.base import is_remote, without_secrets
 
         name = self._get_test_db_name()  # type: ignore[attr-defined]
         if is_remote(name):
             raise ImproperlyConfigured(
-                f"The test database of {self.connection.alias!r} is a server, {name}, where none "
-                "can be created: name a file in TEST, or nothing for a database in memory."
+                f"The test database of {self.connection.alias!r} is a server, "
+                f"{without_secrets(name)}, where none can be "
+                "created: name a file in TEST, or nothing for a database in memory."
             )
         options = self.connection.settings_dict["OPTIONS"]
         kept = {key: value for key, value in options.items() if key not in REMOTE_OPTIONS}

@@ -5,6 +5,8 @@ from django.db.backends.sqlite3.features import DatabaseFeatures as SQLiteFeatur
 from django.utils.functional import cached_property
 from django.utils.module_loading import import_string
 
+from dorm_vector.backends.libsql.parameters import MAX_VARIABLES
+
 __all__ = ["DatabaseFeatures"]
 
 # Why tests of Django's own suite do not hold for libSQL. Some of them are in some versions only.
@@ -50,8 +52,8 @@ SKIPS: dict[str, set[str]] = {
 class DatabaseFeatures(SQLiteFeatures):
     """What libSQL can do. It was forked from SQLite 3.45."""
 
-    # SQLITE_MAX_VARIABLE_NUMBER, which the client has no way to ask for.
-    max_query_params = 32766
+    # Lists of IN may be longer; see ``parameters``.
+    max_query_params = MAX_VARIABLES
     supports_aggregate_order_by_clause = True
     supports_uuid7_function = True
     can_return_columns_from_insert = True
