@@ -1,5 +1,5 @@
 """
-README is followed to the letter, in an empty folder and on every engine.
+README and tutorial are followed to the letter, in an empty folder and on every engine.
 
 What is typed is executed by a shell, with this Python as ``python``. Only ``pip install`` is left
 out: this Python has what it would install.
@@ -7,10 +7,13 @@ out: this Python has what it would install.
 
 from __future__ import annotations
 
+import ast
+import itertools
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +27,19 @@ from tests.conftest import SCRATCH
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CAPTION = re.compile(r"# (\S+\.py)\n")
+
+
+RST_BLOCK = re.compile(
+    r"^\.\. code-block:: (console|python|pycon)\n(?:   :caption: (.+)\n)?\n((?:(?:   .*)?\n)+)",
+    re.MULTILINE,
+)
+# Executed by manage.py shell: the examples between two visits to the command line.
+SESSION = """
+import doctest
+examples = doctest.DocTestParser().get_doctest({source!r}, {{}}, "tutorial", None, 0)
+runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+assert runner.run(examples).failed == 0
+"""
 
 
 class Block(NamedTuple):
@@ -95,13 +111,64 @@ def test_first_search(typed: Any, database: dict[str, Any] | None) -> None:
     for block in first_search():
         if block.language == "python":
             write(typed.folder, block.source, database)
-            continue
-        for command, output in commands(block.source):
-            if not command.startswith("python -m pip install "):
-                printed = typed(command)
-                assert not output or printed == output
-                shown.append(output)
+        else:
+            shown += follow(typed, block.source)
     assert shown[-1] == "gold 18.03\ntomato 117.99\ngold navy\n"
+
+
+def tutorial() -> Iterator[Block]:
+    """The blocks of the tutorial up to its last section, which leaves SQLite for PostgreSQL."""
+    text, _, _ = (ROOT / "docs" / "tutorial.rst").read_text().partition("\nPostgreSQL\n===")
+    for language, caption, source in RST_BLOCK.findall(text):
+        source = textwrap.dedent(source)
+        yield Block(language, f"# {caption}\n{source}" if caption else source)
+
+
+def as_session(source: str) -> str:
+    """A python block as what is typed into a shell. It shows no values, so none are compared."""
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        mark = ">>> _ = " if isinstance(node, ast.Expr) else ">>> "
+        lines[node.lineno - 1] = mark + lines[node.lineno - 1]
+    return "".join(
+        f"{line if line.startswith('>>> ') else f'... {line}'}\n" for line in lines if line
+    )
+
+
+def test_tutorial(typed: Any, database: dict[str, Any] | None) -> None:
+    sessions = 0
+    for kind, group in itertools.groupby(tutorial(), key=kind_of):
+        found = list(group)
+        if kind == "session":
+            source = "\n".join(
+                as_session(block.source) if block.language == "python" else block.source
+                for block in found
+            )
+            (typed.folder / "session.py").write_text(SESSION.format(source=source))
+            typed("python manage.py shell --verbosity 0 < session.py")
+            sessions += 1
+        for block in found if kind == "file" else ():
+            write(typed.folder, block.source, database)
+        for block in found if kind == "console" else ():
+            follow(typed, block.source)
+    assert sessions == 2
+
+
+def kind_of(block: Block) -> str:
+    if block.language == "console":
+        return "console"
+    return "file" if CAPTION.match(block.source) else "session"
+
+
+def follow(typed: Any, source: str) -> list[str]:
+    """Type the commands of a block, and compare what is printed with what is shown."""
+    shown = []
+    for command, output in commands(source):
+        if not command.startswith("python -m pip install "):
+            printed = typed(command)
+            assert not output.strip() or printed.strip() == output.strip()
+            shown.append(output)
+    return shown
 
 
 def write(folder: Path, source: str, database: dict[str, Any] | None) -> None:
