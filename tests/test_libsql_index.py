@@ -167,7 +167,8 @@ class TestMigrations(shared.TestMigrations):
             "'max_neighbors=20', 'compress_neighbors=float8', 'alpha=1.5', 'search_l=100'));\n"
             f'CREATE INDEX "i_rows" /* dorm_vector */ ON "shop_thing" ({column});\n'
             'INSERT INTO "i" (vector) SELECT DISTINCT "embedding" FROM "shop_thing" '
-            'WHERE "embedding" IS NOT NULL;\n'
+            'WHERE CASE WHEN "embedding" IS NOT NULL '
+            'THEN vector_distance_l2("embedding", "embedding") END IS NOT NULL;\n'
             'CREATE TRIGGER "i_insert" /* dorm_vector */ AFTER INSERT ON "shop_thing" BEGIN '
         )
         assert added.count("CREATE TRIGGER") == added.count("; END;") == 3

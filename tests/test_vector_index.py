@@ -415,7 +415,8 @@ class TestMigrations:
         assert added.startswith(
             'CREATE VIRTUAL TABLE "i" /* dorm_vector */ '
             "USING vec0(vector float[3] distance_metric=l2);\n"
-            f'{side} "id", "embedding" FROM "shop_thing" WHERE "embedding" IS NOT NULL;\n'
+            f'{side} "id", "embedding" FROM "shop_thing" WHERE CASE WHEN "embedding" IS NOT NULL '
+            'THEN vec_distance_l2("embedding", "embedding") END IS NOT NULL;\n'
             'CREATE TRIGGER "i_insert" /* dorm_vector */ AFTER INSERT ON "shop_thing" BEGIN '
         )
         assert added.count("CREATE TRIGGER") == added.count("; END;") == 3

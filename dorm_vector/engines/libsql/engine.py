@@ -226,7 +226,11 @@ class LibSQLEngine(SideTableEngine):
         "graph_shadow_idx": " ON {index}_graph_shadow (index_key)",
     }
     storable = {
-        "l2": "{row}%(column)s IS NOT NULL",
+        # A distance from itself is undefined for NULL, zero by cosine, NaN and infinity.
+        "l2": (
+            "CASE WHEN {row}%(column)s IS NOT NULL "
+            "THEN vector_distance_l2({row}%(column)s, {row}%(column)s) END IS NOT NULL"
+        ),
         "cosine": (
             "CASE WHEN {row}%(column)s IS NOT NULL "
             "THEN vector_distance_cos({row}%(column)s, {row}%(column)s) END IS NOT NULL"

@@ -93,6 +93,12 @@ SHADOWS = {
     "vector_chunks00": "(rowid PRIMARY KEY,vectors BLOB NOT NULL)",
 }
 
+SELF_DISTANCES = {
+    "l2": "vec_distance_l2",
+    "l1": "vec_distance_l1",
+    "cosine": "vec_distance_cosine",
+}
+
 # SQLite forgets that a value is of bits where a SELECT hands it over in a trigger that has written
 # to the table before: a row of VALUES goes in, and out again if it should not be there.
 ADD = "SELECT NEW.%(pk)s, %(value_new)s WHERE %(storable_new)s"
@@ -140,13 +146,13 @@ class SQLiteEngine(SideTableEngine):
     drop_templates = DROP
     of_table = dict.fromkeys(("insert", "delete", "update"), "trigger")
     shadows = SHADOWS
+    # A distance from itself is undefined for NULL, zero by cosine, NaN and infinity.
     storable = {
-        "l2": "{row}%(column)s IS NOT NULL",
-        "l1": "{row}%(column)s IS NOT NULL",
-        "cosine": (
+        metric: (
             "CASE WHEN {row}%(column)s IS NOT NULL "
-            "THEN vec_distance_cosine({row}%(column)s, {row}%(column)s) END IS NOT NULL"
-        ),
+            f"THEN {function}({{row}}%(column)s, {{row}}%(column)s) END IS NOT NULL"
+        )
+        for metric, function in SELF_DISTANCES.items()
     }
     index_dimensions = dict.fromkeys(FLOATS, MAX_DIMENSIONS)
     maker = "sqlite-vec"
