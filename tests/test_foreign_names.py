@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.db import ProgrammingError, migrations
+from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteEditor
 
 from dorm_vector import VectorIndex, models
 from dorm_vector.checks import check_names
+from dorm_vector.engines.schema import SideTableEditor, with_side_tables
 from tests.test_indexes import Schema
 
 ENGINES = {"default": "sqlite", "libsql": "libsql"}
@@ -107,6 +111,11 @@ class TestRefused:
         for name in ("shop_thing", "Shop_Thing"):
             message = sentence(name, of=name)
             shop.refuse(migrations.AddIndex("thing", index(name)), message)
+
+    def test_another_case_of_its_own_name(self, shop: Shop) -> None:
+        shop.run(migrations.AddIndex("thing", index()))
+        shop.run(migrations.RenameIndex("thing", old_name="doc_vec", new_name="DOC_vec"))
+        assert shop.execute('SELECT count(*) FROM "DOC_vec"') == [(1,)]
 
     def test_a_new_model(self, shop: Shop) -> None:
         shop.execute("CREATE TABLE doc_vec (v)")
@@ -255,3 +264,32 @@ class TestCheck:
 
     def test_the_models_of_these_tests(self) -> None:
         assert check_names(list(apps.get_app_configs())) == []
+
+
+class TestEditors:
+    """The class of a schema editor: set where databases are configured, composed once for each."""
+
+    def test_the_first_statement_of_a_thread(self, shop: Shop) -> None:
+        wrapper = type(shop.connection)(shop.connection.settings_dict, alias="scratch")
+        assert wrapper.connection is None
+        assert isinstance(wrapper.schema_editor(), SideTableEditor)
+        assert pickle.loads(pickle.dumps(wrapper.SchemaEditorClass)) is wrapper.SchemaEditorClass
+
+    def test_other_backends(self) -> None:
+        class Editor(SQLiteEditor):
+            """As that of a backend that builds on Django's."""
+
+        composed: Any = with_side_tables(Editor)
+        assert composed.__mro__[:3] == (composed, SideTableEditor, Editor)
+        assert with_side_tables(Editor) is with_side_tables(composed) is composed
+
+    def test_an_editor_that_knows_no_indexes(self, shop: Shop) -> None:
+        editor = SQLiteEditor(shop.connection)
+        for make in (index().create_sql, index().remove_sql):
+            with pytest.raises(ImproperlyConfigured) as caught:
+                make(shop.model, editor)
+            assert str(caught.value) == (
+                "The schema editor DatabaseSchemaEditor does not know vector indexes: put "
+                "'dorm_vector' into INSTALLED_APPS, or open the connection before its schema "
+                "editor."
+            )
