@@ -906,6 +906,50 @@ class TestFunctions:
         moduli = Sample.objects.annotate(v=fn.Mod("number", "big"), w=fn.Mod("big", Value(5)))
         same(both, moduli.order_by("pk").values_list("number", "big", "v", "w"), nearly)
 
+    def test_results_that_are_not_there(self, both: Any) -> None:
+        """SQLite's own math functions give NULL and infinity, which is what is expected here."""
+        numbers = [0.0, -1.0, 2.0, 1000.0, -1000.0, 0.5]
+        insert(both, Sample, [{"number": number} for number in numbers])
+        expected = {
+            fn.Ln: [None, None, math.log(2), math.log(1000), None, math.log(0.5)],
+            fn.ACos: [math.acos(0), math.acos(-1), None, None, None, math.acos(0.5)],
+            fn.ASin: [0.0, math.asin(-1), None, None, None, math.asin(0.5)],
+            fn.Exp: [1.0, math.exp(-1), math.exp(2), math.inf, 0.0, math.exp(0.5)],
+            lambda n: fn.Power(n, 0.5): [0.0, None, 2**0.5, 1000**0.5, None, 0.5**0.5],
+            lambda n: fn.Power(n, 301): [0.0, -1.0, 2.0**301, math.inf, -math.inf, 0.5**301],
+            lambda n: fn.Power(n, -1): [math.inf, -1.0, 0.5, 0.001, -0.001, 2.0],
+            lambda n: fn.Log(2.0, n): [None, None, 1.0, math.log2(1000), None, -1.0],
+            lambda n: fn.Log(n, 8.0): [None, None, 3.0, math.log(8, 1000), None, None],
+        }
+        for function, values in expected.items():
+            rows = Sample.objects.using("scratch").annotate(v=function("number")).order_by("pk")
+            found = list(rows.values_list("v", flat=True))
+            assert [v is None for v in found] == [v is None for v in values]
+            assert all(map(nearly, values, found))
+
+    def test_mod_of_large_numbers(self, both: Any) -> None:
+        big = [2**53 + 1, 2**63 - 1, -(2**63), 123456789012345678]
+        insert(both, Sample, [{"big": value} for value in big])
+        found = Sample.objects.using("scratch").annotate(v=fn.Mod("big", 10)).order_by("pk")
+        assert list(found.values_list("v", flat=True)) == [
+            math.copysign(abs(n) % 10, n) for n in big
+        ]
+        Sample.objects.using("scratch").update(number=1e300)
+        found = Sample.objects.using("scratch").annotate(v=fn.Mod("number", 2.5))
+        assert set(found.values_list("v", flat=True)) == {None}
+
+    def test_casts_at_the_end_of_a_day(self, both: Any) -> None:
+        seconds = ("59.9995", "59.999999", "59.1239", "58.9999")
+        texts = [f"2026-01-31 23:59:{second}" for second in seconds]
+        texts += ["23:59:59.9995", "2026-01-31", "12:00:00"]
+        insert(both, Sample, [{"text": text} for text in texts])
+        for field in (models.DateField, models.DateTimeField, models.TimeField):
+            cast = fn.Cast(fn.Cast("text", field()), models.TextField())
+            found = Sample.objects.using("scratch").annotate(v=cast).order_by("pk")
+            for text, value in zip(texts, found.values_list("v", flat=True), strict=True):
+                if field is not models.TimeField and text.startswith("2026"):
+                    assert value.startswith("2026-01-31")
+
     def test_mod_and_log_of_decimals(self, both: Any) -> None:
         exact = [decimal.Decimal(text) for text in ("5.4", "-5.4", "15", "0.0001")]
         insert(both, Sample, [{"exact": value} for value in exact])
@@ -1363,6 +1407,7 @@ class TestLocalTime:
         [("Europe/Berlin", "America/New_York"), ("UTC", "Europe/Berlin"), ("Asia/Kolkata", "UTC")],
     )
     def test_from_another_zone(self, naive: list[dt.datetime], name: str, source: str) -> None:
+        naive = [moment.replace(fold=0) for moment in naive]  # which text does not have
         assert in_zone(naive, name, source) == by_zoneinfo(naive, name, source)
 
     @pytest.mark.parametrize("name", ["Etc/GMT-10", "Etc/GMT+5", "GMT-0", "EST5EDT"])

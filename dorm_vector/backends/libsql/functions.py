@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import NotSupportedError
 from django.db.models import Aggregate, DecimalField, Func, Window
-from django.db.models.functions import Random
+from django.db.models.functions import Cast, Random
 from django.db.models.lookups import IRegex
 
 from dorm_vector.sql import SQL, fill, filter_clause
@@ -30,12 +30,33 @@ HEX_DIGITS = "substr(hex(randomblob(2)), 2)"
 # The variant of RFC 9562, and three digits more.
 VARIANT = f"substr('89AB', 1 + (random() & 3), 1) || {HEX_DIGITS}"
 
+# SQLite's own math functions give NULL and infinity where libSQL's raise an error.
+EXP = "CASE WHEN {0} > 709.782712893384 THEN 9e999 WHEN {0} < -708 THEN 0.0 ELSE exp({0}) END"
+POWER = (
+    "CASE WHEN {0} IS NULL OR {1} IS NULL THEN NULL WHEN {1} = 0 OR {0} = 1 THEN 1.0 "
+    "WHEN {0} = 0 AND {1} < 0 THEN 9e999 WHEN {0} = 0 THEN 0.0 "
+    "WHEN {0} < 0 AND {1} <> round({1}) THEN NULL "
+    "WHEN {1} * ln(abs({0})) > 709.78 "
+    "THEN CASE WHEN {0} < 0 AND abs({1}) %% 2 = 1 THEN -9e999 ELSE 9e999 END "
+    "WHEN {1} * ln(abs({0})) < -708 THEN 0.0 ELSE power({0}, {1}) END"
+)
+
 # By the SQL name of a function.
 SCALARS = {
+    "ACOS": "CASE WHEN {0} BETWEEN -1 AND 1 THEN acos({0}) END",
+    "ASIN": "CASE WHEN {0} BETWEEN -1 AND 1 THEN asin({0}) END",
+    "EXP": EXP,
+    "LN": "ln(nullif(max({0}, 0), 0))",
+    "POWER": POWER,
     "COT": "(1.0 / tan({0}))",
-    "LOG": "(ln({1}) / ln({0}))",
+    "LOG": "(ln(nullif(max({1}, 0), 0)) / ln(nullif(max({0}, 1), 1)))",
     "LPAD": PADDED.replace("RESULT", f"{PADDING} || {{0}}"),
-    "MOD": "({0} - {1} * CAST({0} * 1.0 / {1} AS INTEGER))",
+    # NULL where floats have no digits left for a remainder.
+    "MOD": (
+        "CASE WHEN typeof({0}) = 'integer' AND typeof({1}) = 'integer' "
+        "THEN CAST({0} %% {1} AS REAL) WHEN abs({0} * 1.0 / {1}) < 9007199254740992 "
+        "THEN {0} - {1} * CAST({0} * 1.0 / {1} AS INTEGER) END"
+    ),
     "REPEAT": f"CASE WHEN {{1}} IS NOT NULL THEN {REPEATED} END".replace("TEXT", "{0}"),
     "REVERSE": (
         "(WITH RECURSIVE letters(place, done) AS (SELECT length({0}), '' UNION ALL "
@@ -50,6 +71,20 @@ SCALARS = {
         "lower(printf('%%012x', CAST(unixepoch('subsec') * 1000 AS INTEGER)) || '7' || "
         f"{HEX_DIGITS} || {VARIANT} || hex(randomblob(6)))"
     ),
+}
+
+# libSQL rounds the last half of a millisecond of a day up to the next day.
+MOMENT = (
+    "CASE WHEN {0} GLOB '????-??-?? ??:??:59.*' AND substr({0}, 18, 7) >= '59.9995' "
+    "THEN substr({0}, 1, 17) || '59.999' "
+    "WHEN {0} GLOB '??:??:59.*' AND substr({0}, 7, 7) >= '59.9995' "
+    "THEN substr({0}, 1, 6) || '59.999' ELSE {0} END"
+)
+# Casts, by the type of the column.
+CASTS = {
+    "date": f"date({MOMENT})",
+    "datetime": f"strftime('%%Y-%%m-%%d %%H:%%M:%%f', {MOMENT})",
+    "time": f"strftime('%%H:%%M:%%f', {MOMENT})",
 }
 
 # libSQL's own variance() divides by one less than the number of values, and is 0 for one of them.
@@ -133,7 +168,16 @@ def _name(node: Any) -> str:
     return str(extra.get("function", getattr(node, "function", ""))).upper()
 
 
+def _cast(node: Any, compiler: Any, compile_: Compile) -> Compiled:
+    template = CASTS.get(node.output_field.db_type(compiler.connection))
+    if template is None:
+        return _function(node, compiler, compile_)
+    (argument,) = node.source_expressions
+    return fill(template, **{"0": SQL(*compiler.compile(argument))})
+
+
 CLASSES: dict[type, Rewriter] = {
+    Cast: _cast,
     IRegex: _iregex,
     Random: _random,
     Window: _window,
