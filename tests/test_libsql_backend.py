@@ -12,6 +12,7 @@ import json
 import math
 import multiprocessing
 import operator
+import os
 import re
 import sqlite3
 import statistics
@@ -820,6 +821,25 @@ class TestLocks:
             transaction.set_rollback(True, using="scratch")
         holder.join()
         assert names() == ["holder"]
+
+    @pytest.mark.parametrize("journal", ["delete", "wal"])
+    def test_a_savepoint_after_reading_does_not_wait(self, tmp_path: Path, journal: str) -> None:
+        path = str(tmp_path / "db")
+        with closing(dbapi.connect(path)) as first, closing(dbapi.connect(path)) as second:
+            first.execute(f"PRAGMA journal_mode = {journal}")
+            first.execute("CREATE TABLE t (v)")
+            for each in (first, second):
+                each.execute("BEGIN")
+                each.execute("SELECT * FROM t").fetchall()
+                each.execute("SAVEPOINT s")
+            first.execute("INSERT INTO t VALUES (1)")
+            start = time.monotonic()
+            with pytest.raises(dbapi.OperationalError, match=r"^database is locked$"):
+                second.execute("INSERT INTO t VALUES (2)")
+            assert time.monotonic() - start < 1
+            second.rollback()
+            first.commit()
+            assert first.execute("SELECT v FROM t").fetchall() == [(1,)]
 
     def test_two_processes(self, raw: dbapi.Connection, tmp_path: Path) -> None:
         path = str(tmp_path / "db")
@@ -1822,6 +1842,44 @@ class TestSettings:
             assert cursor.fetchone() == (1,)
 
 
+# A project of three files, whose tests run in two processes.
+PROJECT = {
+    "suite_settings.py": """
+import os
+
+SECRET_KEY = "x"
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth"]
+DATABASES = {"default": {
+    "ENGINE": "dorm_vector.backends.libsql", "NAME": os.environ["SUITE_DB"],
+    "TEST": {"NAME": os.environ["SUITE_DB"] + ".test"},
+}}
+""",
+    "suite.py": """
+from django.contrib.auth.models import Group
+from django.test import TestCase
+
+
+class First(TestCase):
+    def test_write(self):
+        Group.objects.create(name="a")
+        self.assertEqual(Group.objects.count(), 1)
+
+
+class Second(TestCase):
+    test_write = First.test_write
+""",
+    "run_suite.py": """
+import multiprocessing, sys
+import django
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    django.setup()
+    from django.test.runner import DiscoverRunner
+
+    sys.exit(bool(DiscoverRunner(parallel=2, verbosity=1).run_tests(["suite"])))
+""",
+}
 TEST = {"CHARSET": None, "COLLATION": None, "MIGRATE": True, "MIRROR": None, "NAME": None}
 
 
@@ -1859,6 +1917,23 @@ class TestCreation:
             django_errors.NotSupportedError, match="start method 'forkserver' is not supported"
         ):
             connection.creation.get_test_db_clone_settings("1")
+
+    @pytest.mark.parametrize("method", ["fork", "spawn"])
+    def test_parallel_tests_in_files(self, tmp_path: Path, method: str) -> None:
+        for name, text in PROJECT.items():
+            (tmp_path / name).write_text(text)
+        command = [sys.executable, "run_suite.py", method]
+        environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "suite_settings",
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}",
+            "SUITE_DB": str(tmp_path / "db"),
+        }
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, timeout=90, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert "Ran 2 tests" in done.stderr
 
     def test_no_test_database_on_a_server(self, open_database: Any) -> None:
         test = {**TEST, "NAME": "libsql://x.example"}

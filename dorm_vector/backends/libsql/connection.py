@@ -205,8 +205,10 @@ class Connection:
                 if not again:
                     raise exception from (error if exception is not error else error.__cause__)
             else:
-                # BEGIN takes no lock, and neither does the first SAVEPOINT.
-                self._untouched = verb in ("BEGIN", "SAVEPOINT") and (not within or self._untouched)
+                # What takes no lock: BEGIN, and savepoints before anything else.
+                self._untouched = verb == "BEGIN" or (
+                    verb in ("SAVEPOINT", "RELEASE") and (not within or self._untouched)
+                )
                 return result
             time.sleep(pause)
             pause = min(2 * pause, 0.05)

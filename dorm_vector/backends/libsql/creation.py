@@ -40,3 +40,10 @@ class DatabaseCreation(SQLiteCreation):
                 "supported: name a file in TEST."
             )
         return super().get_test_db_clone_settings(suffix)
+
+    def setup_worker_connection(self, _worker_id: int) -> None:
+        """Open the copy of a worker's own, which was spawned or forked."""
+        # In place, for new threads to see it; a worker that raised here would be started again
+        # and again.
+        self.connection.settings_dict.update(self.get_test_db_clone_settings(str(_worker_id)))
+        self.connection.close()
