@@ -8,12 +8,15 @@ from __future__ import annotations
 import datetime
 import math
 import multiprocessing
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterator
@@ -1195,6 +1198,61 @@ def in_child(run: Callable[[], None]) -> int:
     if process.is_alive():
         process.kill()
     return process.exitcode if process.exitcode is not None else -1
+
+
+WSGI = """
+import os, sys, django
+from django.conf import settings
+
+settings.configure(DATABASES={"default": {
+    "ENGINE": "dorm_vector.backends.libsql", "NAME": os.environ["SERVER"],
+}})
+django.setup()
+from django.db import connection
+
+with connection.cursor() as cursor:  # before gunicorn forks
+    cursor.execute("SELECT 1")
+
+
+def application(environ, start_response):
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO shop_author (name, age) VALUES (hex(randomblob(8)), 1)")
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+"""
+
+
+def test_gunicorn_with_preload(server: Server, shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "preloaded.py").write_text(WSGI)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", "2", "--bind"]
+    environment = {
+        **os.environ,
+        "SERVER": server.url,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}",
+    }
+    process = subprocess.Popen(
+        [*command, f"127.0.0.1:{port}", "preloaded:application"],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 20
+        answers: list[int] = []
+        while len(answers) < 20 and time.monotonic() < deadline:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as response:
+                    answers.append(int(response.read()))
+            except urllib.error.URLError:
+                time.sleep(0.1)
+        assert len(answers) == 20
+        assert process.pid not in answers
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert shop.authors.count() == 20
 
 
 class TestTokens:

@@ -2,8 +2,7 @@
 What SQL text contains, found by one tokenizer that passes over the text once.
 
 ``sqlparse``, which Django brings along, does not do here: it takes backslashes for escapes and
-``#`` for a comment, and needs 1.5 ms for a statement of 400 characters, ten times as long as
-libSQL needs to run it.
+``#`` for a comment, and needs 1.5 ms for a statement of 400 characters, which takes 0.2 ms here.
 """
 
 from __future__ import annotations
