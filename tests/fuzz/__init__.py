@@ -1,0 +1,1 @@
+"""Fuzzers: random programs whose right answers come from elsewhere."""

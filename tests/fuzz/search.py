@@ -1,0 +1,163 @@
+"""
+The differential fuzzer of ``nearest()``: ``python -m tests.fuzz.search --seconds 600 --seed 1``.
+
+Each round makes one model's tables on every engine and on the oracle, loads them with the same rows,
+and runs random searches. A failure is printed with the command that repeats it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import random
+import sys
+import time
+from typing import Any
+
+__all__ = ["main"]
+
+CASES = {"none": 30, "few": 60, "many": 30}
+EXAMPLES = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    setup()
+    return Run(options).run()
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m tests.fuzz.search", description=__doc__)
+    made.add_argument("--seconds", type=float, default=60.0)
+    made.add_argument("--seed", type=int, default=None, help="default: a fresh one, printed")
+    made.add_argument("--engine", action="append", choices=["sqlite", "postgresql", "libsql"])
+    made.add_argument("--model", action="append", help="only rounds of this model")
+    made.add_argument("--data", action="append", help="only rounds of such data")
+    made.add_argument("--replay", help="ROUND.CASE of a run with the same seed")
+    made.add_argument("--examples", type=int, default=EXAMPLES, help="printed of each kind")
+    return made
+
+
+def setup() -> None:
+    """Django with the settings of the fuzzer, and all that every round needs in the databases."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.fuzz.search_settings"
+    import django
+
+    django.setup()
+    from tests.fuzz import search_tables
+
+    search_tables.prepare()
+
+
+class Run:
+    """Counts cases and failures until the time is over."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.seed = random.randrange(10**6) if options.seed is None else options.seed
+        self.engines = options.engine or ["sqlite", "postgresql", "libsql"]
+        self.cases = self.failures = 0
+        self.kinds: collections.Counter[str] = collections.Counter()
+
+    def run(self) -> int:
+        print(f"seed {self.seed}", flush=True)
+        start = time.monotonic()
+        if self.options.replay:
+            number, _, case = self.options.replay.partition(".")
+            self.round(int(number), [int(case)])
+        else:
+            number = 0
+            while time.monotonic() - start < self.options.seconds:
+                self.round(number, None, start + self.options.seconds)
+                number += 1
+        self.summarise(time.monotonic() - start)
+        return 1 if self.failures else 0
+
+    def round(self, number: int, cases: list[int] | None, end: float = float("inf")) -> None:
+        from tests.fuzz import search_data, search_tables
+
+        kind, name = self.chosen(number)
+        if self.is_left_out(kind, name):
+            return
+        data = search_data.Data(kind, name, random.Random(f"{self.seed}/{number}"))
+        engines = [engine for engine in self.engines if engine in kind.engines]
+        with search_tables.tables(data, engines):
+            for case in cases or range(CASES.get(name, 100)):
+                self.case(data, engines, number, case)
+                if time.monotonic() > end:
+                    break
+
+    def chosen(self, number: int) -> tuple[Any, str]:
+        from tests.fuzz import search_data, search_models
+
+        kinds = list(search_models.KINDS.values())
+        cycle, place = divmod(number, len(kinds))
+        random.Random(f"{self.seed}/kinds/{cycle}").shuffle(kinds)
+        names, weights = zip(*search_data.WEIGHTS.items(), strict=True)
+        kind = kinds[place]
+        name = random.Random(f"{self.seed}/data/{number}").choices(names, weights)[0]
+        # The rows of inheriting models are saved one by one.
+        slow = len(kind.tables) > 1 and name == "many"
+        return kind, "real" if slow else name
+
+    def is_left_out(self, kind: Any, name: str) -> bool:
+        models, data = self.options.model, self.options.data
+        return bool((models and kind.name not in models) or (data and name not in data))
+
+    def case(self, data: Any, engines: list[str], number: int, place: int) -> None:
+        from tests.fuzz import search_cases, search_steps
+
+        case = search_steps.make_case(random.Random(f"{self.seed}/{number}/{place}"), data)
+        expected = search_cases.evaluate(case, data, search_cases.ORACLE)
+        for engine in engines:
+            if engine == "libsql" and has_l1(case, data):
+                continue
+            rng = random.Random(f"{self.seed}/{number}/{place}/{engine}")
+            settings = search_cases.settings_of(engine, rng)
+            self.cases += 1
+            failure = search_cases.check(case, data, engine, settings, expected)
+            if failure is not None:
+                where = f"--seed {self.seed} --replay {number}.{place} --engine {engine}"
+                self.report(data, case, where, settings, expected, *failure)
+
+    def report(
+        self, data: Any, case: Any, where: str, settings: str, expected: Any, reason: str, got: Any
+    ) -> None:
+        self.failures += 1
+        engine = where.rpartition(" ")[2]
+        kind = reason if "raise" in reason else f"{reason} | {case.crossing}"
+        self.kinds[f"{engine}: {kind}"] += 1
+        if self.kinds[f"{engine}: {kind}"] > self.options.examples:
+            return
+        print(f"\nFAILED {reason}")
+        print(f"  python -m tests.fuzz.search {where}")
+        print(f"  {data.kind.name}, {data.name}, {case.compare}, settings: {settings or 'none'}")
+        print(f"  {case.source}")
+        print(f"  expected {shortened(expected)}")
+        print(f"  got      {shortened(got)}", flush=True)
+
+    def summarise(self, seconds: float) -> None:
+        from tests.fuzz.search_cases import RECALLS
+
+        print(f"\n{self.cases} cases in {seconds:.0f} s, {self.failures} failures, seed {self.seed}")
+        for kind, count in self.kinds.most_common():
+            print(f"{count:6}  {kind}")
+        for name, counts in sorted(RECALLS.items()):
+            found, wanted = map(sum, zip(*counts, strict=True))
+            print(f"{len(counts):6} answers of {name} differ from the exact ones: {found}/{wanted}")
+
+
+def has_l1(case: Any, data: Any) -> bool:
+    """Whether a case may need the metric that libSQL has not."""
+    declared = any(index.metric == "l1" for index in data.kind.indexes("embedding"))
+    return "'l1'" in case.source or (declared and "metric=" not in case.source)
+
+
+def shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 900 else f"{text[:450]} ... {text[-450:]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
