@@ -1,5 +1,6 @@
 # make demo: search Python's documentation; DATABASE=postgresql or libsql changes where.
 # make test: every engine.  make bench: against the others, in ten minutes, into the documentation.
+# make fuzz SECONDS=600 SEED=1: random searches, values and ORM work, against numpy and stock Django.
 # Nothing but Python is needed.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ MANAGE := $(BIN)/python example_project/manage.py
 export DATABASE
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo serve test bench lint docs clean
+.PHONY: demo serve test fuzz bench lint docs clean
 
 demo: $(VENV)/.demo
 	$(MANAGE) demo
@@ -21,6 +22,16 @@ serve: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# The modules that can be run, each for SECONDS; without SEED, fresh ones, which are printed.
+SECONDS ?= 60
+FUZZERS := $(patsubst tests/fuzz/%.py,%,$(shell grep -l '^if __name__' tests/fuzz/*.py))
+
+fuzz: $(VENV)/.test
+	failed=; for fuzzer in $(FUZZERS); do \
+		$(BIN)/python -m tests.fuzz.$$fuzzer --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) \
+			|| failed="$$failed $$fuzzer"; \
+	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/suite.py --output docs/performance

@@ -1,8 +1,8 @@
 """
 The differential fuzzer of ``nearest()``: ``python -m tests.fuzz.search --seconds 600 --seed 1``.
 
-Each round makes one model's tables on every engine and on the oracle, loads them with the same rows,
-and runs random searches. A failure is printed with the command that repeats it.
+Each round makes one model's tables on every engine and for the oracle, loads them with the same
+rows, and runs random searches. A failure is printed with the command that repeats it.
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ class Run:
     def summarise(self, seconds: float) -> None:
         from tests.fuzz.search_cases import RECALLS
 
-        print(f"\n{self.cases} cases in {seconds:.0f} s, {self.failures} failures, seed {self.seed}")
+        print(
+            f"\n{self.cases} cases in {seconds:.0f} s, {self.failures} failures, seed {self.seed}"
+        )
         for kind, count in self.kinds.most_common():
             print(f"{count:6}  {kind}")
         for name, counts in sorted(RECALLS.items()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import pickle
 import random
 import warnings
@@ -15,7 +16,7 @@ import numpy as np
 from asgiref.sync import async_to_sync
 from django.core.paginator import Paginator
 from django.db import DatabaseError, connections, models, transaction
-from django.db.models import functions
+from django.db.models.functions import Rank, RowNumber
 
 import dorm_vector
 from tests import planner
@@ -38,6 +39,10 @@ DISTANCES = {
     "HammingDistance": "hamming",
     "JaccardDistance": "jaccard",
 }
+MODEL_NAMES = [
+    *("Avg", "Count", "Exists", "F", "Max", "Min", "OuterRef"),
+    *("Prefetch", "Q", "Subquery", "Sum", "Value", "Window"),
+]
 FORCED = "SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off"
 # What makes an index search come back short; "forced" is libSQL's graph of a few vectors.
 SETTINGS = {
@@ -49,13 +54,15 @@ SETTINGS = {
         f"{FORCED}; SET hnsw.max_scan_tuples = 1",
         f"{FORCED}; SET hnsw.iterative_scan = off; SET hnsw.ef_search = 2",
         f"{FORCED}; SET hnsw.iterative_scan = relaxed_order; SET hnsw.ef_search = 2",
-        f"{FORCED}; SET hnsw.scan_mem_multiplier = 1; SET work_mem = '64kB'; SET hnsw.ef_search = 1",
+        f"{FORCED}; SET work_mem = '64kB'; SET hnsw.ef_search = 1",
     ],
     "sqlite": ["", "", "PRAGMA reverse_unordered_selects = ON"],
     "libsql": ["", "forced", "forced"],
 }
 RESET = {
-    "postgresql": "RESET ALL; SET statement_timeout = '30s'; SET hnsw.iterative_scan = strict_order",
+    "postgresql": (
+        "RESET ALL; SET statement_timeout = '30s'; SET hnsw.iterative_scan = strict_order"
+    ),
     "sqlite": "PRAGMA reverse_unordered_selects = OFF",
 }
 # What these databases cannot do: the parts of a source, and of the message.
@@ -72,7 +79,8 @@ class Failed:
     error: Exception
 
     def __repr__(self) -> str:
-        return f"{type(self.error).__name__}: {str(self.error).splitlines()[0] if str(self.error) else ''}"
+        first = (str(self.error).splitlines() or [""])[0]
+        return f"{type(self.error).__name__}: {first}"
 
 
 def settings_of(engine: str, rng: random.Random) -> str:
@@ -107,6 +115,8 @@ def evaluate(case: Case, data: Data, alias: str, source: str | None = None, **na
         warnings.simplefilter("ignore")
         try:
             space = {**namespace(data, alias), **names}
+            if alias == ORACLE and case.regroups:
+                space["nearest"] = functools.partial(space["nearest"], keyed=False)
             if not case.writes:
                 return normal(eval(code, space))
             with transaction.atomic(using=alias):
@@ -120,12 +130,7 @@ def evaluate(case: Case, data: Data, alias: str, source: str | None = None, **na
 def namespace(data: Data, alias: str) -> dict[str, Any]:
     """The names that sources use."""
     model: Any = data.kind.model
-    names: dict[str, Any] = {
-        name: getattr(models, name)
-        for name in (
-            "Avg Count Exists F Max Min OuterRef Prefetch Q Subquery Sum Value Window".split()
-        )
-    }
+    names: dict[str, Any] = {name: getattr(models, name) for name in MODEL_NAMES}
     if alias == ORACLE:
         names.update({name: search_oracle.measures(metric) for name, metric in DISTANCES.items()})
         names["VectorAvg"] = lambda field: search_oracle.OracleMean(
@@ -138,7 +143,8 @@ def namespace(data: Data, alias: str) -> dict[str, Any]:
     return {
         **names,
         **HELPERS,
-        "RowNumber": functions.RowNumber,
+        "Rank": Rank,
+        "RowNumber": RowNumber,
         "M": model,
         "Owner": Owner,
         "Tag": Tag,
@@ -218,7 +224,9 @@ HELPERS = {
 }
 
 
-def check(case: Case, data: Data, engine: str, settings: str, expected: Any) -> tuple[str, Any] | None:
+def check(
+    case: Case, data: Data, engine: str, settings: str, expected: Any
+) -> tuple[str, Any] | None:
     """What is wrong with an engine's answer, and the answer; None where it is right."""
     alias = ENGINES[engine]
     with applied(engine, settings):
@@ -280,9 +288,16 @@ def _approximate(
     if case.whole and case.compare == "rows":
         whole = evaluate(case, data, ORACLE, case.whole)
         if "values_list" in case.source:
-            whole = tuple((row[0], row[-1]) for row in evaluate(
-                case, data, ORACLE, f"{case.whole}.values_list('pk', 'distance')"
-            )) if "distance" in case.source else whole
+            whole = (
+                tuple(
+                    (row[0], row[-1])
+                    for row in evaluate(
+                        case, data, ORACLE, f"{case.whole}.values_list('pk', 'distance')"
+                    )
+                )
+                if "distance" in case.source
+                else whole
+            )
         if reason := pool_difference(got, whole, len(expected)):
             return f"approximate: {reason}"
         found = sum(row in expected for row in got)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -32,8 +33,16 @@ def _normal_model(value: Model) -> Any:
     cached = value._state.fields_cache
     related = {f"{name}>": item and item.pk for name, item in cached.items()}
     prefetched = getattr(value, "_prefetched_objects_cache", {})
-    lists = {f"{name}*": tuple(row.pk for row in rows) for name, rows in prefetched.items()}
+    # Their order is that of the search, or none.
+    lists = {
+        f"{name}*": tuple(row.pk for row in (rows if rows.query.order_by else sorted_by_key(rows)))
+        for name, rows in prefetched.items()
+    }
     return {"": type(value).__name__, **fields, **related, **lists}
+
+
+def sorted_by_key(rows: Any) -> list[Any]:
+    return sorted(rows, key=lambda row: row.pk)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -82,7 +91,7 @@ def pool_difference(got: Any, pool: Any, count: int) -> str | None:
         places.append(_numbers((remaining[place],))[0])
         remaining[place] = None
     firsts = [numbers[-1] for numbers in places if numbers]
-    if any(b < a - TOLERANCE for a, b in zip(firsts, firsts[1:], strict=False)):
+    if any(b < a - TOLERANCE for a, b in itertools.pairwise(firsts)):
         return "order"
     return None
 

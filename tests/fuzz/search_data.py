@@ -121,9 +121,7 @@ class Data:
             return []
         tags = range(1, len(static_rows()[Tag]) + 1)
         return [
-            (key, tag)
-            for key in self.keys
-            for tag in self.rng.sample(tags, self.rng.randrange(3))
+            (key, tag) for key in self.keys for tag in self.rng.sample(tags, self.rng.randrange(3))
         ]
 
     def _chunks(self) -> list[dict[str, Any]]:

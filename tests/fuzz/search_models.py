@@ -151,9 +151,7 @@ def plain(
 ) -> Kind:
     attributes = {**rows_base(dimensions, relations, field), **(extra or {})}
     model = make(name, attributes, **(meta or {}))
-    return Kind(
-        name, model, (model,), has_relations=relations, dimensions=dimensions, **kwargs
-    )
+    return Kind(name, model, (model,), has_relations=relations, dimensions=dimensions, **kwargs)
 
 
 def indexed(name: str, cls: Any, metric: str, **options: Any) -> Kind:
@@ -220,7 +218,9 @@ def linked() -> Kind:
 
 
 def of_two() -> Kind:
-    a = make("A", {"aid": models.AutoField(primary_key=True), "word": models.CharField(max_length=9)})
+    a = make(
+        "A", {"aid": models.AutoField(primary_key=True), "word": models.CharField(max_length=9)}
+    )
     b = make("B", rows_base(DIMENSIONS, True))
     ab = make("AB", {}, (a, b))
     return Kind("AB", ab, (a, b, ab))
@@ -255,12 +255,19 @@ def kinds() -> list[Kind]:
         plain("Plain"),
         plain("Uuid", extra=uuid),
         plain("Char", extra=char),
-        indexed("CharIndexed", VectorIndex, "l2", extra={"id": models.CharField(primary_key=True, max_length=10)}),
+        indexed(
+            "CharIndexed",
+            VectorIndex,
+            "l2",
+            extra={"id": models.CharField(primary_key=True, max_length=10)},
+        ),
         columns(),
         composite(),
         plain(
             "Schema",
             relations=False,
+            # SQLite returns no column by the name of its schema, as for automatic keys.
+            extra={"id": models.IntegerField(primary_key=True)},
             meta={
                 "db_table": '"fuzz"."rows"',
                 "indexes": [HnswIndex(fields=["embedding"], name="schema_i", metric="l2")],

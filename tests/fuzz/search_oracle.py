@@ -1,8 +1,8 @@
 """
 The right answers: plain Django on stock SQLite, where distances and means are numpy's.
 
-``reference`` takes what ``nearest()`` takes, and says what it means by ``annotate()``, ``filter()`` and
-``order_by()``. Nothing of the package computes, filters or orders here.
+``reference`` takes what ``nearest()`` takes, and says what it means by ``annotate()``, ``filter()``
+and ``order_by()``. Nothing of the package computes, filters or orders here.
 """
 
 from __future__ import annotations
@@ -129,9 +129,14 @@ def reference(
     metric: str | None = None,
     max_distance: Any = None,
     annotation: str = "distance",
+    keyed: bool = True,
     **tuning: Any,
 ) -> QuerySet[Any]:
-    """What ``nearest()`` returns when it is exact, of a queryset of the oracle's database."""
+    """
+    What ``nearest()`` returns when it is exact, of a queryset of the oracle's database.
+
+    ``keyed`` is whether equal distances are ordered by key, which would take part in a grouping.
+    """
     if isinstance(rows, type):
         rows = rows._default_manager.using(ORACLE)  # type: ignore[attr-defined]
     rows = rows if isinstance(rows, QuerySet) else rows.all()
@@ -140,7 +145,7 @@ def reference(
     if isinstance(to, Model):
         rows, to = _leave_out(rows, field, to), getattr(to, field.rpartition(LOOKUP_SEP)[2])
     if to is None:
-        return rows.none()
+        return rows.annotate(**{annotation: Value(None, output_field=FloatField())}).none()
     if not hasattr(to, "resolve_expression"):
         to = packed(to, target)
     to_many = _is_to_many(rows, field)
@@ -149,7 +154,8 @@ def reference(
     rows = rows.filter(**{f"{annotation}__isnull": False})
     if max_distance is not None:
         rows = rows.filter(**{f"{annotation}__lte": float(max_distance)})
-    rows = rows.order_by(annotation, *(["pk"] if _has_one_key_a_row(rows, to_many) else []))
+    has_key = keyed and _has_one_key_a_row(rows, to_many)
+    rows = rows.order_by(annotation, *(["pk"] if has_key else []))
     return rows if k is None else rows[: int(k)]
 
 

@@ -88,7 +88,7 @@ def without_indexes(data: Data) -> Iterator[None]:
 def load(data: Data, alias: str) -> None:
     model: Any = data.kind.model
     objects = [model_of(data, row)(**copy.deepcopy(row)) for row in data.rows]
-    if len({type(item) for item in objects}) > 1 or model._meta.parents and not model._meta.proxy:
+    if len({type(item) for item in objects}) > 1 or (model._meta.parents and not model._meta.proxy):
         for item in objects:
             item.save(using=alias, force_insert=True)
     else:
