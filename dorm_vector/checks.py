@@ -12,10 +12,14 @@ from django.db import connections, router
 
 from dorm_vector import conf
 from dorm_vector.engines import Engine, engine_for
+from dorm_vector.fields import AnyVectorField
 from dorm_vector.indexes import METRICS, SUFFIXES, MethodIndex, vector_field
 
-__all__ = ["register"]
+__all__ = ["may_hold_vectors", "register"]
 
+
+# ``manage.py check --tag dorm_vector`` runs these alone.
+TAG = "dorm_vector"
 
 # Dimensions that take as many bytes as one of float32, by field kind.
 PER_FLOAT = {"vector": 1, "halfvec": 2, "bit": 32}
@@ -23,11 +27,13 @@ PER_FLOAT = {"vector": 1, "halfvec": 2, "bit": 32}
 
 def register() -> None:
     """Register the checks with Django; called when the app is ready."""
-    checks.register(check_settings)
-    checks.register(check_engines)
-    checks.register(check_indexes, checks.Tags.models)
-    checks.register(check_names, checks.Tags.models)
-    checks.register(check_not_built, checks.Tags.database)
+    checks.register(check_settings, TAG)
+    checks.register(check_engines, TAG)
+    # What calls for nothing to be done is said where somebody asks, not on every command.
+    checks.register(check_details, TAG, deploy=True)
+    checks.register(check_indexes, checks.Tags.models, TAG)
+    checks.register(check_names, checks.Tags.models, TAG)
+    checks.register(check_not_built, checks.Tags.database, TAG)
 
 
 def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -45,11 +51,44 @@ def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]
 
 
 def check_engines(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """What the engines in use have to say, once each."""
+    """
+    What is wrong with the engines in use, once each.
+
+    A warning is for databases that may hold vectors: others lack nothing.
+    """
+    return [
+        message
+        for aliases, message in _messages()
+        if message.is_serious() or (message.level > checks.INFO and may_hold_vectors(aliases))
+    ]
+
+
+def check_details(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """How the engines in use do their work."""
+    return [message for _, message in _messages() if message.level <= checks.INFO]
+
+
+def _messages() -> Iterator[tuple[list[str], CheckMessage]]:
+    """What each engine has to say, with the databases that have it."""
     if conf.errors():  # said already, and the engines could not read their settings
-        return []
-    engines = {type(engine): engine for _, engine in _engines()}
-    return [message for engine in engines.values() for message in engine.check()]
+        return
+    engines: dict[type[Engine], list[Engine]] = {}
+    for _, engine in _engines():
+        engines.setdefault(type(engine), []).append(engine)
+    for alike in engines.values():
+        aliases = [engine.connection.alias for engine in alike]
+        for message in alike[0].check():
+            yield aliases, message
+
+
+def may_hold_vectors(aliases: Sequence[str]) -> bool:
+    """Whether a model with a vector field belongs to one of these databases."""
+    return any(
+        router.allow_migrate_model(alias, model)
+        for model in apps.get_models()
+        if any(isinstance(field, AnyVectorField) for field in model._meta.local_fields)
+        for alias in aliases
+    )
 
 
 def check_indexes(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:

@@ -18,6 +18,7 @@ from django.conf import settings
 def main(tier: str | None) -> None:
     settings.configure(
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         INSTALLED_APPS=["dorm_vector"],
         DORM_VECTOR={"SQLITE_VEC": tier},
     )
@@ -40,7 +41,7 @@ def search() -> dict[str, object]:
         embedding = VectorField(3, null=True)
 
         class Meta:
-            app_label = "shop"
+            app_label = "dorm_vector"
 
     with connection.schema_editor() as editor:
         editor.create_model(Thing)
@@ -59,6 +60,10 @@ def search() -> dict[str, object]:
         ],
         "loading": loading_is_on(connection.connection),
         "checks": [message.id for message in checks.run_checks()],
+        "details": [
+            message.id
+            for message in checks.run_checks(tags=["dorm_vector"], include_deployment_checks=True)
+        ],
     }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dorm_vector import conf, models
-from dorm_vector.checks import check_engines, check_settings
+from dorm_vector.checks import check_details, check_engines, check_settings
 from tests.test_sqlite import run
 
 
@@ -26,6 +29,11 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BaseDatabaseWrapper, "connect", refuse)
     for connection in connections.all():
         monkeypatch.setattr(connection, "connection", None)
+
+
+class NoVectorsOnSQLite:
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
+        return False if app_label == "testapp" and db == "default" else None
 
 
 class TestSettings:
@@ -55,17 +63,32 @@ class TestSettings:
         assert {name: conf.get(name) for name in conf.DEFAULTS} == conf.DEFAULTS
 
 
+def ids(found: list[checks.CheckMessage]) -> list[str]:
+    return [message.id.removeprefix("dorm_vector.") for message in found if message.id]
+
+
 class TestTiers:
     @pytest.mark.parametrize(
-        ("tier", "ids"), [("native", ["I001"]), ("python", ["W001"]), (None, [])]
+        ("tier", "found", "details"),
+        [("native", [], ["I001"]), ("python", ["W001"], []), (None, [], [])],
     )
     def test_named_where_it_is_not_the_first(
-        self, settings: Any, tier: str | None, ids: list[str]
+        self, settings: Any, tier: str | None, found: list[str], details: list[str]
     ) -> None:
         settings.DORM_VECTOR = {"SQLITE_VEC": tier}
-        assert [message.id for message in check_engines()] == [
-            f"dorm_vector.{name}" for name in ids
-        ]
+        assert ids(check_engines()) == found
+        assert ids(check_details()) == details
+
+    def test_what_needs_nothing_is_said_where_somebody_asks(self, settings: Any) -> None:
+        settings.DORM_VECTOR = {"SQLITE_VEC": "native"}
+        assert ids(checks.run_checks(databases=["default"])).count("I001") == 0
+        asked = checks.run_checks(tags=["dorm_vector"], include_deployment_checks=True)
+        assert "I001" in ids(asked)
+
+    def test_a_warning_is_for_databases_that_may_hold_vectors(self, settings: Any) -> None:
+        settings.DORM_VECTOR = {"SQLITE_VEC": "python"}
+        settings.DATABASE_ROUTERS = ["tests.test_checks.NoVectorsOnSQLite"]
+        assert check_engines() == []
 
     def test_a_named_tier_that_cannot_be_had(
         self, settings: Any, monkeypatch: pytest.MonkeyPatch
@@ -137,3 +160,37 @@ class TestNoConnections:
         from importlib.resources import files
 
         assert (files("dorm_vector") / "py.typed").is_file()
+
+
+class TestOnlyInstalled:
+    """A project without a vector field sees no message, whatever it runs."""
+
+    @pytest.mark.parametrize("tier", ["auto", "native", "python"])
+    def test_every_command_is_silent(self, tmp_path: Path, tier: str) -> None:
+        (tmp_path / "quiet.py").write_text(
+            "INSTALLED_APPS = ['dorm_vector', 'django.contrib.contenttypes']\n"
+            "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': 'db'}}\n"
+            f"DORM_VECTOR = {{'SQLITE_VEC': {tier!r}}}\n"
+        )
+        (tmp_path / "manage.py").write_text(
+            "import sys\n"
+            "from django.core.management import execute_from_command_line\n"
+            "execute_from_command_line(sys.argv)\n"
+        )
+        root = Path(__file__).parent.parent
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{root}{os.pathsep}{tmp_path}",
+            "DJANGO_SETTINGS_MODULE": "quiet",
+        }
+        for command in (["check"], ["check", "--database", "default"], ["migrate", "-v0"]):
+            done = subprocess.run(
+                [sys.executable, "-W", "error", "manage.py", *command],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stderr
+            assert "dorm_vector" not in done.stdout + done.stderr
+            assert done.stderr == ""

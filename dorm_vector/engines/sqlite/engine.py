@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from django.apps import apps
 from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004
 
 from dorm_vector import codecs, conf
@@ -13,7 +14,7 @@ from dorm_vector.engines.side_tables import WATCHED, SideTableEngine
 from dorm_vector.engines.sqlite import functions as sqlite_functions
 from dorm_vector.engines.sqlite import schema as schema  # the editor with side tables
 from dorm_vector.engines.sqlite import writes
-from dorm_vector.engines.sqlite.extension import best_tier, load_sqlite_vec_extension
+from dorm_vector.engines.sqlite.extension import best_tier, load_first, warn_of_fallback
 from dorm_vector.sql import SQL, literal, word
 
 # How EXPLAIN QUERY PLAN names a side table.
@@ -277,10 +278,14 @@ class SQLiteEngine(SideTableEngine):
     # Connections
 
     def prepare(self) -> None:
-        pinned = conf.get("SQLITE_VEC")
-        self.tier = pinned and load_sqlite_vec_extension(self.connection.connection, tier=pinned)
-        sqlite_functions.register_own(self.connection.connection)
-        self.trusting = writes.is_trusting(self.connection.connection)
+        pinned, raw = conf.get("SQLITE_VEC"), self.connection.connection
+        if pinned:
+            self.tier, reasons = load_first(raw, pinned)
+            # Where there are no vectors, it slows nothing down.
+            if reasons and self.tier == "python" and self._may_hold_vectors():
+                warn_of_fallback(reasons)
+        sqlite_functions.register_own(raw)
+        self.trusting = writes.is_trusting(raw)
         self._explain_refusals(not (self.trusting and self._has_vec0()))
 
     def _explain_refusals(self, refused: bool) -> None:
@@ -289,6 +294,11 @@ class SQLiteEngine(SideTableEngine):
             wrappers.remove(writes.explain_refusals)
         if refused:
             wrappers.append(writes.explain_refusals)
+
+    def _may_hold_vectors(self) -> bool:
+        from dorm_vector.checks import may_hold_vectors
+
+        return apps.models_ready and may_hold_vectors([self.connection.alias])
 
     def check(self) -> list[CheckMessage]:
         tier, reasons = best_tier(conf.get("SQLITE_VEC"))

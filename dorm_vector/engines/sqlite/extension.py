@@ -17,7 +17,7 @@ import sqlite3
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from dorm_vector.engines.sqlite import functions as sqlite_functions
 
-__all__ = ["TIERS", "best_tier", "load_sqlite_vec_extension"]
+__all__ = ["TIERS", "best_tier", "load_first", "load_sqlite_vec_extension", "warn_of_fallback"]
 
 
 class UnavailableError(Exception):
@@ -40,14 +40,18 @@ def load_sqlite_vec_extension(raw_connection: sqlite3.Connection, *, tier: str =
     Extension loading is off afterwards. Raises ImproperlyConfigured where a named tier cannot be
     had. Falling back to ``python`` without being told to is a RuntimeWarning.
     """
-    loaded, reasons = _load_first(raw_connection, _tiers(tier))
+    loaded, reasons = load_first(raw_connection, tier)
     if reasons and loaded == "python":
-        warnings.warn(
-            f"sqlite-vec cannot be loaded, and slow Python functions stand in for it ({reasons}).",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        warn_of_fallback(reasons)
     return loaded
+
+
+def warn_of_fallback(reasons: str) -> None:
+    warnings.warn(
+        f"sqlite-vec cannot be loaded, and slow Python functions stand in for it ({reasons}).",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 @functools.cache
@@ -62,24 +66,21 @@ def best_tier(tier: str | None) -> tuple[str | None, str]:
         return None, ""
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         try:
-            return _load_first(connection, _tiers(tier))
+            return load_first(connection, tier)
         except ImproperlyConfigured as error:
             return "unavailable", str(error)
 
 
-def _tiers(tier: str) -> Iterable[str]:
-    return TIERS if tier == "auto" else (tier,)
-
-
-def _load_first(raw_connection: sqlite3.Connection, tiers: Iterable[str]) -> tuple[str, str]:
+def load_first(raw_connection: sqlite3.Connection, tier: str) -> tuple[str, str]:
+    """Load the first tier that works, or ``tier``; and the reasons against those before it."""
     reasons: list[str] = []
-    for tier in tiers:
+    for name in TIERS if tier == "auto" else (tier,):
         try:
-            TIERS[tier](raw_connection)
+            TIERS[name](raw_connection)
         except UnavailableError as error:
-            reasons.append(f"{tier}: {error}")
+            reasons.append(f"{name}: {error}")
         else:
-            return tier, "; ".join(reasons)
+            return name, "; ".join(reasons)
     raise ImproperlyConfigured(f"sqlite-vec cannot be loaded ({'; '.join(reasons)}).")
 
 
