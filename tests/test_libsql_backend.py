@@ -947,6 +947,12 @@ class TestFunctions:
             assert [v is None for v in found] == [v is None for v in values]
             assert all(map(nearly, values, found))
 
+    def test_whole_parts_of_large_numbers(self, both: Any) -> None:
+        numbers = [1e300, -1e300, 2.0**63, -(2.0**63), 2.0**53 + 2, 1e15 + 0.5, -2.5, None]
+        insert(both, Sample, [{"number": number} for number in numbers])
+        parts = Sample.objects.annotate(v=fn.Ceil("number"), w=fn.Floor("number")).order_by("pk")
+        same(both, parts.values_list("v", "w"))
+
     def test_mod_of_large_numbers(self, both: Any) -> None:
         big = [2**53 + 1, 2**63 - 1, -(2**63), 123456789012345678]
         insert(both, Sample, [{"big": value} for value in big])

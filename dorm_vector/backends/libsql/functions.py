@@ -32,6 +32,8 @@ VARIANT = f"substr('89AB', 1 + (random() & 3), 1) || {HEX_DIGITS}"
 
 # SQLite's own math functions give NULL and infinity where libSQL's raise an error.
 EXP = "CASE WHEN {0} > 709.782712893384 THEN 9e999 WHEN {0} < -708 THEN 0.0 ELSE exp({0}) END"
+# libSQL's ceil() and floor() give the least integer for what is past 64 bits, and is whole anyway.
+WHOLE = "CASE WHEN abs({0}) >= 9007199254740992 THEN {0} ELSE FUNCTION({0}) END"
 POWER = (
     "CASE WHEN {0} IS NULL OR {1} IS NULL THEN NULL WHEN {1} = 0 OR {0} = 1 THEN 1.0 "
     "WHEN {0} = 0 AND {1} < 0 THEN 9e999 WHEN {0} = 0 THEN 0.0 "
@@ -45,7 +47,9 @@ POWER = (
 SCALARS = {
     "ACOS": "CASE WHEN {0} BETWEEN -1 AND 1 THEN acos({0}) END",
     "ASIN": "CASE WHEN {0} BETWEEN -1 AND 1 THEN asin({0}) END",
+    "CEILING": WHOLE.replace("FUNCTION", "ceil"),
     "EXP": EXP,
+    "FLOOR": WHOLE.replace("FUNCTION", "floor"),
     "LN": "ln(nullif(max({0}, 0), 0))",
     "POWER": POWER,
     "COT": "(1.0 / tan({0}))",

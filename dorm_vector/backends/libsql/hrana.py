@@ -15,20 +15,17 @@ Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md
 from __future__ import annotations
 
 import base64
-import io
 import itertools
 import json
 import math
 import os
-import select
-import ssl
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
 
+from dorm_vector.backends.libsql.deadlines import open_http
 from dorm_vector.backends.libsql.errors import (
     DataError,
     Error,
@@ -250,7 +247,7 @@ class Client:
             self._http.close()
             self._http = None
         if self._http is None:
-            self._http = _http(self._base_url or self._url, deadline)
+            self._http = open_http(self._base_url or self._url, deadline)
         self._http.deadline = deadline
         return self._http
 
@@ -328,88 +325,3 @@ def _decoded(value: dict[str, Any]) -> Any:
     if kind == "float" and value["value"] is None:
         raise DataError(NOT_FINITE)
     return value.get("value")
-
-
-class _Socket:
-    """A socket whose reads and writes all end at one time."""
-
-    def __init__(self, sock: Any, http: Any) -> None:
-        self.sock = sock
-        self._http = http
-
-    def sendall(self, data: Any) -> None:
-        self._limit()
-        self.sock.sendall(data)
-
-    def makefile(self, mode: str) -> Any:
-        # A plain file of the socket keeps it open until the answer is read, as http.client wants.
-        return io.BufferedReader(_Reader(self, self.sock.makefile(mode, buffering=0)), 1 << 16)
-
-    def close(self) -> None:
-        self.sock.close()
-
-    def _limit(self) -> None:
-        remaining = self._http.deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError
-        self.sock.settimeout(remaining)
-
-
-class _Reader(io.RawIOBase):
-    def __init__(self, sock: _Socket, raw: Any) -> None:
-        self._sock = sock
-        self._raw = raw
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> Any:
-        self._sock._limit()
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Limited:
-    """The part of an HTTP connection that has a deadline."""
-
-    sock: Any
-    deadline: float
-    path: str
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
-        self.sock = _Socket(self.sock, self)
-
-    def is_stale(self) -> bool:
-        """Whether the server has closed an idle connection: what is sent would be lost."""
-        if self.sock is None:
-            return True
-        poll = select.poll() if hasattr(select, "poll") else None
-        if poll is None:
-            return bool(select.select([self.sock.sock], [], [], 0)[0])
-        poll.register(self.sock.sock, select.POLLIN)
-        return bool(poll.poll(0))
-
-
-class _HTTP(_Limited, HTTPConnection):
-    pass
-
-
-class _HTTPS(_Limited, HTTPSConnection):
-    pass
-
-
-def _http(url: str, deadline: float) -> Any:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    timeout = max(deadline - time.monotonic(), 0.001)
-    http: Any
-    if parts.scheme == "http":
-        http = _HTTP(host, parts.port, timeout=timeout)
-    else:
-        http = _HTTPS(host, parts.port, timeout=timeout, context=ssl.create_default_context())
-    http.path = parts.path.rstrip("/")
-    return http
