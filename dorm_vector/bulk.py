@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import struct
@@ -76,7 +77,7 @@ def bulk_copy(
     load.progress = progress
     objects = iter(objs)
     with (
-        transaction.atomic(load.alias, savepoint=False) if batch_size is None else nullcontext(),
+        load.transaction() if batch_size is None else nullcontext(),
         load.engine.without_indexes(load.model, settings) if rebuild_indexes else nullcontext(),
     ):
         load.run(objects, batch_size)
@@ -171,6 +172,15 @@ class Load:
             self.unique or None,
         )
 
+    def transaction(self) -> contextlib.AbstractContextManager[None]:
+        """
+        A block of which everything is loaded, or nothing.
+
+        Without autocommit it is a savepoint: nothing else would keep rows from before an error out
+        of the COMMIT that is the project's own. In a block of atomic(), that has to be rolled back.
+        """
+        return transaction.atomic(self.alias, savepoint=not self.connection.in_atomic_block)
+
     def run(self, objects: Iterator[Model], batch_size: int | None) -> None:
         if self.obstacle:
             warnings.warn(
@@ -183,7 +193,7 @@ class Load:
             return
         for first in objects:
             batch = itertools.chain([first], itertools.islice(objects, batch_size - 1))
-            with transaction.atomic(self.alias, savepoint=False):
+            with self.transaction():
                 self._run(batch)
 
     def _run(self, objects: Iterator[Model]) -> None:

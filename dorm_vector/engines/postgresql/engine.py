@@ -19,6 +19,7 @@ from dorm_vector.engines.base import Engine
 from dorm_vector.engines.base.loaders import Loader
 from dorm_vector.engines.postgresql import extension
 from dorm_vector.engines.postgresql.arrays import read_arrays
+from dorm_vector.engines.postgresql.rebuilding import without_indexes
 from dorm_vector.engines.postgresql.session import set_for_session
 from dorm_vector.kinds import KINDS
 from dorm_vector.sql import SQL, Operand, fill, literal, word
@@ -355,32 +356,10 @@ class PostgreSQLEngine(Engine):
 
         return Copies(load, fields)
 
-    @contextlib.contextmanager
-    def without_indexes(self, model: Any, settings: dict[str, Any]) -> Iterator[None]:
-        names = {"maintenance_work_mem": "maintenance_work_mem"}
-        names["workers"] = "max_parallel_maintenance_workers"
-        model = model._meta.concrete_model
-        with self.connection.cursor() as cursor:
-            table = model._meta.db_table
-            present = self.connection.introspection.get_constraints(cursor, table)
-        indexes = [
-            index
-            for index in model._meta.indexes
-            if getattr(index, "method", None) in self.methods
-            # Another's index may have the name.
-            and present.get(index.name, {}).get("type") == self.methods[index.method]
-        ]
-        # An index of a table with foreign keys that are to be checked later cannot be changed.
-        self.connection.check_constraints()
-        with self.connection.schema_editor(atomic=False) as editor:
-            for index in indexes:
-                editor.remove_index(model, index)
-        yield
-        self.connection.check_constraints()
-        local = {names[name]: value for name, value in settings.items() if value is not None}
-        with self.local_settings(local), self.connection.schema_editor(atomic=False) as editor:
-            for index in indexes:
-                editor.add_index(model, index)
+    def without_indexes(
+        self, model: Any, settings: dict[str, Any]
+    ) -> contextlib.AbstractContextManager[None]:
+        return without_indexes(self, model, settings)
 
     def reindex(self, index: Any, model: Any) -> str | None:
         """``REINDEX INDEX CONCURRENTLY``: searches and writes go on meanwhile."""

@@ -1,0 +1,256 @@
+"""bulk_copy(rebuild_indexes=True): which indexes go, and that they come back as they were."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.exceptions import ValidationError
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    OperationalError,
+    connections,
+    transaction,
+)
+from django.test.utils import CaptureQueriesContext
+
+from dorm_vector import bulk_copy, nearest
+from tests.testapp.models import Indexed, Portable
+
+ALIASES = list(django_settings.ENGINES)
+DEFINITIONS = (
+    "SELECT c.relname, pg_get_indexdef(i.indexrelid), i.indisvalid FROM pg_index i "
+    "JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = to_regclass(%s) ORDER BY 1"
+)
+IN_USE = (
+    'The indexes of "testapp_indexed" cannot be made again while an iterator() over it is half '
+    "read: read it to its end or close it, or leave out rebuild_indexes."
+)
+
+
+def run(sql: str, params: Any = None) -> list[Any]:
+    with connections["postgresql"].cursor() as cursor:
+        cursor.execute(sql, params)
+        return cursor.fetchall() if cursor.description else []
+
+
+def definitions(table: str = "testapp_indexed") -> list[Any]:
+    return run(DEFINITIONS, [table])
+
+
+def rows(count: int = 5, start: int = 1) -> Iterator[Indexed]:
+    return (Indexed(category=n, embedding=[n] * 8) for n in range(start, start + count))
+
+
+def load(objects: Any = None, **options: Any) -> int:
+    manager = Indexed.objects.using("postgresql")
+    return bulk_copy(
+        manager, rows() if objects is None else objects, rebuild_indexes=True, **options
+    )
+
+
+@pytest.mark.django_db(databases="__all__")
+class TestWhichIndexes:
+    def drops(self, **options: Any) -> list[str]:
+        with CaptureQueriesContext(connections["postgresql"]) as captured:
+            load(**options)
+        return [query["sql"] for query in captured if "DROP" in query["sql"]]
+
+    def test_those_that_are_declared(self) -> None:
+        run("CREATE INDEX indexed_other ON testapp_indexed USING hnsw (embedding vector_l1_ops)")
+        run("CREATE INDEX indexed_category ON testapp_indexed (category)")
+        before = definitions()
+        assert self.drops() == [
+            "DROP INDEX indexed_cosine",
+            "DROP INDEX indexed_ip",
+            "DROP INDEX indexed_l2",
+        ]
+        assert definitions() == before
+
+    def test_other_method_under_the_name(self) -> None:
+        run("DROP INDEX indexed_l2")
+        run("CREATE INDEX indexed_l2 ON testapp_indexed (category)")
+        before = definitions()
+        assert self.drops() == ["DROP INDEX indexed_cosine", "DROP INDEX indexed_ip"]
+        assert definitions() == before
+
+    def test_same_name_in_a_schema_that_comes_first(self) -> None:
+        run("CREATE SCHEMA first")
+        run("CREATE TABLE first.others (v vector(8))")
+        run("CREATE INDEX indexed_l2 ON first.others USING hnsw (v vector_l2_ops)")
+        others, before = definitions("first.others"), definitions()
+        run("SET LOCAL search_path = first, public")
+        assert "DROP INDEX public.indexed_l2" in self.drops()
+        run("SET LOCAL search_path = public")
+        assert (definitions("first.others"), definitions()) == (others, before)
+
+    def test_as_the_database_has_them(self) -> None:
+        """Somebody has tuned one by hand."""
+        run("DROP INDEX indexed_l2")
+        run(
+            "CREATE INDEX indexed_l2 ON testapp_indexed USING hnsw (embedding vector_l2_ops) "
+            "WITH (m = 24, ef_construction = 99) WHERE category::text LIKE '1%'"
+        )
+        before = definitions()
+        assert any("m='24'" in definition for _, definition, _ in before)
+        load()
+        assert definitions() == before
+
+    def test_invalid(self) -> None:
+        """What a concurrent build left behind is made again, and valid then."""
+        before = definitions()
+        run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'indexed_l2'::regclass")
+        assert definitions() != before
+        load()
+        assert definitions() == before
+
+    @pytest.mark.parametrize("name", ["it's", "50%", "a b", "ü", "--x", "%s", "Upper ON ONLY x"])
+    def test_names(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        run(f'ALTER INDEX indexed_l2 RENAME TO "{name}"')
+        (index,) = (each for each in Indexed._meta.indexes if each.name == "indexed_l2")
+        monkeypatch.setattr(index, "name", name)
+        before = definitions()
+        assert any(name in drop for drop in self.drops())
+        assert definitions() == before
+
+    def test_partitioned_table(self) -> None:
+        run("ALTER TABLE testapp_indexed RENAME TO plain")
+        for name in ("indexed_l2", "indexed_cosine", "indexed_ip"):
+            run(f"DROP INDEX {name}")
+        run(
+            "CREATE TABLE testapp_indexed (id bigint GENERATED BY DEFAULT AS IDENTITY, "
+            "category integer, embedding vector(8)) PARTITION BY RANGE (category)"
+        )
+        run("CREATE TABLE low PARTITION OF testapp_indexed FOR VALUES FROM (0) TO (10)")
+        run("CREATE TABLE high PARTITION OF testapp_indexed FOR VALUES FROM (10) TO (99)")
+        run("CREATE INDEX indexed_l2 ON testapp_indexed USING hnsw (embedding vector_l2_ops)")
+        before = [definitions(table) for table in ("testapp_indexed", "low", "high")]
+        assert self.drops() == ["DROP INDEX indexed_l2"]
+        assert [definitions(table) for table in ("testapp_indexed", "low", "high")] == before
+        assert run("SELECT count(*) FROM low") == [(5,)]
+
+    def test_partition(self) -> None:
+        """An index that is a part of the whole table's stays."""
+        run("ALTER TABLE testapp_indexed ALTER id DROP IDENTITY")
+        run("CREATE TABLE every (LIKE testapp_indexed) PARTITION BY LIST (category)")
+        run("ALTER TABLE every ATTACH PARTITION testapp_indexed DEFAULT")
+        run("CREATE INDEX every_l2 ON every USING hnsw (embedding vector_l2_ops)")
+        before = definitions()
+        objects = [Indexed(pk=n, category=n, embedding=[n] * 8) for n in range(1, 4)]
+        # The one of the model was taken as the partition's.
+        assert self.drops(objects=objects) == [
+            "DROP INDEX indexed_cosine",
+            "DROP INDEX indexed_ip",
+        ]
+        assert definitions() == before
+
+    def test_inherited_table(self) -> None:
+        run("CREATE TABLE child () INHERITS (testapp_indexed)")
+        run("CREATE INDEX child_l2 ON child USING hnsw (embedding vector_l2_ops)")
+        before = definitions(), definitions("child")
+        load()
+        assert (definitions(), definitions("child")) == before
+
+
+@pytest.mark.django_db(databases="__all__")
+class TestHalfReadIterators:
+    def test_begun_before(self) -> None:
+        """It is found out before the first row is read."""
+        bulk_copy(Indexed.objects.using("postgresql"), rows(9))
+        before, taken = definitions(), []
+        iterator = Indexed.objects.using("postgresql").iterator(chunk_size=2)
+        next(iterator)
+
+        def objects() -> Iterator[Indexed]:
+            taken.append(1)
+            yield from rows()
+
+        with pytest.raises(OperationalError) as caught, transaction.atomic("postgresql"):
+            load(objects())
+        assert (str(caught.value), taken, definitions()) == (IN_USE, [], before)
+        iterator.close()
+        assert load() == 5
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.filterwarnings("ignore::ResourceWarning")
+    def test_begun_meanwhile_and_kept(self) -> None:
+        bulk_copy(Indexed.objects.using("postgresql"), rows(9))
+        before = definitions()
+        iterator = Indexed.objects.using("postgresql").iterator(chunk_size=2)
+        with pytest.raises(OperationalError) as caught, transaction.atomic("postgresql"):
+            load(Indexed(category=next(iterator).category) for _ in range(3))
+        assert (str(caught.value), definitions()) == (IN_USE, before)
+        with contextlib.suppress(DatabaseError):  # its cursor has gone with the transaction
+            iterator.close()
+
+    def test_read_to_the_end(self) -> None:
+        manager = Indexed.objects.using("postgresql")
+        bulk_copy(manager, rows(9))
+        before = definitions()
+        found = manager.filter(category__lt=6).iterator(chunk_size=2)
+        assert load(Indexed(category=50, embedding=row.embedding) for row in found) == 5
+        assert definitions() == before
+
+
+@pytest.mark.django_db(databases="__all__", transaction=True)
+class TestErrors:
+    @pytest.mark.parametrize("memory", ["1kB", "9999999TB"])
+    def test_settings_that_the_server_refuses(self, memory: str) -> None:
+        """Before anything is dropped or read."""
+        before, taken = definitions(), []
+        with pytest.raises(DataError):
+            load((taken.append(row) for row in rows()), maintenance_work_mem=memory)
+        assert (taken, definitions()) == ([], before)
+
+    @pytest.mark.parametrize("autocommit", [True, False])
+    def test_of_a_row(self, autocommit: bool) -> None:
+        """Neither rows nor dropped indexes are left for a COMMIT of the project's own."""
+        before, connection = definitions(), connections["postgresql"]
+        connection.set_autocommit(autocommit)
+        try:
+            for row in (Indexed(category=1, embedding=[1]), Indexed(embedding=[1] * 8)):
+                with pytest.raises((ValidationError, IntegrityError)):
+                    load([*rows(2000), row])
+                if not autocommit:
+                    connection.commit()
+                assert not Indexed.objects.using("postgresql").exists()
+                assert definitions() == before
+            assert load() == 5
+            if not autocommit:
+                connection.commit()
+        finally:
+            connection.rollback()
+            connection.set_autocommit(True)
+        assert Indexed.objects.using("postgresql").count() == 5
+        assert definitions() == before
+
+    @pytest.mark.parametrize("alias", ALIASES)
+    @pytest.mark.parametrize("autocommit", [True, False])
+    def test_indexes_serve_after_an_error(self, alias: str, autocommit: bool) -> None:
+        manager, connection = Portable.objects.using(alias), connections[alias]
+        good = [Portable(category=n, embedding=[n] * 8) for n in range(1, 20)]
+        bulk_copy(manager, good, rebuild_indexes=True)
+        connection.set_autocommit(autocommit)
+        try:
+            with pytest.raises(ValidationError):
+                bulk_copy(
+                    manager,
+                    [
+                        *(Portable(category=0, embedding=[3] * 8) for _ in range(1500)),
+                        Portable(category=0, embedding=[1]),
+                    ],
+                    rebuild_indexes=True,
+                )
+            if not autocommit:
+                connection.commit()
+        finally:
+            connection.rollback()
+            connection.set_autocommit(True)
+        assert manager.count() == 19
+        found = nearest(manager, "embedding", [3] * 8, k=3, metric="l2")
+        assert {row.category for row in found} == {2, 3, 4}
