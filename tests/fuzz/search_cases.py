@@ -21,7 +21,7 @@ from django.db.models.functions import Rank, RowNumber
 import dorm_vector
 from tests import planner
 from tests.fuzz import search_oracle
-from tests.fuzz.search_compare import difference, normal, pool_difference
+from tests.fuzz.search_compare import difference, normal, pool_difference, rough_difference
 from tests.fuzz.search_data import Data
 from tests.fuzz.search_models import Owner, Tag, TaggedQuery
 from tests.fuzz.search_oracle import ORACLE
@@ -235,6 +235,8 @@ def check(
             reason = _failure(case, got, expected)
         else:
             reason = difference(got, expected, case.compare)
+            if reason and not data.is_clear:
+                reason = rough_difference(got, expected, reason)
         approximate = reason and not isinstance(got, Failed) and is_approximate(case, data, engine)
         if approximate and not isinstance(expected, Failed):
             reason = _approximate(case, data, alias, engine, got, expected)
@@ -304,8 +306,13 @@ def _approximate(
         RECALLS.setdefault(f"{engine} {data.kind.name}", []).append((found, len(expected)))
         return None
     exact = evaluate(case, data, alias, nearest=_exactly)
-    if isinstance(exact, Failed) or difference(exact, expected, case.compare):
-        return f"exact=True: {difference(exact, expected, case.compare) or exact!r}"
+    wrong = repr(exact)
+    if not isinstance(exact, Failed):
+        wrong = difference(exact, expected, case.compare) or ""
+        if wrong and not data.is_clear:
+            wrong = rough_difference(exact, expected, wrong) or ""
+    if wrong:
+        return f"exact=True: {wrong}"
     if any(part in case.source for part in MUST_BE_EQUAL):
         return "approximate: count"
     if case.compare != "exact" and len(got) != len(expected):

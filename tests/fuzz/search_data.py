@@ -51,6 +51,11 @@ class Data:
         self.queries = [self._query(number) for number in range(QUERIES)]
 
     @property
+    def is_clear(self) -> bool:
+        """Whether no two distances are so near to each other that rounding orders them."""
+        return self.count <= 100
+
+    @property
     def metrics(self) -> list[str]:
         """Those under which distances that are equal to numpy are so to an engine."""
         if self.kind.values == "bit":
@@ -138,11 +143,11 @@ class Data:
             return list(self.rows[0]["embedding"])
         for _ in range(50):
             vector = self.vector()
-            if self.count > 100 or self._is_clear(vector):
+            if not self.is_clear or self._separates(vector):
                 break
         return list(vector)
 
-    def _is_clear(self, query: Any) -> bool:
+    def _separates(self, query: Any) -> bool:
         return all(
             self._gaps_are_clear(query, field, metric)
             for field in self._own_fields()

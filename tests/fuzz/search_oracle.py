@@ -14,12 +14,14 @@ import numpy as np
 from django.db.models import (
     Aggregate,
     BinaryField,
+    Count,
     F,
     FloatField,
     Func,
-    Min,
     Model,
+    OuterRef,
     QuerySet,
+    Subquery,
     Value,
 )
 from django.db.models.constants import LOOKUP_SEP
@@ -144,28 +146,45 @@ def reference(
     metric = metric or _metric(target)
     if isinstance(to, Model):
         rows, to = _leave_out(rows, field, to), getattr(to, field.rpartition(LOOKUP_SEP)[2])
+    is_nowhere = to is None or (metric == "cosine" and isinstance(to, list) and not any(to))
     if to is None:
-        return rows.annotate(**{annotation: Value(None, output_field=FloatField())}).none()
-    if not hasattr(to, "resolve_expression"):
-        to = packed(to, target)
-    to_many = _is_to_many(rows, field)
-    measure: Any = Measured(Value(metric), F(field), to)
-    rows = rows.annotate(**{annotation: Min(measure) if to_many else measure})
+        measure: Any = Value(None, output_field=FloatField())
+    else:
+        measure = Measured(
+            Value(metric), F(field), to if hasattr(to, "resolve_expression") else packed(to, target)
+        )
+    if _is_to_many(rows, field):
+        rows, measure = _once(rows), _least(rows.model, measure)
+    rows = rows.annotate(**{annotation: measure})
     rows = rows.filter(**{f"{annotation}__isnull": False})
     if max_distance is not None:
         rows = rows.filter(**{f"{annotation}__lte": float(max_distance)})
-    has_key = keyed and _has_one_key_a_row(rows, to_many)
+    has_key = keyed and _has_one_key_a_row(rows)
     rows = rows.order_by(annotation, *(["pk"] if has_key else []))
+    rows = rows.none() if is_nowhere else rows
     return rows if k is None else rows[: int(k)]
 
 
-def _has_one_key_a_row(rows: QuerySet[Any], to_many: bool) -> bool:
+def _once(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Each row once, where conditions on other tables have multiplied them."""
+    joins = [join for join in rows.query.alias_map.values() if getattr(join, "join_type", None)]
+    return rows.alias(_count=Count("pk")) if joins and not rows.query.group_by else rows
+
+
+def _least(model: Any, measure: Any) -> Any:
+    """The least distance of the vectors of a row."""
+    members = model._base_manager.using(ORACLE).filter(pk=OuterRef("pk"))
+    members = members.annotate(_least=measure).filter(_least__isnull=False).order_by("_least")
+    return Subquery(members.values("_least")[:1])
+
+
+def _has_one_key_a_row(rows: QuerySet[Any]) -> bool:
     """Whether to order by the key changes neither groups nor what is distinct."""
     query = rows.query
     if query.distinct and (query.values_select or not query.default_cols):
         return False
     grouped = isinstance(query.group_by, tuple) and not query.default_cols
-    return to_many or not grouped
+    return not grouped
 
 
 def _target(rows: QuerySet[Any], path: str) -> Any:

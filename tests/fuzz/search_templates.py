@@ -104,7 +104,7 @@ ROWS = [
     ".order_by('pk').order_by('{a}', 'pk')[:{n}]",
     ".annotate(other_d=L2Distance('other', q[1]))[:{n}]",
     ".annotate({a}=L2Distance('other', q[1])).order_by('pk')[:{n}]",
-    ".annotate(again=L2Distance('other', q[2])).order_by('again', 'pk').values_list('pk', 'again')[:{n}]",
+    ".filter(other__isnull=False).annotate(again=L2Distance('other', q[2])).order_by('again', 'pk').values_list('pk', 'again')[:{n}]",
     ".select_for_update()[:{n}]",
 ]
 ROWS_RELATED = [
