@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import os
+from importlib import import_module
 from typing import Any
 
 from django.apps import apps
+from django.core.management import find_commands
 from django.core.management.base import CommandError
 from django.core.management.commands import makemigrations
-from django.db.migrations import Migration
-from django.db.migrations.autodetector import MigrationAutodetector
-from django.db.migrations.loader import MigrationLoader
 
-from dorm_vector.operations import VectorExtension
+from dorm_vector.management.extension import migration_for
 
 __all__ = ["Command"]
 
+REFUSED = ("check_changes", "empty", "merge", "update")
+
 
 class Command(makemigrations.Command):
-    """Django's command with one more option."""
+    """
+    The ``makemigrations`` that the project has otherwise, with one more option.
+
+    Made from another app's command it stands between that one and Django's, so that what the other
+    does before and after Django's own work is done for this migration too.
+    """
+
+    #: How many apps it takes: the option takes one, as it does in djanorm.
+    several = False
+    _reached = False
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Command:
+        other = others_command() if cls is Command else cls
+        if issubclass(other, Command):
+            return super().__new__(other)
+        return super().__new__(_over(other))
 
     def add_arguments(self, parser: Any) -> None:
         super().add_arguments(parser)
@@ -28,50 +45,45 @@ class Command(makemigrations.Command):
         )
 
     def handle(self, *app_labels: str, **options: Any) -> Any:
-        if not options.pop("enable_pgvector"):
+        if not options.pop("enable_pgvector", False):
             return super().handle(*app_labels, **options)
-        if len(app_labels) != 1:
+        self._reached = True
+        if len(app_labels) != 1 and not self.several:
             raise CommandError("--enable-pgvector takes the label of one app.")
-        for name in ("check_changes", "empty", "merge", "update"):
+        for name in REFUSED:
             if options[name]:
                 option = name.partition("_")[0]
                 raise CommandError(f"--enable-pgvector does not go with --{option}.")
         for name in ("verbosity", "dry_run", "include_header", "scriptable"):
             setattr(self, name, options[name])
-        self.migration_name = options["name"]
         self.written_files: list[str] = []
-        self.write_migration_files({app_labels[0]: [self._migration(app_labels[0])]})
+        # All of them before the first is written: nothing is done by halves.
+        changes = {label: [migration_for(label, options["name"])] for label in app_labels}
+        self.write_migration_files(changes)
         return None
 
-    def _migration(self, app_label: str) -> Migration:
-        leaves = self._leaves(app_label)
-        number = MigrationAutodetector.parse_number(leaves[0][1]) or 0 if leaves else 0
-        operation = VectorExtension()
-        name = self.migration_name or operation.migration_name_fragment
-        attributes = {"operations": [operation], "dependencies": leaves}
-        migration_class: type[Migration] = type("Migration", (Migration,), attributes)
-        return migration_class(f"{number + 1:04d}_{name}", app_label)
 
-    def _leaves(self, app_label: str) -> list[tuple[str, str]]:
-        """The latest migration of the app, or nothing."""
-        try:
-            apps.get_app_config(app_label)
-        except LookupError as error:
-            raise CommandError(str(error)) from error
-        loader = MigrationLoader(None)
-        self._refuse_second(loader, app_label)
-        leaves = loader.graph.leaf_nodes(app_label)
-        if len(leaves) > 1:
-            names = ", ".join(name for _, name in leaves)
-            raise CommandError(
-                f"{app_label} has several latest migrations ({names}); merge them first: "
-                "manage.py makemigrations --merge"
-            )
-        return list(leaves)
+def others_command() -> type[makemigrations.Command]:
+    """The command that Django would run without this app: of the first app that has one."""
+    for config in apps.get_app_configs():
+        folder = os.path.join(config.path, "management")
+        if config.name != "dorm_vector" and "makemigrations" in find_commands(folder):
+            module = import_module(f"{config.name}.management.commands.makemigrations")
+            command: type[makemigrations.Command] = module.Command
+            return command
+    return Command
 
-    def _refuse_second(self, loader: MigrationLoader, app_label: str) -> None:
-        for (label, name), migration in loader.disk_migrations.items():
-            if label == app_label and any(
-                isinstance(operation, VectorExtension) for operation in migration.operations
-            ):
-                raise CommandError(f"{app_label} has VectorExtension already, in {name}.")
+
+def _over(other: Any) -> type[Command]:
+    class Over(other, Command):
+        def handle(self, *app_labels: str, **options: Any) -> Any:
+            done = super().handle(*app_labels, **options)
+            if options.get("enable_pgvector") and not self._reached:
+                raise CommandError(
+                    f"The makemigrations of {other.__module__} does not know --enable-pgvector, "
+                    "and does not call Django's; use manage.py enable_vectors."
+                )
+            return done
+
+    Over.__module__, Over.__qualname__, Over.__doc__ = __name__, "Command", other.__doc__
+    return Over
