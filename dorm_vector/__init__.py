@@ -30,7 +30,8 @@ from dorm_vector.functions import (
 )
 from dorm_vector.indexes import HnswIndex, IvfflatIndex, VectorIndex
 from dorm_vector.operations import VectorExtension
-from dorm_vector.querysets import VectorQuerySet, nearest
+from dorm_vector.querysets import VectorQuerySet
+from dorm_vector.search.nearest import nearest
 from dorm_vector.search.settings import search_params
 
 __version__ = "0.1.0"

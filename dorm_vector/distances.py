@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.exceptions import FieldError
@@ -69,6 +69,10 @@ class Distance(Func):
     output_field = FloatField()
     #: The kind of a query vector of which nothing else is known; None for one that follows from it.
     value_kind: str | None = None
+    #: The search of ``nearest()`` that orders by the distance.
+    search: Any = None
+    #: The metrics that ``nearest()`` knows by name: each class that has a name of its own.
+    registry: ClassVar[dict[str, type[Distance]]] = {}
     #: The operands' dimensions and kind, where both are ``SETTLED``.
     _known: tuple[int | None, str | None] | None = None
 
@@ -85,6 +89,11 @@ class Distance(Func):
         if precision:
             extra = {**extra, "precision": precision}
         self._constructor_args = ((expression, vector), extra)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "metric" in vars(cls):
+            Distance.registry[cls.metric] = cls
 
     def at_precision(self, precision: str | int) -> Distance:
         """The distance by which an index of that precision, or prefix, orders."""
@@ -125,8 +134,14 @@ class Distance(Func):
         distance = engine.distance(metric, a, b)
         if settings.DEBUG:
             self._warn_of_mistake(compiler.query, engine)
-        exact = getattr(compiler.query, "exact", False)
-        return engine.without_index(distance) if exact else distance
+        if self.search is None or self._is_planned(compiler.query):
+            return distance
+        return engine.without_index(distance)
+
+    def _is_planned(self, query: Any) -> bool:
+        """Whether an index may serve the search that the distance belongs to."""
+        plan = getattr(query, "plan", None)
+        return plan is not None and plan.search is self.search
 
     def _warn_of_mistake(self, query: Any, engine: Any) -> None:
         from dorm_vector.search.advice import warn_of_mistake

@@ -7,7 +7,7 @@ import re
 from string import Formatter
 from typing import Any, NamedTuple
 
-__all__ = ["SQL", "Operand", "fill", "filter_clause", "literal", "word"]
+__all__ = ["SQL", "Operand", "Plan", "fill", "filter_clause", "literal", "word"]
 
 # Names of settings, options and the like, which stand in SQL without quotation marks.
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
@@ -31,6 +31,13 @@ class Operand(NamedTuple):
     packed: Any = None
     dimensions: int | None = None
     kind: str = "vector"
+
+
+class Plan(NamedTuple):
+    """How a query is written: such that an index may serve its search, or that none can."""
+
+    #: The ``dorm_vector.search.query.Search`` that an index may serve, or None.
+    search: Any = None
 
 
 def fill(template: str, **parts: SQL | Operand) -> SQL:

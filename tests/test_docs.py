@@ -34,7 +34,7 @@ import dorm_vector
 from dorm_vector import conf, indexes
 from dorm_vector.engines import ENGINES
 from dorm_vector.engines.base import Engine
-from dorm_vector.engines.libsql import LibSQLEngine
+from dorm_vector.engines.libsql import LibSQLEngine, search
 from dorm_vector.engines.libsql import engine as libsql
 from dorm_vector.engines.postgresql import PostgreSQLEngine
 from dorm_vector.engines.sqlite import SQLiteEngine
@@ -332,7 +332,7 @@ def test_table_of_graph_options() -> None:
         least, greatest = values
         return f"{least:,} to {greatest:,}"
 
-    defaults = {**libsql.PARAMETERS, "insert_l": 70, "search_l": libsql.SEARCH_L}
+    defaults = {**libsql.PARAMETERS, "insert_l": 70, "search_l": search.SEARCH_L}
     assert [row[:3] for row in table("indexes.rst", "indexes-graph-options")] == [
         [
             code(option),

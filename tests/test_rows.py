@@ -133,7 +133,7 @@ class TestStatements:
     @only("postgresql", fixture="things")
     def test_settings_where_they_are_needed(self, things: Any) -> None:
         for options, setting in (
-            ({"k": 50}, "SET LOCAL hnsw.ef_search = '50'"),
+            ({"k": 50}, "SET LOCAL hnsw.ef_search = '200'"),
             ({"k": 2000}, "SET LOCAL hnsw.ef_search = '1000'"),
             ({"k": 5, "ef_search": 80}, "SET LOCAL hnsw.ef_search = '80'"),
             ({"k": 5, "probes": 3}, "SET LOCAL ivfflat.probes = '3'"),

@@ -8,6 +8,8 @@ find out.
 from __future__ import annotations
 
 import contextlib
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -72,9 +74,22 @@ def prepare(connection: Any) -> None:
     rows are read: nothing of the sort must happen twice to a connection of the driver's.
     """
     raw = connection.connection
-    if raw is not None and vars(connection).get("_dorm_vector_prepared") is not raw:
-        connection._dorm_vector_prepared = raw
+    prepared = vars(connection).get("_dorm_vector_prepared", _nothing)
+    if raw is not None and prepared() is not raw:
+        connection._dorm_vector_prepared = _reference(raw)
         engine_for(connection).prepare()
+
+
+def _nothing() -> None:
+    """A reference to nothing."""
+
+
+def _reference(raw: Any) -> Callable[[], Any]:
+    """What tells a connection of the driver's, and does not keep it open where that can be."""
+    try:
+        return weakref.ref(raw)
+    except TypeError:  # sqlite3's
+        return lambda: raw
 
 
 def prepare_editors() -> None:

@@ -8,13 +8,11 @@ dropped and filled again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
-from django.db import models, transaction
+from django.db import transaction
 from django.db.backends.ddl_references import Columns, Statement, Table
-from django.db.models.expressions import RawSQL
 
 from dorm_vector.engines.base import Engine
 from dorm_vector.engines.schema import (
@@ -28,7 +26,7 @@ from dorm_vector.engines.schema import (
     require_side_tables,
     with_side_tables,
 )
-from dorm_vector.sql import SQL
+from dorm_vector.engines.side_table_search import COUNT, SideTableSearch
 
 __all__ = ["SideTableEngine"]
 
@@ -41,11 +39,10 @@ FIND = (
     "UNION ALL SELECT 'temporary ' || type, name, tbl_name, sql FROM sqlite_temp_master "
     "WHERE name COLLATE NOCASE IN ({places})"
 )
-COUNT = "SELECT count(*) FROM sqlite_master WHERE name IN ({places})"
 DROP = "DROP {type} {name}"
 
 
-class SideTableEngine(Engine):
+class SideTableEngine(SideTableSearch, Engine):
     """The engine of a database whose indexes are side tables."""
 
     index_methods = frozenset({"vector"})
@@ -240,90 +237,6 @@ class SideTableEngine(Engine):
             for statement in drops if reason else [*drops, *made.statements]:
                 cursor.execute(statement)
         return reason
-
-    # Searching
-
-    def candidates(self, index: Any, query: Any) -> SQL:
-        """The condition that a row is one of those that the index finds."""
-        raise NotImplementedError
-
-    def can_find(self, index: Any, query: Any) -> bool:
-        """Whether the index finds as many rows as the query asks for."""
-        raise NotImplementedError
-
-    def plan_search(self, query: Any, nested: bool) -> Any:
-        """Have the side table name the candidates, where it can."""
-        index = self.serving_index(query)
-        if index is None:
-            return query
-        whole = query if nested else query.without_max_distance()
-        plan = whole.clone()
-        plan.whole = whole
-        self.adjust(plan, index, nested)
-        condition = RawSQL(*self.candidates(index, plan), models.BooleanField())  # noqa: S611
-        plan.where.add(condition, "AND")
-        return plan
-
-    def adjust(self, plan: Any, index: Any, nested: bool) -> None:
-        """Change what a planned query asks for, before its candidates are looked for."""
-
-    def run_search(self, compiler: Any, execute: Callable[[], Any]) -> Any:
-        """Run a search, and read the whole table where the index cannot tell the last rows."""
-        plan, whole = compiler.query, compiler.query.whole
-        if whole is None or plan.explain_info:
-            return execute()
-        wanted = whole.high_mark - whole.low_mark
-        rows = [row for chunk in execute() for row in chunk]
-        # Too few may be all that there are, or all that the index knows of.
-        if len(rows) < wanted or self.is_undecided(compiler, rows, wanted):
-            compiler.query = whole
-            rows = [row for chunk in execute() for row in chunk]
-        return [self.in_order(compiler, [rows[:wanted]])]
-
-    def is_undecided(self, compiler: Any, rows: list[Any], wanted: int) -> bool:
-        """Whether the index may have chosen the last rows among others that are as near."""
-        return False
-
-    def serving_index(self, query: Any) -> Any:
-        """The index that serves a search, or None."""
-        if query.search.exact or query.is_filtered or query.query_vector is None:
-            return None
-        self.connection.ensure_connection()  # which tells what is loaded, and what is there
-        model = query.get_meta().concrete_model
-        return next(
-            (
-                index
-                for index in query.search.indexes
-                if not self.why_not_built(index, model)
-                and self.can_find(index, query)
-                and self.is_ready(index.name)
-            ),
-            None,
-        )
-
-    def why_unused(self, queryset: Any) -> str:
-        query = queryset.query
-        search = getattr(query, "search", None)
-        if search is None:
-            return f"{self.label} serves no ORDER BY from an index: use nearest()."
-        if search.exact:
-            return "exact=True was asked for."
-        if query.is_filtered:
-            return "A filter, a join or distinct() makes the search exact."
-        if not any(self.can_find(index, query) for index in search.indexes):
-            return self.too_many
-        if not any(self._is_present(index.name) for index in search.indexes):
-            return "The index is declared, and not there, or in part: migrate, or vector_reindex."
-        return self.too_few
-
-    #: Why ``can_find`` said no.
-    too_many: ClassVar[str] = ""
-    #: Why ``is_ready`` said no, although the table is there.
-    too_few: ClassVar[str] = ""
-
-    def is_ready(self, table: str) -> bool:
-        """Whether the side table is there, and better than reading all rows."""
-        return self._is_present(table)
 
     def _is_present(self, table: str) -> bool:
         """Whether all that a search and later writes need is there."""

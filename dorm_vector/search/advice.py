@@ -114,7 +114,7 @@ def obstacle(query: Any, engine: Any) -> str | None:
         return sentence
     if query.high_mark is None:
         return "The queryset has no limit: slice it."
-    if getattr(query, "search", None) is None and order.needs_two_stages:
+    if getattr(query, "search_in_force", None) is None and order.needs_two_stages:
         index = order.serving[0]
         if index.prefix:
             return f"{index.name} is over the first {index.prefix} components: use nearest()."
@@ -136,13 +136,18 @@ def warn_of_mistake(distance: Distance, query: Any, engine: Any) -> None:
 
     Only where an index is declared that the database would search for a plain ORDER BY.
     """
-    if not engine.index_serves_order or getattr(query, "exact", False):
+    if not engine.index_serves_order or _is_exact(distance.search, query):
         return
     order = order_of(query)
     if order is None or order.distance != distance or not order.indexes:
         return
     if sentence := mistake(order):
         _warn(f"No vector index serves this query. {sentence}")
+
+
+def _is_exact(search: Any, query: Any) -> bool:
+    """Whether a search reads all rows because that was asked for, or is right."""
+    return search is not None and (search.exact or getattr(query, "plan", None) is not None)
 
 
 def _warn(message: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from django.core.checks import CheckMessage
@@ -16,6 +15,7 @@ from django.db.models import BinaryField
 
 from dorm_vector import codecs, values
 from dorm_vector.engines.base.loaders import Inserts, Loader
+from dorm_vector.engines.base.search import EngineSearch
 from dorm_vector.kinds import KINDS
 from dorm_vector.parameters import parameter
 from dorm_vector.sql import SQL, Operand, fill, literal
@@ -37,7 +37,7 @@ def prepares_as_declared(field: Any) -> bool:
     )
 
 
-class Engine:
+class Engine(EngineSearch):
     """
     What one database can do with vectors.
 
@@ -94,7 +94,7 @@ class Engine:
         """Give a connection, or a class of connections, the schema editor that indexes need."""
 
     @property
-    def label(self) -> str:
+    def label(self) -> str:  # type: ignore[override]
         """The database's name in sentences for people."""
         return str(self.connection.display_name)
 
@@ -248,10 +248,6 @@ class Engine:
         """The metric and the operands of an index of less precision, where there are such."""
         return metric, a, b
 
-    def without_index(self, distance: SQL) -> SQL:
-        """The same distance, written such that no index can serve it."""
-        return distance
-
     def defined(self, metric: str, a: Operand, b: Operand) -> SQL:
         """The condition that a distance is a number: no operand is NULL, nor zero by cosine."""
         if b.packed is not None and metric != "cosine":
@@ -321,50 +317,6 @@ class Engine:
         # Django runs whatever create_sql() returns, so nothing has to be a statement as well.
         what = f"{self.why_not_built(index, model)}: {index.name} is not built"
         return Statement("SELECT %(what)s", what=literal(what.translate({0: " ", 92: "/"})))
-
-    # Searching
-
-    def search_settings(self, params: dict[str, Any]) -> dict[str, Any]:
-        """The database's own settings for search parameters; nothing where it has none."""
-        return {}
-
-    def plan_search(self, query: Any, nested: bool) -> Any:
-        """
-        The query that does the work of a ``NearestQuery``: it, or a changed clone.
-
-        ``nested`` queries are executed as a part of another one.
-        """
-        return query
-
-    def run_search(self, compiler: Any, execute: Callable[[], Any]) -> Any:
-        """Run a search that is no part of another query, and return its rows in chunks."""
-        return execute()
-
-    def in_order(self, compiler: Any, chunks: Iterable[Any]) -> list[Any]:
-        """
-        The rows of a search in the order of their distance, without those that are too far away.
-
-        A scan in relaxed order delivers them out of order.
-        """
-        rows = [row for chunk in chunks for row in chunk]
-        column = compiler.annotation_col_map.get("distance")
-        if column is None:
-            return rows
-        reach = math.inf if compiler.query.reach is None else compiler.query.reach
-        rows.sort(key=operator.itemgetter(column))
-        return [row for row in rows if row[column] <= reach]
-
-    def explain_search(self, queryset: Any) -> tuple[str | None, str]:
-        """The vector index that a search goes through, or None, and the database's plan."""
-        return None, queryset.explain()
-
-    def why_unused(self, queryset: Any) -> str:
-        """Why an index that could serve a search is not used, in one sentence."""
-        return f"{self.label} has no vector indexes."
-
-    def local_settings(self, settings: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
-        """A block in which ``settings`` hold, and after which those before it hold again."""
-        return contextlib.nullcontext()
 
     # Loading
 

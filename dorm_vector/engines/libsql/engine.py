@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 from dorm_vector import codecs
 from dorm_vector.engines.libsql import schema as schema  # the editor with side tables
-from dorm_vector.engines.side_tables import COUNT, WATCHED, SideTableEngine
+from dorm_vector.engines.libsql.search import KEY, OWN_KEY, LibSQLSearch
+from dorm_vector.engines.side_tables import WATCHED, SideTableEngine
 from dorm_vector.sql import SQL, Operand, literal, word
 
 __all__ = ["LibSQLEngine"]
@@ -16,11 +17,8 @@ __all__ = ["LibSQLEngine"]
 # cannot send infinity.
 UNDEFINED = "1.7976931348623157e308"
 
-# A few of a vector's bytes, by which it is found: the first and the last four components.
-KEY = "substr({vector}, 1, 16) || substr({vector}, -16)"
 COLUMN_KEY = KEY.format(vector="%(column)s")
 NEW_KEY = KEY.format(vector="NEW.%(column)s")
-OWN_KEY = KEY.format(vector="vector")
 
 # The graph loses rows where vectors are equal, where rows are deleted, and where vectors change.
 # So it is over a table of its own, in which each vector that was ever there stands once; rows are
@@ -55,12 +53,6 @@ CREATE = (
 # The graph's parameters where the index has no others; docs/performance.rst has the measurements.
 # Uncompressed edges are large, and alpha above 1 leaves vectors out that are close to others.
 PARAMETERS = {"max_neighbors": 20, "compress_neighbors": "float8", "alpha": 1.0}
-# libSQL's own, and the number of candidates of a search.
-SEARCH_L = 200
-LEAST_CANDIDATES = 40
-# With fewer vectors reading all rows is as fast, and finds what a graph may have lost: some vectors
-# cannot be reached in it from where a search happens to begin.
-LEAST_VECTORS = 1000
 
 BLOB = "typeof({column}) IN ('blob', 'null')"
 
@@ -173,7 +165,7 @@ def _tail(operand: Operand) -> str:
     return f"X'{padding}{unused:02X}03'"
 
 
-class LibSQLEngine(SideTableEngine):
+class LibSQLEngine(LibSQLSearch, SideTableEngine):
     """libSQL's vector functions over packed float32."""
 
     name = "libsql"
@@ -238,11 +230,6 @@ class LibSQLEngine(SideTableEngine):
     }
     index_dimensions = {"vector": 65_536, "halfvec": 65_536}
     maker = "libSQL"
-    too_many = "libSQL finds search_l rows at most, 200 by default; more are searched exactly."
-    too_few = f"With fewer than {LEAST_VECTORS:,} vectors libSQL reads all rows: it is as fast."
-
-    #: The number of vectors from which on the graph is searched.
-    least_vectors: ClassVar[int] = LEAST_VECTORS
 
     # Values
 
@@ -289,56 +276,3 @@ class LibSQLEngine(SideTableEngine):
         field = index.vector_field(model)
         column_type = self.column_type(field.kind, field.dimensions)
         return {**parts, "parameters": parameters, "type": column_type}
-
-    # Searching
-
-    def plan_search(self, query: Any, nested: bool) -> Any:
-        # Nobody could notice that an approximate search came back short within another query.
-        return query if nested else super().plan_search(query, nested)
-
-    def can_find(self, index: Any, query: Any) -> bool:
-        # A search for the zero vector returns arbitrary rows.
-        return 0 < query.candidates <= self._search_l(index) and any(query.query_vector)
-
-    def is_ready(self, table: str) -> bool:
-        # Vectors are only deleted there all at once, so that the numbers have no gaps.
-        names = self._needed(table)
-        count = COUNT.format(places=", ".join("?" * len(names)))
-        side = self.connection.ops.quote_name(table)
-        sql = f"SELECT 1 WHERE ({count}) = ? AND EXISTS (SELECT 1 FROM {side} WHERE id = ?)"  # noqa: S608 - quoted
-        parameters = (*names, len(names), self.least_vectors)
-        try:
-            found = self.connection.connection.execute(sql, parameters).fetchone()
-        except self.connection.Database.Error:
-            if self._is_present(table):
-                raise
-            return False
-        return found is not None
-
-    def candidates(self, index: Any, query: Any) -> SQL:
-        """
-        The rows with one of the vectors that the graph finds, and those with the one searched for.
-
-        More of them than rows are wanted: some may be of rows that are no longer there, and
-        the graph ranks by rounded neighbours.
-        """
-        quote = self.connection.ops.quote_name
-        column = query.annotations["distance"].get_source_expressions()[0].target.column
-        row = KEY.format(vector=f"{quote(query.get_initial_alias())}.{quote(column)}")
-        found = "SELECT id FROM vector_top_k(%s, %s, %s)"
-        keys = f"SELECT {OWN_KEY} FROM {quote(index.name)} WHERE id IN ({found})"  # noqa: S608 - quoted
-        sql = f"{row} IN ({keys} UNION ALL SELECT {KEY.format(vector='%s')})"
-        oversampled = query.candidates * (query.search.oversample or 4)
-        wanted = query.search.params.get("ef_search") or max(oversampled, LEAST_CANDIDATES)
-        k = max(min(wanted, self._search_l(index)), query.candidates)
-        vector = self.encoded(query.query_vector, query.query_kind)
-        return SQL(sql, (f"{index.name}_graph", vector, k, vector, vector))
-
-    def _search_l(self, index: Any) -> int:
-        return int(index.graph_parameters().get("search_l", SEARCH_L))
-
-    def explain_search(self, queryset: Any) -> tuple[str | None, str]:
-        plan = queryset.explain()
-        if "vector_top_k" not in plan:
-            return None, plan
-        return self.serving_index(queryset.query).name, plan

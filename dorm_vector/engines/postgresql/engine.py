@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from django.db import NotSupportedError, models, transaction
+from django.db import NotSupportedError, models
 from django.db.backends.ddl_references import Columns, Statement
-from django.db.models import Q
-from django.db.models.sql.query import Query
 
 from dorm_vector import codecs, conf
 from dorm_vector.engines.base import Engine
@@ -20,9 +16,10 @@ from dorm_vector.engines.base.loaders import Loader
 from dorm_vector.engines.postgresql import extension
 from dorm_vector.engines.postgresql.arrays import read_arrays
 from dorm_vector.engines.postgresql.rebuilding import without_indexes
+from dorm_vector.engines.postgresql.search import PostgreSQLSearch, at_stage
 from dorm_vector.engines.postgresql.session import set_for_session
 from dorm_vector.kinds import KINDS
-from dorm_vector.sql import SQL, Operand, fill, literal, word
+from dorm_vector.sql import literal, word
 
 logger = logging.getLogger("dorm_vector")
 
@@ -32,16 +29,6 @@ REFUSED = (
     "hnsw.iterative_scan cannot be set on the database %r, so that filtered searches may return "
     "too few rows: %s"
 )
-
-# The settings that search parameters stand for.
-SETTINGS = {
-    "ef_search": "hnsw.ef_search",
-    "probes": "ivfflat.probes",
-    "iterative_scan": "hnsw.iterative_scan",
-    "max_scan_tuples": "hnsw.max_scan_tuples",
-    "scan_mem_multiplier": "hnsw.scan_mem_multiplier",
-}
-
 
 FLOATS = ("vector", "halfvec", "sparsevec")
 DENSE = ("vector", "halfvec")
@@ -62,32 +49,6 @@ FUNCTIONS = {
     "avg": dict.fromkeys(DENSE, "avg({a}){filter}"),
 }
 
-HALF = "{}::halfvec({})"
-
-DEFAULT_EF_SEARCH = 40
-MAX_EF_SEARCH = 1000
-
-
-def searched_indexes(plan: Any) -> Iterator[str]:
-    """The names of the indexes that a plan (EXPLAIN's JSON) searches by distance."""
-    if isinstance(plan, list):
-        for part in plan:
-            yield from searched_indexes(part)
-    elif isinstance(plan, dict):
-        if plan.get("Node Type") == "Index Scan" and "Order By" in plan:
-            yield plan["Index Name"]
-        yield from searched_indexes(list(plan.values()))
-
-
-def _at_stage(stage: str | int, sql: str, kind: str, dimensions: int | None) -> str:
-    """What an index is over of a vector: rounded to float16, its signs, or its first components."""
-    if stage == "half":
-        return HALF.format(sql, dimensions)
-    if stage == "bit":
-        return f"binary_quantize({sql})::bit({dimensions})"
-    count = literal(stage)
-    return f"subvector({sql}, 1, {count})::{word(kind)}({count})"
-
 
 class CastColumns(Columns):
     """The one column of an index, inside an expression."""
@@ -100,7 +61,7 @@ class CastColumns(Columns):
         return self.template % super().__str__()
 
 
-class PostgreSQLEngine(Engine):
+class PostgreSQLEngine(PostgreSQLSearch, Engine):
     """pgvector's types, operators and indexes."""
 
     name = "postgresql"
@@ -165,7 +126,7 @@ class PostgreSQLEngine(Engine):
         )
         if index.stage:
             field = index.vector_field(model)
-            cast = _at_stage(index.stage, "%s", field.kind, field.dimensions)
+            cast = at_stage(index.stage, "%s", field.kind, field.dimensions)
             column = model._meta.get_field(index.fields[0]).column
             columns = (model._meta.db_table, [column], schema_editor.quote_name)
             statement.parts["columns"] = CastColumns(*columns, f"({cast}) {opclasses[0]}")
@@ -179,166 +140,6 @@ class PostgreSQLEngine(Engine):
 
     def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Any:
         return models.Index.remove_sql(index, model, schema_editor, **kwargs)
-
-    # Searching
-
-    def search_settings(self, params: dict[str, Any]) -> dict[str, Any]:
-        settings = {SETTINGS[name]: value for name, value in params.items()}
-        # IVFFlat knows no strict order.
-        if params.get("iterative_scan") in ("off", "relaxed_order"):
-            settings["ivfflat.iterative_scan"] = params["iterative_scan"]
-        return settings
-
-    def at_precision(
-        self, precision: str | int, metric: str, a: Operand, b: Operand
-    ) -> tuple[str, Operand, Operand]:
-        # Without its dimensions the cast would not be the one of the index.
-        a, b = (
-            operand._replace(
-                sql=_at_stage(precision, operand.sql, operand.kind, operand.dimensions)
-            )
-            for operand in (a, b)
-        )
-        return ("hamming" if precision == "bit" else metric), a, b
-
-    def without_index(self, distance: SQL) -> SQL:
-        return fill("({distance} + 0.0)", distance=distance)
-
-    def plan_search(self, query: Any, nested: bool) -> Any:
-        """
-        Search without an index where one could come back short and nobody would notice.
-
-        That is in a search without an end, and in a filtered one inside another query.
-        """
-        endless = query.high_mark is None
-        if query.search.exact or endless or (nested and query.is_filtered):
-            return self._exactly(query)
-        if not nested:
-            # An index search would go on for rows that are too far away, until it gives up.
-            query = query.without_max_distance()
-        stage = self._stage(query)
-        return self._two_stages(query, stage) if stage else query
-
-    def _stage(self, query: Any) -> Any:
-        """What is indexed of a vector, where no index that serves the search is over all of it."""
-        stages = [index.stage for index in query.search.indexes]
-        return stages[0] if stages and all(stages) else None
-
-    def _two_stages(self, query: Any, stage: str | int) -> Any:
-        """Have an index of less precision find candidates, and order them by the true distance."""
-        plan, inner = query.clone(), query.clone()
-        inner.__class__, inner.explain_info = Query, None
-        rough = inner.annotations["distance"].at_precision(stage)
-        inner.add_annotation(rough, "_rough", select=False)
-        inner.clear_ordering(force=True)
-        inner.add_ordering("_rough")
-        inner.set_values(["pk"])
-        inner.clear_limits()
-        inner.set_limits(0, self._candidates(query))
-        plan.add_q(Q(pk__in=inner))
-        plan.whole = query
-        return plan
-
-    def _candidates(self, query: Any) -> int:
-        """How many rows the index has to find: more than asked for, where they are re-ranked."""
-        return int(query.oversampled(self._stage(query)))
-
-    def run_search(self, compiler: Any, execute: Callable[[], Any]) -> Any:
-        """
-        Run a search with the settings that it needs, and complete it where it came back short.
-
-        An iterative scan gives up at ``hnsw.max_scan_tuples``, and IVFFlat looks at a few lists
-        only. Too few rows are either all that match, or all that the index came across: where the
-        planner says that an index was searched, the same query is run without one.
-        """
-        query = compiler.query
-        wanted = query.high_mark - query.low_mark
-        with self.local_settings(self._settings_for(query)):
-            chunks = execute()
-            if query.explain_info or query.exact:
-                return chunks
-            chunks = list(chunks)
-            if sum(map(len, chunks)) < wanted and self._searches_index(compiler):
-                compiler.query = self._exactly(query.whole or query)
-                chunks = list(execute())
-        return [self.in_order(compiler, chunks)]
-
-    def explain_search(self, queryset: Any) -> tuple[str | None, str]:
-        plan = json.loads(queryset.explain(format="json"))
-        return next(searched_indexes(plan), None), queryset.explain()
-
-    def why_unused(self, queryset: Any) -> str:
-        if getattr(getattr(queryset.query, "search", None), "exact", False):
-            return "exact=True was asked for."
-        with self.local_settings({"enable_seqscan": "off", "enable_sort": "off"}):
-            index, _ = self.explain_search(queryset)
-        if index is None:
-            return "The planner finds no way to use an index; is it migrated?"
-        return (
-            f"The planner finds another plan cheaper than a search of {index}: the table is small, "
-            "or few rows pass the filter."
-        )
-
-    def _exactly(self, query: Any) -> Any:
-        clone = query.clone()
-        clone.exact = True
-        return clone
-
-    def _settings_for(self, query: Any) -> dict[str, Any]:
-        if query.exact:
-            return {}
-        params = dict(query.search.params)
-        hnsw = any(self.methods[index.method] == "hnsw" for index in query.search.indexes)
-        candidates = self._candidates(query)
-        if hnsw and "ef_search" not in params and candidates > DEFAULT_EF_SEARCH:
-            self._raise_ef_search(params, candidates)
-        return self.search_settings(params)
-
-    def _raise_ef_search(self, params: dict[str, Any], count: int) -> None:
-        """An index search has ``ef_search`` candidates at a time; more rows want more of them."""
-        name = SETTINGS["ef_search"]
-        current = int(self._current_settings([name])[name] or DEFAULT_EF_SEARCH)
-        if count > current:
-            params["ef_search"] = min(count, MAX_EF_SEARCH)
-
-    def _searches_index(self, compiler: Any) -> bool:
-        sql, params = compiler.as_sql()
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
-            (plan,) = cursor.fetchone()
-        return any(searched_indexes(json.loads(plan) if isinstance(plan, str) else plan))
-
-    @contextlib.contextmanager
-    def local_settings(self, settings: dict[str, Any]) -> Iterator[None]:
-        """
-        SET LOCAL inside a transaction: a plain SET would survive in a connection pool.
-
-        SET LOCAL lasts until the end of the whole transaction, so what was set before is put back
-        where one was open. An error undoes it together with the savepoint.
-        """
-        if not settings:
-            yield
-            return
-        outer = self.connection.in_atomic_block or not self.connection.get_autocommit()
-        before = self._current_settings(settings) if outer else {}
-        with transaction.atomic(using=self.connection.alias):
-            self._set_local(settings)
-            yield
-            if not self.connection.needs_rollback:
-                self._set_local(before)
-
-    def _current_settings(self, names: Iterable[str]) -> dict[str, Any]:
-        listed = ", ".join(f"current_setting({literal(name)}, true)" for name in names)
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT {listed}")
-            return dict(zip(names, cursor.fetchone(), strict=True))
-
-    def _set_local(self, settings: dict[str, Any]) -> None:
-        with self.connection.cursor() as cursor:
-            for name, value in settings.items():
-                # Unset, as they are before pgvector's library is loaded, settings read as nothing.
-                written = "DEFAULT" if value in (None, "") else literal(value)
-                cursor.execute(f"SET LOCAL {word(name)} = {written}")
 
     # Loading
 

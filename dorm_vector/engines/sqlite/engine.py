@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from django.apps import apps
@@ -15,13 +14,10 @@ from dorm_vector.engines.sqlite import functions as sqlite_functions
 from dorm_vector.engines.sqlite import schema as schema  # the editor with side tables
 from dorm_vector.engines.sqlite import writes
 from dorm_vector.engines.sqlite.extension import best_tier, load_first, warn_of_fallback
-from dorm_vector.sql import SQL, literal, word
-
-# How EXPLAIN QUERY PLAN names a side table.
-VIRTUAL_TABLE = re.compile(r"SCAN (.+?) VIRTUAL TABLE")
+from dorm_vector.engines.sqlite.search import SQLiteSearch
+from dorm_vector.sql import literal, word
 
 # Limits of vec0; source: https://github.com/asg017/sqlite-vec, sqlite-vec.c.
-MAX_K = 4096
 MAX_DIMENSIONS = 8192
 
 FLOATS = ("vector", "halfvec")
@@ -109,7 +105,7 @@ ADD_BITS = (
 )
 
 
-class SQLiteEngine(SideTableEngine):
+class SQLiteEngine(SQLiteSearch, SideTableEngine):
     """sqlite-vec's functions over packed float32 in BLOB columns."""
 
     name = "sqlite"
@@ -157,7 +153,6 @@ class SQLiteEngine(SideTableEngine):
     }
     index_dimensions = dict.fromkeys(FLOATS, MAX_DIMENSIONS)
     maker = "sqlite-vec"
-    too_many = f"sqlite-vec finds {MAX_K} rows at most; more are searched exactly."
 
     #: How sqlite-vec got into the connection; see ``load_sqlite_vec_extension``.
     tier: str | None = None
@@ -185,8 +180,6 @@ class SQLiteEngine(SideTableEngine):
             options = self.connection.settings_dict.get("OPTIONS") or {}
             return writes.trusts_schema(options.get("init_command", ""))
         return self.trusting
-
-    # Searching
 
     def _parts(self, index: Any, model: Any, schema_editor: Any) -> dict[str, Any]:
         parts = super()._parts(index, model, schema_editor)
@@ -227,53 +220,6 @@ class SQLiteEngine(SideTableEngine):
         if index.precision != "bit":
             return super().templates(index)
         return tuple(template.replace(ADD, ADD_BITS) for template in super().templates(index))
-
-    def can_find(self, index: Any, query: Any) -> bool:
-        return bool(0 < query.oversampled(self._stage(index)) <= MAX_K)
-
-    def _stage(self, index: Any) -> Any:
-        """What an index is over, where that is not all of a vector; there is no float16 here."""
-        return None if index.stage == "half" else index.stage
-
-    def plan_search(self, query: Any, nested: bool) -> Any:
-        # Nobody could notice that an approximate search came back short within another query.
-        index = self.serving_index(query) if nested else None
-        if index is not None and self._stage(index):
-            return query
-        return super().plan_search(query, nested)
-
-    def adjust(self, plan: Any, index: Any, nested: bool) -> None:
-        """
-        Ask for one row more, which shows whether the last ones are at equal distances.
-
-        Of those vec0 chooses any; but for them the search is exact.
-        """
-        asked = "distance" in plan.annotation_select
-        if not nested and asked and plan.candidates < MAX_K and not self._stage(index):
-            plan.high_mark += 1
-
-    def candidates(self, index: Any, query: Any) -> SQL:
-        quote = self.connection.ops.quote_name
-        key = f"{quote(query.get_initial_alias())}.{quote(query.get_meta().pk.column)}"
-        place, vector = "%s", query.query_vector
-        if index.precision == "bit":
-            place = "vec_bit(%s)"
-            signs = "".join("1" if number > 0 else "0" for number in codecs.from_packed(vector))
-            vector = codecs.bits_to_reversed_bytes(signs)
-        elif index.prefix:
-            vector = vector[: 4 * index.prefix]
-        # What is compiled is formatted with %, once.
-        table = quote(index.name).replace("%", "%%")
-        nearest = f"SELECT rowid FROM {table} WHERE vector MATCH {place} AND k = %s"  # noqa: S608 - quoted
-        return SQL(f"{key} IN ({nearest})", (vector, query.oversampled(self._stage(index))))
-
-    def is_undecided(self, compiler: Any, rows: list[Any], wanted: int) -> bool:
-        column = compiler.annotation_col_map.get("distance")
-        return len(rows) > wanted > 0 and rows[wanted][column] == rows[wanted - 1][column]
-
-    def explain_search(self, queryset: Any) -> tuple[str | None, str]:
-        plan = queryset.explain()
-        return next((name for name in VIRTUAL_TABLE.findall(plan)), None), plan
 
     # Connections
 

@@ -1,0 +1,93 @@
+"""Searching libSQL's graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from dorm_vector.engines.base.search import Step
+from dorm_vector.engines.side_table_search import COUNT, SideTableSearch
+from dorm_vector.sql import SQL
+
+__all__ = ["LibSQLSearch"]
+
+# A few of a vector's bytes, by which it is found: the first and the last four components.
+KEY = "substr({vector}, 1, 16) || substr({vector}, -16)"
+OWN_KEY = KEY.format(vector="vector")
+
+# libSQL's own number of candidates at most, and the rows of a search with a number of its own.
+SEARCH_L = 200
+FEWEST = 10
+# How many times as many candidates as rows: the graph ranks by rounded neighbours.
+OVERSAMPLE = 4
+# With fewer vectors reading all rows is as fast, and finds what a graph may have lost: some vectors
+# cannot be reached in it from where a search happens to begin.
+LEAST_VECTORS = 1000
+
+
+class LibSQLSearch(SideTableSearch):
+    """The part of the engine that searches."""
+
+    encoded: Any
+    _needed: Callable[[str], tuple[str, ...]]
+    too_many = "libSQL finds search_l rows at most, 200 by default; more are searched exactly."
+    too_few = f"With fewer than {LEAST_VECTORS:,} vectors libSQL reads all rows: it is as fast."
+
+    #: The number of vectors from which on the graph is searched.
+    least_vectors: ClassVar[int] = LEAST_VECTORS
+
+    def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
+        most = int(index.graph_parameters().get("search_l", SEARCH_L))
+        oversample, less = search.oversample or OVERSAMPLE, query.left_out
+        # The graph is walked for search_l vectors, however many of them are asked for.
+        ladder = [((most // oversample) - less, most), (most - less, most)]
+        if given := search.params.get("ef_search"):
+            ladder = [(FEWEST, max(given, FEWEST + less)), *ladder]
+        found: list[Step] = []
+        for rows, number in ladder:
+            if rows > (found[-1].rows if found else 0):
+                found.append(Step(rows, min(number, most)))
+        return found
+
+    def declared_index(self, query: Any, search: Any) -> Any:
+        # A search for the zero vector returns arbitrary rows.
+        return None if query.query_vector.is_zero else super().declared_index(query, search)
+
+    def is_ready(self, table: str) -> bool:
+        # Vectors are only deleted there all at once, so that the numbers have no gaps.
+        names = self._needed(table)
+        count = COUNT.format(places=", ".join("?" * len(names)))
+        side = self.connection.ops.quote_name(table)
+        sql = f"SELECT 1 WHERE ({count}) = ? AND EXISTS (SELECT 1 FROM {side} WHERE id = ?)"  # noqa: S608 - quoted
+        parameters = (*names, len(names), self.least_vectors)
+        try:
+            found = self.connection.connection.execute(sql, parameters).fetchone()
+        except self.connection.Database.Error:
+            if self._is_present(table):
+                raise
+            return False
+        return found is not None
+
+    def candidates(self, index: Any, query: Any, vector: Any, count: int) -> SQL:
+        """
+        The rows with one of the vectors that the graph finds, and those with the one searched for.
+
+        More of them than rows are wanted: some may be of rows that are no longer there, and
+        the graph ranks by rounded neighbours.
+        """
+        quote = self.connection.ops.quote_name
+        distance = query.annotations[query.plan.search.annotation]
+        column = distance.get_source_expressions()[0].target.column
+        row = KEY.format(vector=f"{quote(query.get_initial_alias())}.{quote(column)}")
+        found = "SELECT id FROM vector_top_k(%s, %s, %s)"
+        keys = f"SELECT {OWN_KEY} FROM {quote(index.name)} WHERE id IN ({found})"  # noqa: S608 - quoted
+        sql = f"{row} IN ({keys} UNION ALL SELECT {KEY.format(vector='%s')})"
+        value = self.encoded(vector.value, vector.kind)
+        return SQL(sql, (f"{index.name}_graph", value, count, value, value))
+
+    def explain_search(self, queryset: Any) -> tuple[str | None, str]:
+        plan = queryset.explain()
+        if "vector_top_k" not in plan:
+            return None, plan
+        query = queryset.query
+        return self.serving_index(query, query.search_in_force).name, plan

@@ -1,0 +1,265 @@
+"""Searching with pgvector's indexes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from django.core.exceptions import EmptyResultSet
+from django.db import transaction
+from django.db.models import Q
+
+from dorm_vector import conf
+from dorm_vector.engines.base.search import EngineSearch, Step, oversampled
+from dorm_vector.sql import SQL, Operand, fill, literal, word
+
+__all__ = ["PostgreSQLSearch"]
+
+# The settings that search parameters stand for.
+SETTINGS = {
+    "ef_search": "hnsw.ef_search",
+    "probes": "ivfflat.probes",
+    "iterative_scan": "hnsw.iterative_scan",
+    "max_scan_tuples": "hnsw.max_scan_tuples",
+    "scan_mem_multiplier": "hnsw.scan_mem_multiplier",
+}
+
+DEFAULT_EF_SEARCH = 40
+MAX_EF_SEARCH = 1000
+
+# How many rows the blocks of the sequence reach, and with how many candidates. The first one is
+# what an index finds with its defaults; later ones are large enough not to miss much.
+LADDER = ((40, 40), (100, 200), (200, 400), (400, 800), (1000, 1000))
+# The most candidates that are ordered by their true distance; past them the table is read.
+MAX_CANDIDATES = 4000
+# float16 keeps eleven bits: the true order of k rows is among twice as many.
+OVERSAMPLE = {"half": 2, "bit": 4}
+
+HALF = "{}::halfvec({})"
+
+# Plans of rows that come from elsewhere, where an index may have been searched and cut off.
+REMOTE = {"Foreign Scan": "foreign table", "Custom Scan": "distributed table"}
+
+
+def nodes(plan: Any) -> Iterator[dict[str, Any]]:
+    """All nodes of a plan (EXPLAIN's JSON)."""
+    if isinstance(plan, list):
+        for part in plan:
+            yield from nodes(part)
+    elif isinstance(plan, dict):
+        if "Node Type" in plan:
+            yield plan
+        yield from nodes(list(plan.values()))
+
+
+def searched_indexes(plan: Any) -> Iterator[str]:
+    """The names of the indexes that a plan searches by distance."""
+    return (
+        node["Index Name"]
+        for node in nodes(plan)
+        if node["Node Type"] == "Index Scan" and "Order By" in node
+    )
+
+
+def at_stage(stage: str | int, sql: str, kind: str, dimensions: int | None) -> str:
+    """What an index is over of a vector: rounded to float16, its signs, or its first components."""
+    if stage == "half":
+        return HALF.format(sql, dimensions)
+    if stage == "bit":
+        return f"binary_quantize({sql})::bit({dimensions})"
+    count = literal(stage)
+    return f"subvector({sql}, 1, {count})::{word(kind)}({count})"
+
+
+class PostgreSQLSearch(EngineSearch):
+    """The part of the engine that searches."""
+
+    methods: dict[str, str]
+    #: Whether sessions turned out not to have the settings that a new connection is given.
+    lacks_settings = False
+
+    def search_settings(self, params: dict[str, Any]) -> dict[str, Any]:
+        settings = {SETTINGS[name]: value for name, value in params.items()}
+        # IVFFlat knows no strict order.
+        if params.get("iterative_scan") in ("off", "relaxed_order"):
+            settings["ivfflat.iterative_scan"] = params["iterative_scan"]
+        return settings
+
+    def at_precision(
+        self, precision: str | int, metric: str, a: Operand, b: Operand
+    ) -> tuple[str, Operand, Operand]:
+        # Without its dimensions the cast would not be the one of the index.
+        a, b = (
+            operand._replace(sql=at_stage(precision, operand.sql, operand.kind, operand.dimensions))
+            for operand in (a, b)
+        )
+        return ("hamming" if precision == "bit" else metric), a, b
+
+    def without_index(self, distance: SQL) -> SQL:
+        return fill("({distance} + 0.0)", distance=distance)
+
+    # Planning
+
+    def declared_index(self, query: Any, search: Any) -> Any:
+        """One over all of a vector, if there is one; which one it is, the planner decides."""
+        return next((index for index in search.indexes if not index.stage), search.indexes[0])
+
+    def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
+        given = search.params.get("ef_search", 0)
+        least = max(DEFAULT_EF_SEARCH, given)
+        if index.stage:
+            oversample = search.oversample or OVERSAMPLE.get(index.stage, 4)
+            return oversampled(query, oversample, MAX_CANDIDATES, given)
+        # With a filter the index has to go further for each row.
+        first = [Step(10, least)] if query.is_filtered else []
+        later = [Step(*step) for step in LADDER if step[0] > least]
+        return [*first, Step(least - query.left_out, least), *later]
+
+    def indexed(self, query: Any, search: Any, index: Any, step: Step) -> Any:
+        plan = super().indexed(query, search, index, step)
+        if not index.stage:
+            return plan
+        inner = plan.clone()
+        inner.explain_info, inner.select_for_update, inner.select_related = None, False, False
+        rough = inner.annotations[search.annotation].at_precision(index.stage)
+        inner.add_annotation(rough, "_rough", select=False)
+        inner.clear_ordering(force=True)
+        inner.add_ordering("_rough")
+        inner.set_values(["pk"])
+        inner.clear_limits()
+        inner.set_limits(0, step.candidates)
+        limits = plan.low_mark, plan.high_mark
+        plan.clear_limits()
+        plan.add_q(Q(pk__in=inner))
+        plan.set_limits(*limits)
+        return plan
+
+    def widen(self, plan: Any, index: Any, step: Step) -> int:
+        # The same limit for all slices of a block: the planner chooses by it.
+        before = int(plan.low_mark)
+        plan.clear_limits()
+        plan.set_limits(0, step.rows)
+        return before
+
+    def can_run_at_once(self, query: Any, search: Any, index: Any) -> bool:
+        relaxed = self.methods[index.method] == "ivfflat" or "relaxed_order" in (
+            search.params.get("iterative_scan"),
+            conf.get("ITERATIVE_SCAN"),
+        )
+        selected = search.annotation in query.annotation_select
+        return super().can_run_at_once(query, search, index) and (selected or not relaxed)
+
+    # Running
+
+    @contextlib.contextmanager
+    def settings_for(self, search: Any, index: Any, step: Step) -> Iterator[None]:
+        params = dict(search.params)
+        if self.methods[index.method] == "hnsw" and step.candidates > DEFAULT_EF_SEARCH:
+            self._raise_ef_search(params, step.candidates)
+        if self.lacks_settings and conf.get("ITERATIVE_SCAN"):
+            params.setdefault("iterative_scan", conf.get("ITERATIVE_SCAN"))
+        with self.local_settings(self.search_settings(params)):
+            yield
+
+    def _raise_ef_search(self, params: dict[str, Any], count: int) -> None:
+        """An index search has ``ef_search`` candidates at a time; more rows want more of them."""
+        name = SETTINGS["ef_search"]
+        given = params.get("ef_search")
+        current = int(given or self._current_settings([name])[name] or DEFAULT_EF_SEARCH)
+        if count > current:
+            params["ef_search"] = min(count, MAX_EF_SEARCH)
+
+    def needs_other_settings(self, search: Any, index: Any) -> bool:
+        """
+        Whether the session has not got the settings that a new connection is given.
+
+        A pool between here and the server gives each transaction another session.
+        """
+        mode = conf.get("ITERATIVE_SCAN")
+        if self.lacks_settings or mode in (None, "off") or "iterative_scan" in search.params:
+            return False
+        name = SETTINGS["iterative_scan"]
+        self.lacks_settings = self._current_settings([name])[name] in (None, "", "off")
+        return self.lacks_settings
+
+    def is_cut_short(self, plan_compiler: Any) -> bool:
+        """
+        Whether an index was searched, here or on another server.
+
+        An iterative scan gives up at ``hnsw.max_scan_tuples``, and IVFFlat looks at a few lists
+        only: too few rows are either all that match, or all that the index came across.
+        """
+        plan = self._plan(plan_compiler)
+        remote = any(node["Node Type"] in REMOTE for node in nodes(plan))
+        return remote or any(searched_indexes(plan))
+
+    def _plan(self, plan_compiler: Any) -> Any:
+        try:
+            sql, params = plan_compiler.as_sql()
+        except EmptyResultSet:
+            return []
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
+            (plan,) = cursor.fetchone()
+        return json.loads(plan) if isinstance(plan, str) else plan
+
+    def explain_search(self, queryset: Any) -> tuple[str | None, str]:
+        plan = json.loads(queryset.explain(format="json"))
+        return next(searched_indexes(plan), None), queryset.explain()
+
+    def why_unused(self, queryset: Any) -> str:
+        query = queryset.query
+        search = getattr(query, "search_in_force", None)
+        if search is not None and (sentence := self.obstacle(query, search)):
+            return sentence
+        plan = json.loads(queryset.explain(format="json"))
+        for node in nodes(plan):
+            if place := REMOTE.get(node["Node Type"]):
+                return (
+                    f"The rows come from a {place}: whether an index serves them is for its server "
+                    "to say."
+                )
+        with self.local_settings({"enable_seqscan": "off", "enable_sort": "off"}):
+            index, _ = self.explain_search(queryset)
+        if index is None:
+            return "The planner finds no way to use an index; is it migrated?"
+        return (
+            f"The planner finds another plan cheaper than a search of {index}: the table is small, "
+            "or few rows pass the filter."
+        )
+
+    # Settings
+
+    @contextlib.contextmanager
+    def local_settings(self, settings: dict[str, Any]) -> Iterator[None]:
+        """
+        SET LOCAL inside a transaction: a plain SET would survive in a connection pool.
+
+        SET LOCAL lasts until the end of the whole transaction, so what was set before is put back
+        where one was open. An error undoes it together with the savepoint.
+        """
+        if not settings:
+            yield
+            return
+        outer = self.connection.in_atomic_block or not self.connection.get_autocommit()
+        before = self._current_settings(settings) if outer else {}
+        with transaction.atomic(using=self.connection.alias):
+            self._set_local(settings)
+            yield
+            if not self.connection.needs_rollback:
+                self._set_local(before)
+
+    def _current_settings(self, names: Iterable[str]) -> dict[str, Any]:
+        listed = ", ".join(f"current_setting({literal(name)}, true)" for name in names)
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT {listed}")
+            return dict(zip(names, cursor.fetchone(), strict=True))
+
+    def _set_local(self, settings: dict[str, Any]) -> None:
+        with self.connection.cursor() as cursor:
+            for name, value in settings.items():
+                # Unset, as they are before pgvector's library is loaded, settings read as nothing.
+                written = "DEFAULT" if value in (None, "") else literal(str(value))
+                cursor.execute(f"SET LOCAL {word(name)} = {written}")

@@ -1,0 +1,100 @@
+"""Searching where an index is a table of its own: it names the candidates, and the query ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+from django.db import models
+from django.db.models.expressions import RawSQL
+from django.db.models.sql.query import Query
+
+from dorm_vector.engines.base.search import OBSTACLES, EngineSearch, Obstacle, Step
+from dorm_vector.sql import SQL
+
+__all__ = ["COUNT", "SideTableSearch"]
+
+# How many of some names there are.
+COUNT = "SELECT count(*) FROM sqlite_master WHERE name IN ({places})"
+
+
+def uses_joins(query: Any) -> bool:
+    """Whether other tables take part."""
+    return bool(sum(used > 0 for used in query.alias_refcount.values()) > 1)
+
+
+FILTERED: Obstacle = (
+    "A filter, a join or distinct() makes the search exact.",
+    lambda query, search: bool(query.is_filtered or query.distinct or uses_joins(query)),
+)
+OWN_TABLE: Obstacle = (
+    "The vector is not a column of the model's own table.",
+    lambda query, search: query.query_vector is None,
+)
+OWN_QUERY: Obstacle = (
+    "A Query class of the project's own makes the search exact.",
+    lambda query, search: query.composed_with is not Query,
+)
+
+
+class SideTableSearch(EngineSearch):
+    """The part of an engine that searches side tables."""
+
+    _is_present: Callable[[str], bool]
+    why_not_built: Callable[[Any, Any], str | None]
+    obstacles: ClassVar[tuple[Obstacle, ...]] = (FILTERED, *OBSTACLES, OWN_TABLE, OWN_QUERY)
+
+    #: Why an index has no ``steps`` for as many rows as are wanted.
+    too_many: ClassVar[str] = ""
+    #: Why ``is_ready`` said no, although the table is there.
+    too_few: ClassVar[str] = ""
+
+    def candidates(self, index: Any, query: Any, vector: Any, count: int) -> SQL:
+        """The condition that a row is one of the ``count`` that the index finds."""
+        raise NotImplementedError
+
+    def declared_index(self, query: Any, search: Any) -> Any:
+        return next(self._built(query, search), None)
+
+    def serving_index(self, query: Any, search: Any) -> Any:
+        self.connection.ensure_connection()  # which tells what is loaded, and what is there
+        return next((i for i in self._built(query, search) if self.is_ready(i.name)), None)
+
+    def _built(self, query: Any, search: Any) -> Iterator[Any]:
+        model = query.get_meta().concrete_model
+        return (
+            index
+            for index in search.indexes
+            if not self.why_not_built(index, model) and self.reaches(query, search, index)
+        )
+
+    def reaches(self, query: Any, search: Any, index: Any) -> bool:
+        """Whether the index finds as many rows as the query asks for."""
+        steps = self.steps(query, search, index)
+        return bool(steps) and (query.high_mark or 0) <= steps[-1].rows
+
+    def indexed(self, query: Any, search: Any, index: Any, step: Step) -> Any:
+        plan = super().indexed(query, search, index, step)
+        vector = query.query_vector
+        if vector is None:  # an obstacle
+            return plan
+        condition = self.candidates(index, plan, vector, step.candidates)
+        plan.where.add(RawSQL(*condition, models.BooleanField()), "AND")  # noqa: S611 - quoted
+        return plan
+
+    def why_unused(self, queryset: Any) -> str:
+        query = queryset.query
+        search = getattr(query, "search_in_force", None)
+        if search is None:
+            return f"{self.label} serves no ORDER BY from an index: use nearest()."
+        if sentence := self.obstacle(query, search):
+            return sentence
+        if not any(self.reaches(query, search, index) for index in search.indexes):
+            return self.too_many
+        if not any(self._is_present(index.name) for index in search.indexes):
+            return "The index is declared, and not there, or in part: migrate, or vector_reindex."
+        return self.too_few
+
+    def is_ready(self, table: str) -> bool:
+        """Whether the side table is there, and better than reading all rows."""
+        return self._is_present(table)

@@ -1,0 +1,72 @@
+"""Searching the vec0 tables of sqlite-vec."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from dorm_vector import codecs
+from dorm_vector.engines.base.search import Step, oversampled
+from dorm_vector.engines.side_table_search import SideTableSearch
+from dorm_vector.parameters import parameter
+from dorm_vector.sql import SQL
+
+__all__ = ["MAX_K", "SQLiteSearch"]
+
+# The most rows that vec0 finds; source: https://github.com/asg017/sqlite-vec, sqlite-vec.c.
+MAX_K = 4096
+# How EXPLAIN QUERY PLAN names a side table.
+VIRTUAL_TABLE = re.compile(r"SCAN (.+?) VIRTUAL TABLE")
+OVERSAMPLE = 4
+
+
+def stage_of(index: Any) -> Any:
+    """What an index is over, where that is not all of a vector; there is no float16 here."""
+    return None if index.stage == "half" else index.stage
+
+
+class SQLiteSearch(SideTableSearch):
+    """The part of the engine that searches."""
+
+    too_many = f"sqlite-vec finds {MAX_K} rows at most; more are searched exactly."
+
+    def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
+        if stage_of(index):
+            return oversampled(query, search.oversample or OVERSAMPLE, MAX_K)
+        # The index itself is exact, and one row more shows whether the last ones are equally near.
+        wanted = query.high_mark or 0
+        candidates = wanted + query.left_out
+        return [Step(wanted, min(candidates + 1, MAX_K))] if 0 < candidates <= MAX_K else []
+
+    def widen(self, plan: Any, index: Any, step: Step) -> int:
+        if not stage_of(index):
+            plan.high_mark += 1
+        return 0
+
+    def is_undecided(self, distances: Sequence[Any], wanted: int) -> bool:
+        return len(distances) > wanted > 0 and distances[wanted] == distances[wanted - 1]
+
+    def can_run_at_once(self, query: Any, search: Any, index: Any) -> bool:
+        # Of rows that are equally near vec0 chooses any.
+        seen = stage_of(index) or search.annotation in query.annotation_select
+        return bool(seen) and super().can_run_at_once(query, search, index)
+
+    def candidates(self, index: Any, query: Any, vector: Any, count: int) -> SQL:
+        quote = self.connection.ops.quote_name
+        key = f"{quote(query.get_initial_alias())}.{quote(query.get_meta().pk.column)}"
+        place, packed = "%s", vector.value
+        if index.precision == "bit":
+            place = "vec_bit(%s)"
+            signs = "".join("1" if number > 0 else "0" for number in codecs.from_packed(packed))
+            packed = codecs.bits_to_reversed_bytes(signs)
+        elif index.prefix:
+            packed = packed[: 4 * index.prefix]
+        # What is compiled is formatted with %, once.
+        table = quote(index.name).replace("%", "%%")
+        nearest = f"SELECT rowid FROM {table} WHERE vector MATCH {place} AND k = %s"  # noqa: S608 - quoted
+        return SQL(f"{key} IN ({nearest})", (parameter(packed, vector.value), count))
+
+    def explain_search(self, queryset: Any) -> tuple[str | None, str]:
+        plan = queryset.explain()
+        return next((name for name in VIRTUAL_TABLE.findall(plan)), None), plan

@@ -1,0 +1,332 @@
+"""``nearest()``: the search that returns the rows it was asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from django.core.exceptions import FieldError
+from django.db.models import F, Manager, Model, OuterRef, QuerySet
+from django.db.models.constants import LOOKUP_SEP
+from django.db.models.query import RawQuerySet
+
+from dorm_vector.distances import CosineDistance, Distance
+from dorm_vector.engines.base.search import joins_many
+from dorm_vector.expressions import VectorValue
+from dorm_vector.fields import AnyVectorField
+from dorm_vector.indexes import MethodIndex, declared_indexes
+from dorm_vector.search.many import Members, NearestMember, one_further_out
+from dorm_vector.search.query import Key, Near, Order, OtherRow, Search, searching
+from dorm_vector.search.settings import validated
+from dorm_vector.values import short
+
+__all__ = ["nearest"]
+
+M = TypeVar("M", bound=Model)
+
+
+def nearest(
+    queryset: QuerySet[M] | Manager[M] | type[M],
+    field: str,
+    to: Any,
+    *,
+    k: int | None = None,
+    metric: str | None = None,
+    max_distance: float | None = None,
+    exact: bool = False,
+    annotation: str = "distance",
+    ef_search: int | None = None,
+    probes: int | None = None,
+    iterative_scan: str | None = None,
+    max_scan_tuples: int | None = None,
+    scan_mem_multiplier: float | None = None,
+    oversample: int | None = None,
+) -> QuerySet[M]:
+    """
+    The rows whose vector ``field`` is nearest to ``to``, annotated with their distance, best first.
+
+    ``queryset`` may be a model or a manager as well. ``to`` is a vector in any form that the field
+    takes, an expression, a model instance (its vector is used, and the instance itself left out),
+    or None, which has no neighbours. ``field`` may cross relations: ``"chunks__embedding"``; a row
+    that has many vectors that way comes once, at the nearest of them. ``metric`` is "l2", "cosine",
+    "ip" or "l1", or of bits "hamming" or "jaccard"; by default that of the first vector index that
+    the model declares for the field, or else "cosine", or "hamming" of bits.
+    ``max_distance`` leaves out what is farther away, ``k`` slices the result, and ``annotation``
+    names what the rows are annotated with.
+
+    Rows without a vector, and those whose distance is undefined (the zero vector under cosine), are
+    left out; equal distances are ordered by primary key. ``exact=True`` uses no index.
+    ``oversample`` is how many times as many rows an index has to find, to be ordered by their true
+    distance: by default 2 for one of half precision, 4 for one of bits or of a prefix, and 1 for
+    all others. The other keywords tune the index search of this query; see ``search_params``.
+
+    The first 1,000 rows are one sequence, whatever slices they are read in. A search inside another
+    query is exact.
+
+    Raises ValidationError for a vector that the field would not take, FieldError for a field that
+    has no vectors, and ValueError for a metric or a parameter that is unknown or out of range, and
+    for an ``annotation`` that is the name of a field or of another annotation.
+    """
+    rows = _queryset(queryset)
+    path = _path(rows, field)
+    _check_annotation(rows, annotation)
+    _check_limits(k, max_distance, oversample)
+    indexes = tuple(declared_indexes(path.field))
+    function = _function(metric, indexes, path)
+    search = Search(
+        annotation,
+        tuple(index for index in indexes if index.metric == function.metric),
+        validated(
+            ef_search=ef_search,
+            probes=probes,
+            iterative_scan=iterative_scan,
+            max_scan_tuples=max_scan_tuples,
+            scan_mem_multiplier=scan_mem_multiplier,
+        ),
+        exact,
+        None if max_distance is None else float(max_distance),
+        oversample,
+    )
+    instance = to if isinstance(to, Model) else None
+    vector = _vector(function, path, to)
+    if path.is_many:
+        made = _of_many(rows, search, function, path, vector, instance)
+    else:
+        made = _of_rows(rows, search, function, path, vector, instance)
+    if _has_no_neighbours(function, vector):
+        return made.none()
+    return made if k is None else made[: int(k)]
+
+
+class Path(NamedTuple):
+    """A path to a vector: how it was written, its field, and whether it leads to many rows."""
+
+    written: str
+    field: Any
+    is_many: bool
+
+    @property
+    def vector_field(self) -> Any:
+        """The vector field, also where a field has it as its output."""
+        return getattr(self.field, "output_field", None) or self.field
+
+    @property
+    def relation(self) -> list[str]:
+        """The names of the relations before the field."""
+        return self.written.split(LOOKUP_SEP)[:-1]
+
+
+def _queryset(given: Any) -> QuerySet[Any]:
+    if isinstance(given, QuerySet):
+        return given
+    if isinstance(given, Manager):
+        return given.all()
+    if isinstance(given, type) and issubclass(given, Model):
+        return given._default_manager.all()
+    if isinstance(given, RawQuerySet):
+        raise TypeError(
+            "nearest() cannot search a RawQuerySet, which is SQL already: give it a queryset, and "
+            "the conditions as filter()."
+        )
+    raise TypeError(f"nearest() takes a queryset, a manager or a model, not {given!r}.")
+
+
+def _path(rows: QuerySet[Any], written: str) -> Path:
+    query = rows.query
+    if written in query.annotations:
+        field, many = query.annotations[written].output_field, False
+    else:
+        names = written.split(LOOKUP_SEP)
+        steps, field, _, _ = query.names_to_path(names, query.get_meta(), fail_on_missing=True)
+        many = any(step.m2m for step in steps)
+    if not isinstance(getattr(field, "output_field", None) or field, AnyVectorField):
+        kind = type(field).__name__
+        raise FieldError(f"nearest() needs a vector field, and {written!r} is a {kind}.")
+    return Path(written, field, many)
+
+
+def _check_annotation(rows: QuerySet[Any], name: str) -> None:
+    there = rows.query.annotations.get(name)
+    if there is not None and getattr(there, "search", None) is None:
+        raise ValueError(
+            f"nearest() would annotate its rows with {name!r}, which they are annotated with "
+            "already: give another name as annotation=."
+        )
+    fields = rows.model._meta.get_fields()
+    if any(name in (field.name, getattr(field, "attname", None)) for field in fields):
+        raise ValueError(
+            f"nearest() would annotate its rows with {name!r}, which is a field of "
+            f"{rows.model._meta.label}: give another name as annotation=."
+        )
+
+
+def _function(metric: str | None, indexes: Sequence[MethodIndex], path: Path) -> type[Distance]:
+    name = metric or (indexes[0].metric if indexes else path.vector_field.values.metrics[0])
+    if name not in Distance.registry:
+        known = ", ".join(Distance.registry)
+        raise ValueError(f"nearest() has no metric {name!r}; use one of {known}.")
+    return Distance.registry[name]
+
+
+def _vector(function: type[Distance], path: Path, to: Any) -> Any:
+    """What is searched for, as an operand of a distance."""
+    if isinstance(to, Model):
+        name = getattr(path.field, "attname", None)
+        if name is None:
+            raise ValueError(
+                f"nearest() cannot take {path.written!r} from an instance, since it is an "
+                "annotation: give its vector."
+            )
+        to = getattr(to, name)
+    if hasattr(to, "resolve_expression"):
+        return to
+    return VectorValue(to, function.value_kind).fitted(path.vector_field)
+
+
+def _of_rows(
+    rows: QuerySet[Any],
+    search: Search,
+    function: type[Distance],
+    path: Path,
+    vector: Any,
+    instance: Model | None,
+) -> QuerySet[Any]:
+    """Rows with one vector each."""
+    distance = function(path.written, vector)
+    distance.search = search
+    return _searching(rows, search, distance, path, instance)
+
+
+def _searching(
+    rows: QuerySet[Any],
+    search: Search,
+    distance: Any,
+    path: Path,
+    instance: Model | None,
+) -> QuerySet[Any]:
+    # annotate() makes the copy that all else is added to.
+    found: QuerySet[Any] = rows.annotate(**{search.annotation: distance}).order_by(
+        Order(search), *_tie_breakers(rows)
+    )
+    query: Any = found.query.chain(klass=searching(type(found.query)))  # type: ignore[arg-type]
+    query.search = search
+    query.where.add(Near(query.annotations[search.annotation], search), "AND")
+    if instance is not None and not path.is_many:
+        _leave_out(query, search, path, instance)
+    found.query = query
+    return found
+
+
+def _tie_breakers(rows: QuerySet[Any]) -> list[str]:
+    """The primary key, or of groups what they are grouped by."""
+    query = rows.query
+    if not isinstance(query.group_by, tuple):
+        return [Key("pk")]
+    grouped = [
+        name
+        for name, expression in query.annotation_select.items()
+        if not expression.contains_aggregate
+    ]
+    return [*query.values_select, *grouped]
+
+
+def _leave_out(query: Any, search: Search, path: Path, instance: Model) -> None:
+    """Leave out the row that holds the instance's vector."""
+    model = getattr(path.field, "model", None)
+    if model is None or not isinstance(instance, model) or instance.pk is None:
+        return
+    key = model._meta.pk
+    place = F(LOOKUP_SEP.join([*path.relation, key.name]))
+    value = instance.pk if key.name == "pk" else getattr(instance, key.attname)
+    column = place.resolve_expression(query, allow_joins=True)
+    query.where.add(OtherRow(column, value, search), "AND")
+
+
+def _of_many(
+    rows: QuerySet[Any],
+    search: Search,
+    function: type[Distance],
+    path: Path,
+    vector: Any,
+    instance: Model | None,
+) -> QuerySet[Any]:
+    """Rows with many vectors each: every row once, at the nearest of them."""
+    inner = dataclasses.replace(search, annotation="_distance")
+    search = dataclasses.replace(
+        search, members=_members(rows, search, function, path, vector, instance)
+    )
+    distance = function(path.written, one_further_out(vector))
+    distance.search = inner
+    joined = joins_many(rows.query)
+    # Conditions on the relation are about the vectors too, as for Django's aggregates.
+    base = rows.order_by() if joined else rows.model._base_manager.using(rows.db)
+    members = _searching(
+        base.filter(pk=OuterRef("pk")), inner, distance, path._replace(is_many=False), instance
+    )
+    least = NearestMember(members.values("_distance")[:1])
+    least.search = search
+    return _searching(rows.distinct() if joined else rows, search, least, path, None)
+
+
+def _members(
+    rows: QuerySet[Any],
+    search: Search,
+    function: type[Distance],
+    path: Path,
+    vector: Any,
+    instance: Model | None,
+) -> Members | None:
+    """The search for the rows that hold the vectors, where these may tell which rows are near."""
+    relation = Members.relation(rows.model, path.relation)
+    if relation is None or not search.indexes or not isinstance(vector, VectorValue):
+        return None
+    manager: Any = relation.related_model._base_manager
+    to = instance if isinstance(instance, relation.related_model) else vector.unpack()
+
+    def nearest_members(using: str, count: int) -> QuerySet[Any]:
+        return nearest(
+            manager.using(using),
+            path.field.name,
+            to,
+            k=count,
+            metric=function.metric,
+            max_distance=search.max_distance,
+            annotation="_distance",
+            oversample=search.oversample,
+            **search.params,
+        )
+
+    return Members(nearest_members, relation.field.attname)
+
+
+def _has_no_neighbours(function: type[Distance], vector: Any) -> bool:
+    """Whether no distance to a vector is defined: None, and by cosine the zero vector."""
+    if not isinstance(vector, VectorValue):
+        return False
+    return vector.value is None or (function is CosineDistance and vector.is_zero)
+
+
+def _check_limits(k: Any, max_distance: Any, oversample: Any) -> None:
+    if oversample is not None and (not _is_int(oversample) or not 1 <= oversample <= 100):
+        raise ValueError(f"nearest() takes oversample from 1 to 100, not {short(oversample)}.")
+    if k is not None and (not _is_int(k) or k < 0):
+        raise ValueError(f"nearest() takes k of 0 or more rows, not {short(k)}.")
+    if max_distance is not None and not _is_number(max_distance):
+        raise ValueError(f"nearest() takes a number as max_distance, not {short(max_distance)}.")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a real number within the range of float, numpy's included."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    try:
+        return not math.isnan(float(value))
+    except OverflowError:
+        return False

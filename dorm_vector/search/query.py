@@ -1,0 +1,245 @@
+"""
+The search as an object that a query holds, and the query and compiler that know of it.
+
+A ``Search`` is in force exactly while its own ``Order`` comes first in the order of the query and
+its own ``Near`` is one of the conditions. The classes are composed with those that the queryset
+has, so that a project's own Query keeps its part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+from django.db.models import F, OrderBy
+from django.db.models.lookups import Lookup
+from django.db.models.sql.constants import MULTI
+from django.db.models.sql.query import Query
+from django.db.models.sql.where import AND
+
+from dorm_vector.engines import engine_for
+from dorm_vector.expressions import VectorValue
+from dorm_vector.sql import Plan
+
+__all__ = ["Key", "Near", "Order", "OtherRow", "Search", "searching"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Search:
+    """What ``nearest()`` was asked: one object for each call, which is compared by identity."""
+
+    #: The name of the annotation that has the distance.
+    annotation: str
+    #: The declared indexes that serve the metric.
+    indexes: tuple[Any, ...]
+    #: Search parameters that the caller gave.
+    params: dict[str, Any]
+    exact: bool
+    max_distance: float | None = None
+    #: How many times as many rows as are wanted an index has to find; None for its own number.
+    oversample: int | None = None
+    #: The search for the rows that hold the vectors, where those are many for each row.
+    members: Any = None
+
+    def __deepcopy__(self, memo: Any) -> Search:
+        return self
+
+
+class Order(OrderBy):
+    """The order by the distance of a search."""
+
+    def __init__(self, search: Search) -> None:
+        # What is equally undefined sorts last on every database.
+        super().__init__(F(search.annotation), nulls_last=True)
+        self.search = search
+
+
+class Key(str):
+    """The primary key as the tie-breaker of a search."""
+
+    __slots__ = ()
+
+
+class Near(Lookup):
+    """Whether the distance of a search is a number, and no greater than the search allows."""
+
+    prepare_rhs = False
+
+    def __init__(self, distance: Any, search: Search) -> None:
+        super().__init__(distance, search.max_distance)
+        self.search = search
+
+    def get_source_expressions(self) -> list[Any]:
+        return [self.lhs]
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        sql, params = self.lhs.defined_sql(compiler, connection)
+        if self.rhs is None or is_planned(compiler.query, self.search):
+            return sql, tuple(params)
+        reach, reach_params = compiler.compile(self.lhs)
+        return f"({sql} AND {reach} <= %s)", (*params, *reach_params, self.rhs)
+
+
+class OtherRow(Lookup):
+    """Whether a row is another one than that of the instance which a search starts from."""
+
+    prepare_rhs = False
+
+    def __init__(self, key: Any, value: Any, search: Search) -> None:
+        super().__init__(key, value)
+        self.search = search
+
+    def get_source_expressions(self) -> list[Any]:
+        return [self.lhs]
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        same = self.lhs.output_field.get_lookup("exact")(self.lhs, self.rhs)
+        sql, params = compiler.compile(same)
+        return f"NOT ({sql})", tuple(params)
+
+
+def is_planned(query: Any, search: Any) -> bool:
+    """Whether a query is being written such that an index may serve the search."""
+    plan = getattr(query, "plan", None)
+    return plan is not None and plan.search is not None and plan.search is search
+
+
+class SearchQuery(Query):
+    """The part of a query that holds a search."""
+
+    search: Search | None = None
+    #: Set on the clones that a search at top level is made of.
+    plan: Plan | None = None
+    #: The class that this one is composed with.
+    composed_with: type[Query]
+
+    @property
+    def search_in_force(self) -> Search | None:
+        """The search, unless its order or its condition was taken away from the query."""
+        search: Any = self.search
+        first = next(iter(self.order_by), None)
+        if (
+            search is None
+            or getattr(first, "search", None) is not search
+            or not self.standard_ordering
+            or self.extra_order_by
+            or self.combinator
+            or getattr(self.annotations.get(search.annotation), "search", None) is not search
+            or self.where.connector != AND
+            or self.where.negated
+        ):
+            return None
+        owned = (isinstance(c, Near) and c.search is search for c in self.where.children)
+        return search if any(owned) else None
+
+    @property
+    def left_out(self) -> int:
+        """How many rows that an index finds the search does without: that which it starts from."""
+        own = (child for child in self.where.children if is_own(child, self.search))
+        return sum(isinstance(condition, OtherRow) for condition in own)
+
+    @property
+    def query_vector(self) -> VectorValue | None:
+        """The vector to search for, where it is a value and the field one of the table's own."""
+        search: Any = self.search
+        operands = self.annotations[search.annotation].get_source_expressions()
+        if len(operands) != 2 or getattr(operands[0], "alias", None) != self.get_initial_alias():
+            return None
+        vector = operands[1]
+        return vector if isinstance(vector, VectorValue) and vector.value is not None else None
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether rows are left out for any reason but those of the search."""
+        return not all(is_own(child, self.search) for child in self.where.children)
+
+    def get_compiler(
+        self, using: str | None = None, connection: Any = None, elide_empty: bool = True
+    ) -> Any:
+        if self._key_would_group:
+            return self._without_key().get_compiler(using, connection, elide_empty)
+        compiler = super().get_compiler(using, connection, elide_empty)
+        # A query that is a part of another one is compiled for the connection of that.
+        if connection is not None or self.subquery:
+            return compiler
+        composed = object.__new__(searching_compiler(type(compiler)))  # type: ignore[var-annotated,arg-type]
+        vars(composed).update(vars(compiler))
+        return composed
+
+    @property
+    def _key_would_group(self) -> bool:
+        """Whether to order by the key would tell rows apart that are one row of the result."""
+        if not any(isinstance(part, Key) for part in self.order_by):
+            return False
+        grouped = isinstance(self.group_by, tuple) or self.distinct
+        return grouped and not self.default_cols and "pk" not in self._selected_names()
+
+    def _selected_names(self) -> set[str]:
+        names = set(self.values_select)
+        key = self.get_meta().pk
+        return names | {"pk"} if key.name in names or key.attname in names else names
+
+    def _without_key(self) -> Any:
+        query = self.clone()
+        query.order_by = tuple(part for part in self.order_by if not isinstance(part, Key))
+        return query
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _rebuilt, (self.composed_with,), vars(self)
+
+
+def is_own(condition: Any, search: Search | None) -> bool:
+    """Whether a condition was made by that search."""
+    return search is not None and getattr(condition, "search", None) is search
+
+
+class SearchCompiler:
+    """The part of a compiler that hands a search at top level to the engine."""
+
+    query: Any
+    connection: Any
+
+    def as_sql(self, *args: Any, **kwargs: Any) -> Any:
+        query = self.query
+        search = getattr(query, "search_in_force", None)
+        if search is not None and query.plan is None:  # shown, and not run
+            self.query = engine_for(self.connection).written(query, search)
+        try:
+            return super().as_sql(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            self.query = query
+
+    def execute_sql(self, result_type: str = MULTI, *args: Any, **kwargs: Any) -> Any:
+        execute = functools.partial(
+            super().execute_sql,  # type: ignore[misc]
+            result_type,
+            *args,
+            **kwargs,
+        )
+        query = self.query
+        search = getattr(query, "search_in_force", None)
+        if result_type != MULTI or search is None or query.plan is not None:
+            return execute()
+        return engine_for(self.connection).run_search(self, search, execute)
+
+
+@functools.cache
+def searching(base: type[Query]) -> type[SearchQuery]:
+    """The class of a query that searches, composed with the one that the queryset has."""
+    if issubclass(base, SearchQuery):
+        return base
+    return type(f"Search{base.__name__}", (SearchQuery, base), {"composed_with": base})
+
+
+@functools.cache
+def searching_compiler(base: type) -> type:
+    """A compiler class that runs searches."""
+    if issubclass(base, SearchCompiler):
+        return base
+    return type(base.__name__, (SearchCompiler, base), {})
+
+
+def _rebuilt(base: type[Query]) -> SearchQuery:
+    composed = searching(base)  # type: ignore[arg-type]
+    return composed.__new__(composed)
