@@ -1181,7 +1181,7 @@ class TestRebuildIndexes:
         sent = [query["sql"] for query in captured]
         first = next(place for place, sql in enumerate(sent) if sql.startswith("CREATE INDEX"))
         assert "SET LOCAL maintenance_work_mem = '77MB'" in sent[:first]
-        assert "SET LOCAL max_parallel_maintenance_workers = 0" in sent[:first]
+        assert "SET LOCAL max_parallel_maintenance_workers = '0'" in sent[:first]
         assert [self.shown(name) for name in settings] == before
         assert before[0] != "77MB"
 
