@@ -21,7 +21,7 @@ from django.db.models.functions import Rank, RowNumber
 import dorm_vector
 from tests import planner
 from tests.fuzz import search_oracle
-from tests.fuzz.search_compare import difference, normal, pool_difference, rough_difference
+from tests.fuzz.search_compare import difference, normal, pool_difference, rough_difference, same
 from tests.fuzz.search_data import Data
 from tests.fuzz.search_models import Owner, Tag, TaggedQuery
 from tests.fuzz.search_oracle import ORACLE
@@ -302,7 +302,7 @@ def _approximate(
             )
         if reason := pool_difference(got, whole, len(expected)):
             return f"approximate: {reason}"
-        found = sum(row in expected for row in got)
+        found = sum(any(same(row, item) for item in expected) for row in got)
         RECALLS.setdefault(f"{engine} {data.kind.name}", []).append((found, len(expected)))
         return None
     exact = evaluate(case, data, alias, nearest=_exactly)
