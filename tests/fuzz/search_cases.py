@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import functools
+import itertools
 import pickle
 import random
 import warnings
@@ -211,7 +212,15 @@ def again(rows: Any) -> Any:
     return list(rows.all())
 
 
+def one_sequence(rows: Any, cuts: list[int]) -> Any:
+    """Whether slices are parts of one sequence, in which no row comes twice; and its length."""
+    whole = [row.pk for row in rows[: cuts[-1]]]
+    parts = [[row.pk for row in rows[a:b]] for a, b in itertools.pairwise([0, *cuts])]
+    return sum(parts, []) == whole, len(set(whole)) == len(whole), len(whole)
+
+
 HELPERS = {
+    "one_sequence": one_sequence,
     "written": written,
     "paged": paged,
     "pickled": lambda rows: pickle.loads(pickle.dumps(rows)),
@@ -280,7 +289,15 @@ def is_approximate(case: Case, data: Data, engine: str) -> bool:
     return False
 
 
-MUST_BE_EQUAL = (".count()", ".exists()", "len(", "acount(", "bool(", "Count('pk')")
+MUST_BE_EQUAL = (
+    "one_sequence(",
+    ".count()",
+    ".exists()",
+    "len(",
+    "acount(",
+    "bool(",
+    "Count('pk')",
+)
 
 
 def _approximate(

@@ -121,7 +121,13 @@ class Maker:
         return "hamming" if self.kind.values == "bit" else "cosine"
 
     def case(self) -> Case:
-        draws = [(self._after, 10), (self._nested, 4), (self._wrapped, 2), (self._write, 1)]
+        draws = [
+            (self._after, 10),
+            (self._nested, 4),
+            (self._pages, 2),
+            (self._wrapped, 2),
+            (self._write, 1),
+        ]
         if self.kind.values == "vector":
             draws += [(self._outer, 2)]
             if not self.kind.is_composite and self.data.count < 100 and self.data.is_whole:
@@ -249,12 +255,19 @@ class Maker:
         search = self.search(self.rows(1), k=False)
         return Case(self.fill(template, s=search), compare, crossing=template)
 
+    def _pages(self) -> Case:
+        most = min(self.data.count, 400) + 5
+        cuts = sorted(self.rng.sample(range(1, most), min(self.rng.randint(1, 5), most - 1)))
+        rows = self.rng.choice(["rows", "rows", "rows.filter(cat__lt=2)", "rows.defer('other')"])
+        source = f"one_sequence({self.search(rows, k=False)}, {cuts})"
+        return Case(source, "exact", crossing="one_sequence")
+
     def _nested(self) -> Case:
         templates = NESTED + (NESTED_RELATED if self.kind.has_relations else [])
         compare, template = self.rng.choice(templates)
         rows = self.rows(1)
         source = self.fill(template, s=self.search(rows))
-        if "second" in template and "distinct" in rows and ".values" in rows:
+        if "nearer" in template and "distinct" in rows and ".values" in rows:
             compare = "tied"
         regroups = "distinct()" in rows and ".values('owner')" in template
         return Case(source, compare, regroups=regroups, crossing=template)

@@ -232,10 +232,10 @@ NESTED = [
         "rows",
         "nearest(rows.filter(pk__in={s}.values('pk')[:{n}]), 'other', q[2], metric='l2', k={p})",
     ),
-    ("rows", "nearest({s}, 'other', q[2], metric='l2', k={p}, annotation='second')"),
-    ("rows", "nearest({s}, 'other', q[2], metric='l2', annotation='second')"),
-    ("rows", "nearest({s}, 'embedding', q[3], metric='l2', k={p}, annotation='second')"),
-    ("rows", "nearest({s}, 'embedding', q[3], metric='ip', annotation='second')[:{n}]"),
+    ("rows", "nearest({s}, 'other', q[2], metric='l2', k={p}, annotation='nearer')"),
+    ("rows", "nearest({s}, 'other', q[2], metric='l2', annotation='nearer')"),
+    ("rows", "nearest({s}, 'embedding', q[3], metric='l2', k={p}, annotation='nearer')"),
+    ("rows", "nearest({s}, 'embedding', q[3], metric='ip', annotation='nearer')[:{n}]"),
 ]
 NESTED_RELATED = [
     ("set", "Owner.objects.using(db).filter(pk__in={s}.values('owner')[:{n}])"),
