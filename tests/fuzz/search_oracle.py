@@ -181,6 +181,8 @@ def _least(model: Any, measure: Any) -> Any:
 def _has_one_key_a_row(rows: QuerySet[Any]) -> bool:
     """Whether to order by the key changes neither groups nor what is distinct."""
     query = rows.query
+    if "pk" in query.values_select:
+        return True
     if query.distinct and (query.values_select or not query.default_cols):
         return False
     grouped = isinstance(query.group_by, tuple) and not query.default_cols
