@@ -12,6 +12,7 @@ from django.db.models import F, OrderBy
 from dorm_vector.distances import Distance
 from dorm_vector.expressions import VectorValue
 from dorm_vector.indexes import MethodIndex, declared_indexes
+from dorm_vector.search.query import Named
 
 __all__ = ["Order", "mistake", "obstacle", "order_of", "warn_of_mistake"]
 
@@ -64,7 +65,7 @@ def order_of(query: Any) -> Order | None:
     if isinstance(first, OrderBy):
         descending, nulls_first = descending ^ first.descending, bool(first.nulls_first)
         first = first.expression
-    if isinstance(first, F):
+    if isinstance(first, F | Named):
         first = query.annotations.get(getattr(first, "name", ""))
     expression = _resolved(first, query)
     distance = next(_distances(expression), None)

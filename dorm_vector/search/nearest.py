@@ -97,7 +97,7 @@ def nearest(
     else:
         made = _of_rows(rows, search, function, path, vector, instance)
     if _has_no_neighbours(function, vector):
-        return made.none()
+        made = made.none()
     return made if k is None else made[: int(k)]
 
 
@@ -209,14 +209,15 @@ def _searching(
 ) -> QuerySet[Any]:
     # annotate() makes the copy that all else is added to.
     found: QuerySet[Any] = rows.annotate(**{search.annotation: distance}).order_by(
-        Order(search), *_tie_breakers(rows)
+        Order(search, len(rows.model._meta.pk_fields)), *_tie_breakers(rows)
     )
     query: Any = found.query.chain(klass=searching(type(found.query)))  # type: ignore[arg-type]
     query.search = search
     query.where.add(Near(query.annotations[search.annotation], search), "AND")
     if instance is not None and not path.is_many:
         _leave_out(query, search, path, instance)
-    found.query = query
+    # The setter of ``query`` would have values_list() give dicts.
+    vars(found)["_query"] = query
     return found
 
 
@@ -268,7 +269,11 @@ def _of_many(
     )
     least = NearestMember(members.values("_distance")[:1])
     least.search = search
-    return _searching(rows.distinct() if joined else rows, search, least, path, None)
+    found = _searching(rows, search, least, path, None)
+    query: Any = found.query
+    if joined and query.group_by is None:  # a row comes once, whatever is selected of it later
+        query.group_by = (F("pk").resolve_expression(query, allow_joins=True),)
+    return found
 
 
 def _members(

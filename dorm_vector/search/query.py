@@ -13,6 +13,7 @@ import functools
 from typing import Any
 
 from django.db.models import F, OrderBy
+from django.db.models.expressions import Ref
 from django.db.models.lookups import Lookup
 from django.db.models.sql.constants import MULTI
 from django.db.models.sql.query import Query
@@ -22,7 +23,7 @@ from dorm_vector.engines import engine_for
 from dorm_vector.expressions import VectorValue
 from dorm_vector.sql import Plan
 
-__all__ = ["Key", "Near", "Order", "OtherRow", "Search", "searching"]
+__all__ = ["Key", "Named", "Near", "Order", "OtherRow", "Search", "searching"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,10 +50,29 @@ class Search:
 class Order(OrderBy):
     """The order by the distance of a search."""
 
-    def __init__(self, search: Search) -> None:
-        # What is equally undefined sorts last on every database.
-        super().__init__(F(search.annotation), nulls_last=True)
+    def __init__(self, search: Search, columns_of_key: int = 1) -> None:
+        name: Any = F if columns_of_key == 1 else Named
+        # What is undefined sorts last on every database.
+        super().__init__(name(search.annotation), nulls_last=True)
         self.search = search
+
+
+class Named:
+    """
+    A selected annotation by its name.
+
+    Django would order by its place among the columns, which it counts wrong behind a primary key
+    of several.
+    """
+
+    contains_aggregate = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def resolve_expression(self, query: Any = None, *args: Any, **kwargs: Any) -> Any:
+        resolved = F(self.name).resolve_expression(query, *args, **kwargs)
+        return Ref(self.name, resolved) if self.name in query.annotation_select else resolved
 
 
 class Key(str):
@@ -117,21 +137,23 @@ class SearchQuery(Query):
     @property
     def search_in_force(self) -> Search | None:
         """The search, unless its order or its condition was taken away from the query."""
-        search: Any = self.search
-        first = next(iter(self.order_by), None)
-        if (
-            search is None
-            or getattr(first, "search", None) is not search
-            or not self.standard_ordering
-            or self.extra_order_by
-            or self.combinator
-            or getattr(self.annotations.get(search.annotation), "search", None) is not search
-            or self.where.connector != AND
-            or self.where.negated
-        ):
+        search = self.search
+        if search is None or not self._orders_by(search) or self.combinator:
+            return None
+        if self.where.connector != AND or self.where.negated:
             return None
         owned = (isinstance(c, Near) and c.search is search for c in self.where.children)
         return search if any(owned) else None
+
+    def _orders_by(self, search: Search) -> bool:
+        first = next(iter(self.order_by), None)
+        distance = self.annotations.get(search.annotation)
+        return (
+            getattr(first, "search", None) is search
+            and getattr(distance, "search", None) is search
+            and self.standard_ordering
+            and not self.extra_order_by
+        )
 
     @property
     def left_out(self) -> int:
@@ -142,7 +164,9 @@ class SearchQuery(Query):
     @property
     def query_vector(self) -> VectorValue | None:
         """The vector to search for, where it is a value and the field one of the table's own."""
-        search: Any = self.search
+        search = self.search
+        if search is None:
+            return None
         operands = self.annotations[search.annotation].get_source_expressions()
         if len(operands) != 2 or getattr(operands[0], "alias", None) != self.get_initial_alias():
             return None
@@ -172,13 +196,15 @@ class SearchQuery(Query):
         """Whether to order by the key would tell rows apart that are one row of the result."""
         if not any(isinstance(part, Key) for part in self.order_by):
             return False
-        grouped = isinstance(self.group_by, tuple) or self.distinct
-        return grouped and not self.default_cols and "pk" not in self._selected_names()
+        if isinstance(self.group_by, tuple):
+            return not self._have_key(self.group_by)
+        return self.distinct and not self.default_cols and not self._have_key(self.select)
 
-    def _selected_names(self) -> set[str]:
-        names = set(self.values_select)
-        key = self.get_meta().pk
-        return names | {"pk"} if key.name in names or key.attname in names else names
+    def _have_key(self, expressions: Any) -> bool:
+        """Whether expressions have all columns of the primary key among them."""
+        columns = (part for each in expressions for part in getattr(each, "get_cols", list)())
+        targets = {getattr(each, "target", None) for each in (*expressions, *columns)}
+        return targets.issuperset(self.get_meta().pk_fields)
 
     def _without_key(self) -> Any:
         query = self.clone()

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from django.db.models import OneToOneRel, Q, QuerySet
+from django.db.models.expressions import ColPairs
 from django.db.models.fields.related import ForeignObject
 from django.db.transaction import TransactionManagementError
 
@@ -285,8 +286,14 @@ class Run:
         return [self._within_reach(rows[:wanted], column)]
 
     def _distance_column(self) -> int | None:
-        column: int | None = self.compiler.annotation_col_map.get(self.search.annotation)
-        return column
+        """The place of the distance in a row of the driver's."""
+        compiler = self.compiler
+        place = compiler.annotation_col_map.get(self.search.annotation)
+        if place is None:
+            return None
+        # A primary key of several columns is one expression of the select clause.
+        before = (expression for expression, _, _ in compiler.select[:place])
+        return sum(len(each) if isinstance(each, ColPairs) else 1 for each in before)
 
     def _within_reach(self, rows: Rows, column: int | None) -> Rows:
         if column is None or self.search.max_distance is None:
