@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db import connections
 from django.db.backends.signals import connection_created
@@ -13,6 +14,18 @@ from dorm_vector.engines import forget_engines, prepare, prepare_editors
 from dorm_vector.parameters import shorten_log
 
 __all__ = ["DormVectorConfig", "prepare_connections"]
+
+# Backends for whose projects django.contrib.postgres need not be imported.
+WITHOUT_ARRAYS = frozenset(
+    {
+        "django.contrib.gis.db.backends.spatialite",
+        "django.db.backends.dummy",
+        "django.db.backends.mysql",
+        "django.db.backends.oracle",
+        "django.db.backends.sqlite3",
+        "dorm_vector.backends.libsql",
+    }
+)
 
 
 class DormVectorConfig(AppConfig):
@@ -24,6 +37,7 @@ class DormVectorConfig(AppConfig):
 
         checks.register()
         setting_changed.connect(_on_setting_changed, dispatch_uid="dorm_vector")
+        _register_array_lookups()
         prepare_editors()
         prepare_connections()
         for connection in connections.all(initialized_only=True):
@@ -42,6 +56,17 @@ def _on_connection_created(sender: Any, connection: Any, **kwargs: Any) -> None:
 def _prepare(connection: Any) -> None:
     prepare(connection)
     shorten_log(connection)
+
+
+def _register_array_lookups() -> None:
+    """Where there is PostgreSQL, and so Django's ArrayField can be imported."""
+    if all(settings["ENGINE"] in WITHOUT_ARRAYS for settings in connections.settings.values()):
+        return
+    try:
+        from dorm_vector.contrib import postgres
+    except (ImportError, ImproperlyConfigured):  # no driver for PostgreSQL
+        return
+    postgres.register()
 
 
 def _on_setting_changed(setting: str, **kwargs: Any) -> None:

@@ -1,0 +1,42 @@
+"""Lookups of vectors that Django's own would answer otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models.lookups import In
+
+from dorm_vector.expressions import VectorValue
+from dorm_vector.fields import AnyVectorField
+
+__all__ = ["VectorIn", "is_expression", "value_of"]
+
+
+def is_expression(value: Any) -> bool:
+    return hasattr(value, "resolve_expression")
+
+
+def value_of(field: AnyVectorField, value: Any) -> Any:
+    """A vector as an expression that knows its field; expressions and None are left as they are."""
+    if value is None or is_expression(value):
+        return value
+    return VectorValue(value).fitted(field)
+
+
+@AnyVectorField.register_lookup
+class VectorIn(In):
+    """
+    ``in``, also of vectors beside expressions.
+
+    Beside an expression Django 5.2 takes a value that is no text for one of a BinaryField.
+    """
+
+    def get_prep_lookup(self) -> Any:
+        if self.rhs_is_direct_value() and self.prepare_rhs:
+            # An iterator can be read once only.
+            self.rhs = list(self.rhs)
+            if any(map(is_expression, self.rhs)):
+                field = self.lhs.output_field
+                # Nothing is equal to NULL; Django leaves it out where all are values.
+                self.rhs = [value_of(field, value) for value in self.rhs if value is not None]
+        return super().get_prep_lookup()
