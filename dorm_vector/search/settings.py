@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -18,6 +19,8 @@ RANGES: dict[str, tuple[type, float, float]] = {
     "max_scan_tuples": (int, 1, 2147483647),
     "scan_mem_multiplier": (float, 1, 1000),
 }
+# Queries; a setting around the statements of a transaction itself would come between them.
+READS = re.compile(r"[\s(]*(?:SELECT|WITH|EXPLAIN)\b", re.I)
 WORDS = {"iterative_scan": ("off", "relaxed_order", "strict_order")}
 
 
@@ -49,10 +52,11 @@ class search_params(contextlib.ContextDecorator):  # noqa: N801 - a function to 
     """
     Run a block, or a decorated function, with other search parameters.
 
-    ``using`` is the alias of a database. On PostgreSQL the block is a transaction, or a savepoint
-    where one is open, and what was set before is restored at its end. ``ef_search`` (1 to 1000),
-    ``iterative_scan`` ("off", "relaxed_order", "strict_order"), ``max_scan_tuples`` and
-    ``scan_mem_multiplier`` (1 to 1000) are for HNSW indexes, ``probes`` (1 to 32768) and
+    ``using`` is the alias of a database. Without it the parameters hold for the default database,
+    and for each query that a router sends to another one. On PostgreSQL the block is a transaction,
+    or a savepoint where one is open, and what was set before is restored at its end. ``ef_search``
+    (1 to 1000), ``iterative_scan`` ("off", "relaxed_order", "strict_order"), ``max_scan_tuples``
+    and ``scan_mem_multiplier`` (1 to 1000) are for HNSW indexes, ``probes`` (1 to 32768) and
     ``iterative_scan`` for IVFFlat ones. Databases that have nothing to tune do nothing.
 
     A queryset is lazy: evaluate it inside the block. Raises ValueError for a value out of range.
@@ -76,13 +80,19 @@ class search_params(contextlib.ContextDecorator):  # noqa: N801 - a function to 
             max_scan_tuples=max_scan_tuples,
             scan_mem_multiplier=scan_mem_multiplier,
         )
-        self._entered: list[contextlib.AbstractContextManager[None]] = []
+        self._entered: list[contextlib.ExitStack] = []
 
     def __enter__(self) -> search_params:
-        engine = engine_for(connections[self.using or DEFAULT_DB_ALIAS])
-        block = engine.local_settings(engine.search_settings(self.params))
-        block.__enter__()
-        self._entered.append(block)
+        with contextlib.ExitStack() as stack:
+            settings = _settings(self.using or DEFAULT_DB_ALIAS, self.params)
+            engine = engine_for(connections[self.using or DEFAULT_DB_ALIAS])
+            stack.enter_context(engine.local_settings(settings))
+            if self.using is None:
+                for alias in _others():
+                    if settings := _settings(alias, self.params):
+                        wrapper = EachQuery(settings)
+                        stack.enter_context(connections[alias].execute_wrapper(wrapper))
+            self._entered.append(stack.pop_all())
         return self
 
     def __exit__(self, *exc_info: Any) -> bool | None:
@@ -91,3 +101,30 @@ class search_params(contextlib.ContextDecorator):  # noqa: N801 - a function to 
     def _recreate_cm(self) -> search_params:
         # A decorated function may run in several threads at a time.
         return type(self)(self.using, **self.params)
+
+
+class EachQuery:
+    """Lets settings hold for each query on a connection that may see none in a block."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.setting = False
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if self.setting or not READS.match(sql):
+            return execute(sql, params, many, context)
+        self.setting = True
+        try:
+            with engine_for(context["connection"]).local_settings(self.settings):
+                return execute(sql, params, many, context)
+        finally:
+            self.setting = False
+
+
+def _settings(alias: str, params: dict[str, Any]) -> dict[str, Any]:
+    return engine_for(connections[alias]).search_settings(params)
+
+
+def _others() -> list[str]:
+    """The databases that a router may send a query to."""
+    return [alias for alias in connections if alias != DEFAULT_DB_ALIAS]
