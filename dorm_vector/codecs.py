@@ -153,14 +153,14 @@ def reader(layout: Layout, count: int, dtype: str | None) -> tuple[int, Callable
 def _numpy_reader(layout: Layout, count: int, dtype: str) -> Callable[[bytes], Any]:
     import numpy
 
+    from dorm_vector.arrays import VectorArray
+
     code, order, header, _ = layout
-    stored, read = numpy.dtype(f"{order}{code}"), numpy.dtype(dtype)
+    stored, read, shape = numpy.dtype(f"{order}{code}"), numpy.dtype(dtype), (count,)
     if stored == read and not header:
         # Over a copy, so that it can be written to, in two thirds of the time of astype().
-        shape, ndarray = (count,), numpy.ndarray
-        return lambda data: ndarray(shape, read, bytearray(data))
-    frombuffer = numpy.frombuffer
-    return lambda data: frombuffer(data, stored, count, header).astype(read)
+        return lambda data: VectorArray(shape, read, bytearray(data))
+    return lambda data: VectorArray(shape, stored, data, header).astype(read)
 
 
 def to_float16(values: array[float]) -> bytes:
@@ -169,7 +169,13 @@ def to_float16(values: array[float]) -> bytes:
 
 
 def from_float16(data: bytes | memoryview, order: str = "<") -> array[float]:
-    """The inverse of ``to_float16``; ``order`` ">" is big-endian."""
+    """
+    The inverse of ``to_float16``; ``order`` ">" is big-endian.
+
+    Raises ValueError where the length is no multiple of two.
+    """
+    if len(data) % 2:
+        raise ValueError("not whole numbers")
     return array("f", struct.unpack(f"{order}{len(data) // 2}e", data))
 
 

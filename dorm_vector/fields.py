@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import struct
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from django.core import checks
@@ -104,14 +107,20 @@ class AnyVectorField(CheckFieldDefaultMixin, models.Field):
     # Python values
 
     def to_python(self, value: Any) -> Any:
-        if value is None:
+        if self._is_null(value):
             return None
-        return self.values.unpack(self.values.pack(value, self.dimensions))
+        packed = self.values.pack(value, self.dimensions)
+        return self.values.unpack_numpy(packed) if self.numpy else self.values.unpack(packed)
+
+    def _is_null(self, value: Any) -> bool:
+        """Whether a value is None, or the text that ``value_to_string()`` makes of it."""
+        return value is None or (self.null and isinstance(value, str) and not value.strip())
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         value = super().pre_save(model_instance, add)
         if hasattr(value, "__next__"):  # it can be read once only, and the instance keeps it
-            value = list(value)
+            with self.named_errors():
+                value = self.values.held(value, self.dimensions)
             setattr(model_instance, self.attname, value)
         return value
 
@@ -133,7 +142,36 @@ class AnyVectorField(CheckFieldDefaultMixin, models.Field):
         value = super().get_prep_value(value)
         if value is None or hasattr(value, "as_sql"):
             return value
-        return self.values.pack(value, self.dimensions)
+        try:
+            return self.values.pack(value, self.dimensions)
+        except ValidationError as error:
+            raise self.named(error) from None
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        return super().get_db_prep_save(None if self._is_null(value) else value, connection)
+
+    def pack(self, value: Any) -> Any:
+        """
+        A value to be saved that is no expression in the form in which it travels; None for NULL.
+
+        Raises ValidationError that names the field.
+        """
+        return None if self._is_null(value) else self.get_prep_value(value)
+
+    def named(self, error: ValidationError) -> ValidationError:
+        """The same error, saying whose value was refused; forms and clean() say it themselves."""
+        if getattr(self, "model", None) is None:  # the output_field of an expression
+            return error
+        message = f"{self.model._meta.label}.{self.name}: {error.message}"
+        return ValidationError(message, code=error.code, params=error.params)
+
+    @contextlib.contextmanager
+    def named_errors(self) -> Iterator[None]:
+        """A block whose ValidationErrors say whose value was refused."""
+        try:
+            yield
+        except ValidationError as error:
+            raise self.named(error) from None
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         value = value if prepared else self.get_prep_value(value)
@@ -169,9 +207,13 @@ class AnyVectorField(CheckFieldDefaultMixin, models.Field):
                 f"{engine.label} computed {value!r} from vectors, where a vector was expected; "
                 "use the functions and aggregates of dorm_vector."
             )
+        with self.named_errors():
+            return self._read(value, engine)
+
+    def _read(self, value: Any, engine: Any) -> Any:
         try:
             decoded = engine.decode(value, self.kind, self.dimensions)
-        except ValueError:
+        except (ValueError, struct.error):
             raise ValidationError(
                 f"Expected {self.dimensions} {self.values.unit}, not {len(value)} bytes.",
                 code="dimensions",

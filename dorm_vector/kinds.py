@@ -8,14 +8,15 @@ text for ``sparsevec``. Engines encode and decode these forms.
 
 from __future__ import annotations
 
+import itertools
 import operator
 import struct
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
-from pgvector import Bit, SparseVector
+from pgvector import Bit, HalfVector, SparseVector, Vector
 
 from dorm_vector import codecs, values
 
@@ -23,6 +24,8 @@ __all__ = ["KINDS", "Kind"]
 
 # The greatest float16, and half a step above it: anything below is rounded to the former.
 FLOAT16_OVERFLOW = 65_520.0
+# Components that are looked at together, of a vector that is made as it is read.
+CHUNK = 4_096
 
 
 class Kind:
@@ -43,6 +46,10 @@ class Kind:
     def is_open(self, value: Any) -> bool:
         """Whether ``value`` does not say how many dimensions it has."""
         return False
+
+    def held(self, iterator: Iterator[Any], dimensions: int) -> Any:
+        """What an instance keeps of an iterator, which can be read once only."""
+        return list(itertools.islice(iterator, dimensions + 1))
 
     def fit(self, packed: Any, dimensions: int) -> Any:
         """A packed vector that was open, with that many dimensions. Raises ValidationError."""
@@ -76,6 +83,10 @@ class Kind:
         """What an engine decoded, as a numpy array."""
         raise NotImplementedError
 
+    def unpack_numpy(self, packed: Any) -> Any:
+        """The numpy array of a packed vector."""
+        return self.as_numpy(packed)
+
     def convert(self, packed: Any, to: Kind) -> Any:
         """A packed vector in the form of another kind."""
         return packed if to is self else to.pack(self.unpack(packed))
@@ -89,7 +100,7 @@ class VectorKind(Kind):
     """float32."""
 
     name = "vector"
-    max_dimensions = 16_000
+    max_dimensions = values.MAX_DIMENSIONS
 
     def pack(self, value: Any, dimensions: int | None = None) -> bytes:
         return values.pack(value, dimensions)
@@ -116,7 +127,12 @@ class VectorKind(Kind):
     def as_numpy(self, decoded: array[float]) -> Any:
         import numpy
 
-        return numpy.frombuffer(decoded, dtype="f4")
+        from dorm_vector.arrays import vector_array
+
+        return vector_array(numpy.frombuffer(decoded, dtype="f4"))
+
+    def unpack_numpy(self, packed: bytes) -> Any:
+        return self.as_numpy(codecs.from_packed(packed))
 
 
 class HalfKind(VectorKind):
@@ -125,12 +141,16 @@ class HalfKind(VectorKind):
     name = "halfvec"
 
     def pack(self, value: Any, dimensions: int | None = None) -> bytes:
-        numbers = values.to_float32(value)
+        numbers = values.to_float32(value, dimensions)
         values.check_dimensions(len(numbers), dimensions)
         return codecs.to_packed(rounded_to_float16(numbers))
 
     def as_numpy(self, decoded: array[float]) -> Any:
-        return super().as_numpy(decoded).astype("f2")
+        import numpy
+
+        from dorm_vector.arrays import vector_array
+
+        return vector_array(numpy.frombuffer(decoded, dtype="f4").astype("f2"))
 
 
 def rounded_to_float16(numbers: array[float]) -> array[float]:
@@ -169,23 +189,37 @@ class BitKind(Kind):
                 return value
             raise ValidationError(f"{values.short(value)} is not a bit string.", code="invalid")
         if self.is_open(value):
-            bits = codecs.bits_from_bytes(bytes(value))
-            return bits if dimensions is None else self.fit(bits, dimensions)
-        if hasattr(value, "tolist") and getattr(value, "ndim", 1) == 1:
-            value = value.tolist()
-        if not isinstance(value, list | tuple):
+            return self._from_bytes(value, dimensions)
+        if isinstance(value, Vector | HalfVector | SparseVector):
             raise ValidationError(f"{values.short(value)} is not a bit string.", code="invalid")
+        try:
+            listed = values.components(value, dimensions, self.max_dimensions, self.unit)
+        except ValidationError as error:
+            if error.code == "invalid":
+                message = f"{values.short(value)} is not a bit string."
+                raise ValidationError(message, code="invalid") from None
+            raise
         # numpy's scalars as Python's.
-        value = [bit.item() if hasattr(bit, "dtype") and not bit.ndim else bit for bit in value]
-        for position, bit in enumerate(value):
+        listed = listed.tolist() if hasattr(listed, "tolist") else listed
+        for position, bit in enumerate(listed):
+            bit = bit.item() if hasattr(bit, "dtype") and not bit.ndim else bit
             if type(bit) not in (bool, int) or bit not in (0, 1):
                 raise ValidationError(
                     f"Component {position} is {values.short(bit)}, not a bit.", code="not_a_bit"
                 )
-        return "".join("1" if bit else "0" for bit in value)
+        return "".join("1" if bit else "0" for bit in listed)
+
+    def _from_bytes(self, value: Any, dimensions: int | None) -> str:
+        if 8 * len(value) > ((dimensions or self.max_dimensions) + 7) // 8 * 8:
+            self.check_size(8 * len(value), dimensions)
+        bits = codecs.bits_from_bytes(bytes(value))
+        return bits if dimensions is None else self.fit(bits, dimensions)
 
     def is_open(self, value: Any) -> bool:
-        return isinstance(value, bytes | bytearray | memoryview)  # whole bytes, the last one padded
+        # Whole bytes, the last one padded.
+        if isinstance(value, memoryview):
+            return value.ndim == 1 and value.format in ("B", "c")
+        return isinstance(value, bytes | bytearray)
 
     def fit(self, packed: str, dimensions: int) -> str:
         if len(packed) != (dimensions + 7) // 8 * 8:
@@ -217,7 +251,9 @@ class BitKind(Kind):
     def as_numpy(self, decoded: str) -> Any:
         import numpy
 
-        return numpy.frombuffer(decoded.encode(), dtype="u1") == ord("1")
+        from dorm_vector.arrays import vector_array
+
+        return vector_array(numpy.frombuffer(decoded.encode(), dtype="u1") == ord("1"))
 
 
 class SparseKind(Kind):
@@ -230,15 +266,11 @@ class SparseKind(Kind):
     def pack(self, value: Any, dimensions: int | None = None) -> str:
         elements, size = self._elements(value, dimensions)
         self.check_size(size, dimensions)
+        values.check_most(size, dimensions, self.max_dimensions)
         positions = sorted(_position(place, size) for place in elements)
         numbers = _numbers_at(elements, positions)
         kept = [(place, number) for place, number in zip(positions, numbers, strict=True) if number]
-        if len(kept) > self.max_elements:
-            raise ValidationError(
-                f"Expected {self.max_elements} elements that are not zero at most, "
-                f"not {len(kept)}.",
-                code="elements",
-            )
+        self._check_elements(len(kept))
         return codecs.to_sparse_text(kept, size)
 
     def _elements(self, value: Any, dimensions: int | None) -> tuple[dict[Any, Any], int]:
@@ -261,8 +293,38 @@ class SparseKind(Kind):
         if isinstance(value, SparseVector):
             pairs = zip(value.indices(), value.values(), strict=True)
             return {int(place): number for place, number in pairs}, value.dimensions()
-        numbers = values.to_float32(value)
-        return dict(enumerate(numbers)), len(numbers)
+        return self._from_dense(value, dimensions)
+
+    def _from_dense(self, value: Any, dimensions: int | None) -> tuple[dict[Any, Any], int]:
+        if values.is_stream(value):
+            return self._from_stream(value, dimensions)
+        numbers = values.to_float32(value, dimensions, most=self.max_dimensions)
+        return {place: number for place, number in enumerate(numbers) if number}, len(numbers)
+
+    def _from_stream(self, value: Any, dimensions: int | None) -> tuple[dict[Any, Any], int]:
+        """The elements of what is made as it is read, up to the first that is one too many."""
+        values.check_length(value, dimensions, self.max_dimensions)
+        stream, size = iter(value), 0
+        elements: dict[Any, Any] = {}
+        while chunk := list(itertools.islice(stream, CHUNK)):
+            places = range(size, size + len(chunk))
+            numbers = _numbers_at(dict(zip(places, chunk, strict=True)), places)
+            elements.update(pair for pair in zip(places, numbers, strict=True) if pair[1])
+            size += len(chunk)
+            values.check_most(size, dimensions, self.max_dimensions)
+            self._check_elements(len(elements))
+        return elements, size
+
+    def _check_elements(self, count: int) -> None:
+        if count > self.max_elements:
+            raise ValidationError(
+                f"Expected {self.max_elements} elements that are not zero at most, not {count}.",
+                code="elements",
+            )
+
+    def held(self, iterator: Iterator[Any], dimensions: int) -> Any:
+        # As a list they could be a thousand million numbers.
+        return self.unpack(self.pack(iterator, dimensions))
 
     def is_open(self, value: Any) -> bool:
         return isinstance(value, Mapping)
@@ -299,7 +361,9 @@ class SparseKind(Kind):
         return to.pack(self.unpack(packed).to_list())
 
     def as_numpy(self, decoded: str) -> Any:
-        return self.unpack(decoded).to_numpy()
+        from dorm_vector.arrays import vector_array
+
+        return vector_array(self.unpack(decoded).to_numpy())
 
 
 def _position(place: Any, size: int) -> int:
@@ -314,9 +378,10 @@ def _position(place: Any, size: int) -> int:
     return position
 
 
-def _numbers_at(elements: dict[Any, Any], positions: list[int]) -> array[float]:
+def _numbers_at(elements: dict[Any, Any], positions: Sequence[int]) -> array[float]:
     try:
-        return values.to_float32([elements[position] for position in positions])
+        numbers = [elements[position] for position in positions]
+        return values.to_float32(numbers, most=len(numbers))
     except ValidationError:
         for position in positions:  # the error is to name the position in the vector
             try:

@@ -2,32 +2,68 @@
 What a valid vector is: the accepted Python types, the length, and finiteness.
 
 Everything that enters the database passes through ``pack``, whichever way it comes: assignment,
-forms, fixtures, lookups and query vectors.
+forms, fixtures, lookups and query vectors. No more is read of a value than tells whether it is
+right: of what has no end, one component more than there may be.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import reprlib
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from pgvector import Bit, SparseVector
 
 from dorm_vector import codecs
 
-__all__ = ["check_dimensions", "pack", "short", "to_float32"]
+__all__ = [
+    "MAX_DIMENSIONS",
+    "check_dimensions",
+    "check_length",
+    "check_most",
+    "check_shape",
+    "components",
+    "is_stream",
+    "pack",
+    "short",
+    "to_float32",
+]
 
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 60
-_short.maxlist = _short.maxtuple = _short.maxarray = 4
-
+# The most that a column of float32 or float16 takes.
+MAX_DIMENSIONS = 16_000
 # Numbers from which on numpy adds them up faster than Python.
 WORTH_NUMPY = 64
+# Bits of an int that is shown; Python itself refuses to write more than 4,300 digits.
+SHOWN_BITS = 10_000
+# Types of which every value is a number. numpy's complex numbers and durations have a float() too.
+PLAIN = frozenset({float, int, bool})
+# What holds its components, or is no vector.
+HELD = (list, tuple, array, str, bytes, bytearray, memoryview, Mapping, Set, SparseVector)
+# The kinds of numpy's types that are numbers.
+NUMBERS = frozenset("fiub")
+
+
+class _Short(reprlib.Repr):
+    """What may be long, cut short, also where its own repr() fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 60
+        self.maxlist = self.maxtuple = self.maxarray = 4
+
+    def repr_int(self, x: int, level: int) -> str:
+        bits = x.bit_length()
+        return f"an int of {bits:,} bits" if bits > SHOWN_BITS else super().repr_int(x, level)
+
+
+_short = _Short()
 
 
 def short(value: Any) -> str:
@@ -40,11 +76,12 @@ def pack(value: Any, dimensions: int | None = None) -> bytes:
     ``value`` as packed little-endian float32, the form in which vectors travel inside the package.
 
     Accepts what ``to_float32`` accepts. Raises ValidationError for anything that is no vector of
-    ``dimensions`` finite float32 numbers; any length but zero will do where ``dimensions`` is None.
+    ``dimensions`` finite float32 numbers; any length from 1 to 16,000 will do where ``dimensions``
+    is None.
     """
-    packed = _packed_at_once(value)
+    packed = _packed_at_once(value, dimensions or MAX_DIMENSIONS)
     if packed is None:
-        packed = codecs.to_packed(to_float32(value))
+        packed = codecs.to_packed(to_float32(value, dimensions))
     check_dimensions(len(packed) // 4, dimensions)
     return packed
 
@@ -52,54 +89,138 @@ def pack(value: Any, dimensions: int | None = None) -> bytes:
 def check_dimensions(actual: int, expected: int | None, unit: str = "dimensions") -> None:
     """Raise ValidationError unless a vector of ``actual`` components is one of ``expected``."""
     if not actual or expected not in (None, actual):
-        raise ValidationError(
-            f"Expected {expected or '1 or more'} {unit}, not {actual}.",
-            code="dimensions",
-            params={"expected": expected, "actual": actual},
-        )
+        raise _wrong_length(str(actual), actual, expected, unit)
 
 
-def to_float32(value: Any) -> array[float]:
+def check_most(actual: int, expected: int | None, most: int, unit: str = "dimensions") -> None:
+    """Raise ValidationError for more components than ``expected``, or than the ``most`` of any."""
+    if actual > (expected or most):
+        raise _wrong_length(str(actual), actual, expected, unit, most)
+
+
+def _wrong_length(
+    said: str, actual: int, expected: int | None, unit: str, most: int | None = None
+) -> ValidationError:
+    wanted = expected or ("1 or more" if most is None else f"{most} at most")
+    return ValidationError(
+        f"Expected {wanted} {unit}, not {said}.",
+        code="dimensions",
+        params={"expected": expected, "actual": actual},
+    )
+
+
+def to_float32(
+    value: Any, dimensions: int | None = None, *, most: int = MAX_DIMENSIONS
+) -> array[float]:
     """
     ``value`` as an ``array("f")`` of finite numbers.
 
     Accepts lists, tuples, ranges, arrays, one-dimensional numpy arrays of any float or integer
     type, pgvector's ``Vector``, text like ``"[1,2,3]"``, packed little-endian float32 bytes, and
     any other ordered iterable of numbers. Raises ValidationError with one of the codes
-    ``invalid``, ``not_a_number``, ``nested``, ``nan``, ``infinite`` and ``overflow``.
+    ``invalid``, ``not_a_number``, ``nested``, ``nan``, ``infinite`` and ``overflow``, and
+    ``dimensions`` for more than ``dimensions``, or than ``most`` where that is None.
     """
-    numbers = _numbers(value)
+    numbers = components(value, dimensions, most)
     values = _array(numbers)
     if not _all_finite(values):
-        _refuse_not_finite(values, _as_list(numbers))
+        _refuse(_as_list(numbers))
     return values
 
 
-def _packed_at_once(value: Any) -> bytes | None:
+def components(value: Any, dimensions: int | None, most: int, unit: str = "dimensions") -> Any:
+    """
+    The components of ``value``: a list or tuple, an array or a numpy array of one dimension.
+
+    Raises ValidationError for what has none, and, without reading more than one of them, for more
+    than ``dimensions``, or than ``most`` where that is None.
+    """
+    if isinstance(value, str):
+        if value.lstrip().startswith("["):  # each comma is one more component
+            check_most(value.count(",") + 1, dimensions, most, unit)
+        return _from_text(value)
+    if isinstance(value, memoryview):
+        return _from_memoryview(value, dimensions, most, unit)
+    if isinstance(value, bytes | bytearray):
+        check_most(len(value) // 4, dimensions, most, unit)
+        return _from_packed(value)
+    if isinstance(value, SparseVector):
+        check_most(value.dimensions(), dimensions, most, unit)
+        return value.to_list()
+    if isinstance(value, Bit | Mapping | Set):
+        raise _invalid(value)
+    check_length(value, dimensions, most, unit)
+    if isinstance(value, list | tuple | array):
+        return value
+    return _of_another_type(value, dimensions, most, unit)
+
+
+def check_length(value: Any, dimensions: int | None, most: int, unit: str = "dimensions") -> None:
+    """``check_most`` of a value that may have a length."""
+    try:
+        length = len(value)
+    except (TypeError, AttributeError):  # it has none
+        return
+    except OverflowError:  # a range may have more than a machine counts
+        more = f"{sys.maxsize} or more"
+        raise _wrong_length(more, sys.maxsize, dimensions, unit, most) from None
+    if getattr(value, "ndim", 1) == 1:
+        check_most(length, dimensions, most, unit)
+
+
+def is_stream(value: Any) -> bool:
+    """Whether ``value`` may make its components as they are read, so that there is no end."""
+    held = isinstance(value, HELD) or hasattr(value, "to_list") or hasattr(value, "__array__")
+    return isinstance(value, Iterable) and not held
+
+
+def _of_another_type(value: Any, dimensions: int | None, most: int, unit: str) -> Any:
+    if hasattr(value, "to_list"):  # pgvector's value classes, and series
+        listed = value.to_list()
+        if isinstance(listed, list):
+            return listed
+    if hasattr(value, "__array__"):  # numpy, and what speaks its protocol
+        return _from_numpy(_as_array(value))
+    if not isinstance(value, Iterable):
+        raise _invalid(value)
+    limit = dimensions or most
+    numbers = list(itertools.islice(value, limit + 1))
+    if len(numbers) > limit:
+        said = f"{limit + 1} or more"
+        raise _wrong_length(said, limit + 1, dimensions, unit, most)
+    return numbers
+
+
+def _packed_at_once(value: Any, limit: int) -> bytes | None:
     """
     The types that nearly all vectors have, in few steps.
 
     None for what ``to_float32`` has to look at: other types, and what is to be refused.
     """
     if type(value) is list or type(value) is tuple:
-        return _packed_list(value)
+        return _packed_list(value) if 0 < len(value) <= limit else None
     numpy = sys.modules.get("numpy")
-    if numpy is None or type(value) is not numpy.ndarray or value.dtype.kind != "f":
+    if numpy is None or not isinstance(value, numpy.ndarray) or value.dtype.kind != "f":
+        return None
+    if value.ndim != 1 or len(value) > limit or isinstance(value, numpy.ma.MaskedArray):
         return None
     if value.dtype.itemsize > 4:
         with numpy.errstate(over="ignore"):
             value = value.astype("<f4")
-    if value.ndim != 1 or not numpy.isfinite(value).all():
+    if not numpy.isfinite(value).all():
         return None
     packed: bytes = value.astype("<f4", copy=False).tobytes()
     return packed
 
 
 def _packed_list(numbers: list[Any] | tuple[Any, ...]) -> bytes | None:
+    # Of thousands of numbers each is of the type of the first one.
+    if type(numbers[0]) not in PLAIN:
+        return None
     try:
         # Half the time of array("f", numbers), which takes more, and says what it does not.
         packed = _form(len(numbers)).pack(*numbers)
-    except (struct.error, OverflowError, TypeError, ValueError):
+    except Exception:  # whatever a float() of somebody's raises
         return None
     return packed if _all_finite(codecs.from_packed(packed)) else None
 
@@ -115,22 +236,6 @@ def _all_finite(values: array[float]) -> bool:
         # A sum of float32 numbers cannot overflow a double, so it is finite where they all are.
         return math.isfinite(sum(values))
     return bool(numpy.isfinite(numpy.frombuffer(values, dtype="f4")).all())
-
-
-def _numbers(value: Any) -> Any:
-    """The components of ``value``: a list or tuple, an array or a numpy array."""
-    if isinstance(value, list | tuple):
-        return value
-    for types, components in _COMPONENTS:
-        if isinstance(value, types):
-            return components(value)
-    if hasattr(value, "to_list"):  # pgvector's value classes
-        return value.to_list()
-    if hasattr(value, "__array__"):  # numpy, and what speaks its protocol
-        return _from_numpy(value.__array__())
-    if isinstance(value, Iterable) and not isinstance(value, Mapping | Set):
-        return list(value)
-    raise _invalid(value)
 
 
 def _from_text(value: str) -> list[float]:
@@ -150,28 +255,54 @@ def _from_packed(value: bytes | bytearray) -> array[float]:
         ) from None
 
 
-def _from_memoryview(value: memoryview) -> Any:
-    return _from_packed(value.tobytes()) if value.format == "B" else value.tolist()
+def _from_memoryview(value: memoryview, dimensions: int | None, most: int, unit: str) -> Any:
+    check_shape(value, "a memoryview")
+    if value.format in ("B", "c"):
+        check_most(value.nbytes // 4, dimensions, most, unit)
+        return _from_packed(value.tobytes())
+    check_most(len(value), dimensions, most, unit)
+    order, code = value.format[:-1], value.format[-1:]
+    try:
+        # memoryview.tolist() knows only the formats of the machine's own byte order.
+        return struct.unpack(f"{order}{len(value)}{code}", value.tobytes())
+    except (struct.error, ValueError):
+        raise ValidationError(
+            f"Expected numbers, not a memoryview of the format {value.format!r}.",
+            code="not_a_number",
+        ) from None
+
+
+def check_shape(value: Any, what: str) -> None:
+    """Raise ValidationError unless an array, or ``what``, has one dimension."""
+    if value.ndim != 1:
+        raise ValidationError(
+            f"Expected a vector, not {what} of shape {value.shape}.", code="nested"
+        )
+
+
+def _as_array(value: Any) -> Any:
+    numpy = sys.modules.get("numpy")
+    try:
+        made = value.__array__()
+    except Exception as error:  # a tensor on another device, or of a type that numpy lacks
+        raise ValidationError(f"{short(value)} is not a vector: {error}", code="invalid") from error
+    if numpy is None or not isinstance(made, numpy.ndarray):
+        raise _invalid(value)
+    # The protocol would take the mask away.
+    return value if isinstance(value, numpy.ma.MaskedArray) else made
 
 
 def _from_numpy(value: Any) -> Any:
-    if value.ndim != 1:
-        raise ValidationError(
-            f"Expected a vector, not an array of shape {value.shape}.", code="nested"
-        )
-    if value.dtype.kind not in "fiub":
+    check_shape(value, "an array")
+    if getattr(value.dtype, "kind", "V") not in NUMBERS:
         raise ValidationError(
             f"Expected numbers, not an array of {value.dtype}.", code="not_a_number"
         )
-    return value
+    import numpy
 
-
-_COMPONENTS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
-    (str, _from_text),
-    ((bytes, bytearray), _from_packed),
-    (memoryview, _from_memoryview),
-    (array, lambda value: value),
-)
+    if _is_masked(value):
+        raise _not_a_number(int(numpy.argmax(value.mask)), "masked")
+    return numpy.asarray(value)
 
 
 def _array(numbers: Any) -> array[float]:
@@ -179,13 +310,12 @@ def _array(numbers: Any) -> array[float]:
         return numbers
     if hasattr(numbers, "dtype"):
         return _array_from_numpy(numbers)
+    if not PLAIN.issuperset(map(type, numbers)):
+        return array("f", [_number(place, number) for place, number in enumerate(numbers)])
     try:
         return array("f", numbers)
-    except (TypeError, ValueError):
-        _refuse_not_a_number(numbers)
-        raise _invalid(numbers) from None
-    except OverflowError:  # an int that is too large even for a double
-        raise _overflow(numbers) from None
+    except (OverflowError, TypeError):  # an int too large for a double, or an array("u")
+        return _refuse(numbers)
 
 
 def _array_from_numpy(numbers: Any) -> array[float]:
@@ -199,37 +329,56 @@ def _as_list(numbers: Any) -> Any:
     return numbers.tolist() if hasattr(numbers, "tolist") else numbers
 
 
-def _refuse_not_a_number(numbers: Iterable[Any]) -> None:
+def _refuse(numbers: Iterable[Any]) -> Any:
+    """Raise for the first component that is no finite float32."""
     for position, number in enumerate(numbers):
-        nested = isinstance(number, Iterable) and not isinstance(number, str | bytes)
-        if nested or not hasattr(number, "__float__"):
-            raise ValidationError(
-                f"Component {position} is {_short.repr(number)}, not a number.",
-                code="nested" if nested else "not_a_number",
-            )
+        _number(position, number)
+    raise _invalid(numbers)
 
 
-def _refuse_not_finite(values: array[float], numbers: Iterable[Any]) -> None:
-    for position, (value, number) in enumerate(zip(values, numbers, strict=True)):
-        if math.isnan(value):
-            raise ValidationError(f"Component {position} is NaN.", code="nan")
-        if math.isinf(value):
-            if math.isinf(number):
-                raise ValidationError(f"Component {position} is infinite.", code="infinite")
-            raise _overflow(numbers)
+def _number(position: int, number: Any) -> float:
+    """A component as a float. Raises ValidationError for what is no finite float32 number."""
+    value = _as_float(position, number)
+    if math.isnan(value):
+        raise ValidationError(f"Component {position} is NaN.", code="nan")
+    if math.isinf(value) and number == value:
+        raise ValidationError(f"Component {position} is infinite.", code="infinite")
+    if abs(value) >= codecs.FLOAT32_OVERFLOW:
+        raise ValidationError(
+            f"Component {position} is {short(number)}, beyond the range of float32.",
+            code="overflow",
+        )
+    return value
 
 
-def _overflow(numbers: Iterable[Any]) -> ValidationError:
-    position, number = next(
-        (position, number)
-        for position, number in enumerate(numbers)
-        if abs(number) >= codecs.FLOAT32_OVERFLOW
-    )
-    return ValidationError(
-        f"Component {position} is {_short.repr(number)}, beyond the range of float32.",
-        code="overflow",
-    )
+def _as_float(position: int, number: Any) -> float:
+    nested = isinstance(number, Iterable) and not isinstance(number, str | bytes)
+    if nested and getattr(number, "ndim", 1):
+        raise _not_a_number(position, short(number), "nested")
+    if _is_masked(number):
+        raise _not_a_number(position, "masked")
+    is_number = hasattr(number, "__float__") and not isinstance(number, complex | str)
+    if not is_number or getattr(getattr(number, "dtype", None), "kind", "f") not in NUMBERS:
+        raise _not_a_number(position, short(number))
+    try:
+        return float(number)
+    except OverflowError:  # an int, or a fraction, that is too large even for a double
+        return math.inf
+    except Exception:
+        raise _not_a_number(position, short(number)) from None
+
+
+def _not_a_number(position: int, what: str, code: str = "not_a_number") -> ValidationError:
+    return ValidationError(f"Component {position} is {what}, not a number.", code=code)
+
+
+def _is_masked(value: Any) -> bool:
+    """Whether something of an array, or of one of its elements, is masked."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(value, numpy.ndarray):
+        return False
+    return bool(numpy.any(getattr(value, "mask", False)))
 
 
 def _invalid(value: Any) -> ValidationError:
-    return ValidationError(f"{_short.repr(value)} is not a vector.", code="invalid")
+    return ValidationError(f"{short(value)} is not a vector.", code="invalid")

@@ -703,18 +703,18 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("third", "message"),
         [
-            ({"embedding": [1, 2]}, "Row 3: Expected 3 dimensions, not 2."),
-            ({"embedding": np.ones(4)}, "Row 3: Expected 3 dimensions, not 4."),
-            ({"embedding": [1, float("nan"), 2]}, "Row 3: Component 1 is NaN."),
-            ({"embedding": np.array([1, 1e39, 2])}, "Row 3: Component 1 is 1e+39, beyond"),
-            ({"embedding": np.array([1, np.inf, 2], "f4")}, "Row 3: Component 1 is infinite."),
-            ({"embedding": "hello"}, "Row 3: 'hello' is not a vector."),
+            ({"embedding": [1, 2]}, "Expected 3 dimensions, not 2."),
+            ({"embedding": np.ones(4)}, "Expected 3 dimensions, not 4."),
+            ({"embedding": [1, float("nan"), 2]}, "Component 1 is NaN."),
+            ({"embedding": np.array([1, 1e39, 2])}, "Component 1 is 1e+39, beyond"),
+            ({"embedding": np.array([1, np.inf, 2], "f4")}, "Component 1 is infinite."),
+            ({"embedding": "hello"}, "'hello' is not a vector."),
         ],
     )
     def test_vectors(self, alias: str, third: dict[str, Any], message: str) -> None:
         with pytest.raises(ValidationError) as caught, transaction.atomic(alias):
             bulk_copy(Item.objects.using(alias), items_with(third))
-        assert caught.value.messages[0].startswith(message)
+        assert caught.value.messages[0].startswith(f"Row 3: testapp.Item.embedding: {message}")
         assert caught.value.code is not None
         assert not Item.objects.using(alias).exists()
 
@@ -829,7 +829,7 @@ class TestErrors:
                 yield Pair(a=make([1.0, 2.0, 3.0]), b=None if count % 7 == 3 else make(vector))
 
         Pair = PAIRS[3]
-        message = f"Row {number}: Component 1 is infinite."
+        message = f"Row {number}: testapp.Pair3.b: Component 1 is infinite."
         with pytest.raises(ValidationError) as caught, transaction.atomic(alias):
             bulk_copy(Pair.objects.using(alias), rows())
         assert (caught.value.messages, caught.value.code) == ([message], "infinite")
@@ -838,7 +838,7 @@ class TestErrors:
     def test_not_finite_before_rows_of_other_columns(self, alias: str) -> None:
         Pair = PAIRS[3]
         rows = [Pair(a=[math.nan] * 3), Pair(pk=7, a=[1, 2, 3])]
-        message = "Row 1: Component 0 is NaN."
+        message = "Row 1: testapp.Pair3.a: Component 0 is NaN."
         with pytest.raises(ValidationError, match=message), transaction.atomic(alias):
             bulk_copy(Pair.objects.using(alias), rows)
 
@@ -1023,7 +1023,7 @@ class TestWithoutNumpy:
     def test_not_finite(self, alias: str, number: int) -> None:
         Pair = PAIRS[256]
         vectors = ([math.nan if n == number else 1.0] * 256 for n in range(1, 50))
-        message = f"Row {number}: Component 0 is NaN."
+        message = f"Row {number}: testapp.Pair256.a: Component 0 is NaN."
         with pytest.raises(ValidationError, match=message), transaction.atomic(alias):
             bulk_copy(Pair.objects.using(alias), (Pair(a=vector) for vector in vectors))
 

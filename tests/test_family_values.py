@@ -212,7 +212,6 @@ BAD: dict[str, list[tuple[Any, str, str]]] = {
     ],
     "bit": [
         ("101", "dimensions", "Expected 10 bits, not 3."),
-        ("", "dimensions", "Expected 10 bits, not 0."),
         (b"\xaa", "dimensions", "Expected 10 bits, not 8."),
         (b"\xaa\xaa\xaa", "dimensions", "Expected 10 bits, not 24."),
         (b"\xff\xff", "dimensions", "Expected 10 bits, and one of the 6 after them is 1."),
@@ -319,12 +318,19 @@ class TestRefused:
             lambda: manager.bulk_create([model(a=value)]),
             lambda: manager.update(a=value),
             lambda: manager.filter(a=value),
-            lambda: FIELDS[kind](SIZES[kind]).clean(value, None),
-            lambda: model(a=value).full_clean(exclude=["b"]),
         ]
+        # Those that have no form or field beside the sentence say whose value it was.
         for way in ways:
             with pytest.raises(ValidationError) as caught:
                 way()
+            assert caught.value.messages == [f"{model._meta.label}.a: {message}"]
+            assert caught.value.code == code
+        for clean in (
+            lambda: FIELDS[kind](SIZES[kind]).clean(value, None),
+            lambda: model(a=value).full_clean(exclude=["b"]),
+        ):
+            with pytest.raises(ValidationError) as caught:
+                clean()
             assert caught.value.messages == [message]
         with pytest.raises(ValidationError) as caught:
             FIELDS[kind](SIZES[kind]).get_prep_value(value)

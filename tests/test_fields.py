@@ -36,7 +36,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pgvector import Vector
 
-from dorm_vector import VectorField, engine_for, models
+from dorm_vector import VectorField, bulk_copy, engine_for, models
 from dorm_vector.forms import VectorField as VectorFormField
 from tests.testapp.models import (
     PAIRS,
@@ -136,12 +136,19 @@ class TestSaveLoad:
             lambda: existing.save(),
             lambda: manager.filter(embedding=value),
             lambda: manager.get_or_create(embedding=value, defaults={"name": "one"}),
-            lambda: VectorField(3).clean(value, None),
-            lambda: Item(name="one", embedding=value).full_clean(),
+            lambda: bulk_copy(manager, [Item(name="one", embedding=value)]),
         ]
         for way in ways:
             with pytest.raises(ValidationError) as caught, transaction.atomic(using=alias):
                 way()
+            row = "Row 1: " if way is ways[-1] else ""
+            assert caught.value.messages == [f"{row}testapp.Item.embedding: {message}"]
+        for clean in (
+            lambda: VectorField(3).clean(value, None),
+            lambda: Item(name="one", embedding=value).full_clean(),
+        ):
+            with pytest.raises(ValidationError) as caught:
+                clean()
             assert caught.value.messages == [message]
         assert manager.get().embedding == STORED
 

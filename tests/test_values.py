@@ -125,7 +125,7 @@ REFUSED = [
         "invalid",
         "5 bytes are no vector: packed float32 takes four for each dimension.",
     ),
-    ([Decimal("sNaN")], "invalid", "[Decimal('sNaN')] is not a vector."),
+    ([Decimal("sNaN")], "not_a_number", "Component 0 is Decimal('sNaN'), not a number."),
     ({1, 2}, "invalid", "{1, 2} is not a vector."),
     ({1: 2}, "invalid", "{1: 2} is not a vector."),
     (5, "invalid", "5 is not a vector."),

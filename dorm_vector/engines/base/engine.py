@@ -25,7 +25,7 @@ __all__ = ["Engine", "prepares_as_declared"]
 # With these, a field writes its values by SQL of its own.
 PLACEHOLDERS = ("get_placeholder", "get_placeholder_sql")
 # And with these it prepares them.
-PREPARES = ("get_prep_value", "get_db_prep_value", "get_db_prep_save")
+PREPARES = ("get_prep_value", "get_db_prep_value", "get_db_prep_save", "pack")
 
 
 def prepares_as_declared(field: Any) -> bool:
@@ -35,6 +35,11 @@ def prepares_as_declared(field: Any) -> bool:
     return isinstance(field, AnyVectorField) and not any(
         getattr(type(field), name) is not getattr(AnyVectorField, name) for name in PREPARES
     )
+
+
+def _padding_check(column: str, bits: int) -> str:
+    """The condition that the last byte has no bit but the ``bits``, of which the least is first."""
+    return f" AND substr({column}, -1) < X'{1 << bits % 8:02X}'" if bits % 8 else ""
 
 
 class Engine(EngineSearch):
@@ -51,7 +56,8 @@ class Engine(EngineSearch):
 
     #: Column types by field kind, with a place for ``{dimensions}``.
     column_types: ClassVar[dict[str, str]] = {}
-    #: CHECK constraints by field kind, with places for ``{column}`` and ``{dimensions}``.
+    #: CHECK constraints by field kind, with places for ``{column}``, ``{dimensions}``, and of
+    #: bits ``{bytes}`` and the condition on their ``{padding}``.
     column_checks: ClassVar[dict[str, str]] = {}
     #: How a vector is written as a parameter, by field kind, with a place for ``{dimensions}``.
     placeholders: ClassVar[dict[str, str]] = {}
@@ -128,7 +134,10 @@ class Engine(EngineSearch):
         """The CHECK that keeps a column clean where its type does not, or None."""
         template = self.column_checks.get(kind)
         return template and template.format(
-            column=column, dimensions=literal(dimensions), bytes=literal((dimensions + 7) // 8)
+            column=column,
+            dimensions=literal(dimensions),
+            bytes=literal((dimensions + 7) // 8),
+            padding=_padding_check(column, dimensions),
         )
 
     def placeholder(self, kind: str, dimensions: int) -> str:
@@ -160,7 +169,9 @@ class Engine(EngineSearch):
             return codecs.from_packed(value)
         if dimensions is not None and len(value) != (dimensions + 7) // 8:
             raise ValueError("not as many bits")
-        return codecs.bits_from_reversed_bytes(value)[:dimensions]
+        bits = codecs.bits_from_reversed_bytes(value)
+        # What else is there would be compared as well, although it is not read.
+        return bits if dimensions is None else KINDS[kind].fit(bits, dimensions)
 
     def reader(self, field: Any) -> Callable[..., Any]:
         """What reads the values of a field: a converter of Django's, prepared for the field."""
@@ -181,8 +192,13 @@ class Engine(EngineSearch):
         """What makes the driver's parameters of a field's values that are no expressions."""
         if not prepares_as_declared(field):
             return functools.partial(field.get_db_prep_save, connection=self.connection)
-        pack, size, kind, encode = field.values.pack, field.dimensions, field.kind, self.encode
-        return lambda value: None if value is None else encode(pack(value, size), kind)
+        pack, kind, encode = field.pack, field.kind, self.encode
+
+        def write(value: Any) -> Any:
+            packed = pack(value)
+            return None if packed is None else encode(packed, kind)
+
+        return write
 
     def select_sql(self, sql: str, kind: str = "vector") -> str:
         """What SELECT reads of the vector ``sql``."""

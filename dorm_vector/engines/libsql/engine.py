@@ -179,7 +179,7 @@ class LibSQLEngine(LibSQLSearch, SideTableEngine):
     column_checks = {
         "vector": f"{BLOB} AND length({{column}}) = 4*{{dimensions}}",
         "halfvec": f"{BLOB} AND length({{column}}) = 2*{{dimensions}}+1",
-        "bit": f"{BLOB} AND length({{column}}) = {{bytes}}",
+        "bit": f"{BLOB} AND length({{column}}) = {{bytes}}{{padding}}",
     }
     # An undefined cosine distance is NULL to libSQL, which would sort first.
     distances = {

@@ -26,7 +26,6 @@ from dorm_vector import codecs, values
 from dorm_vector.engines.base.engine import prepares_as_declared
 from dorm_vector.engines.base.loaders import Loader
 from dorm_vector.fields import AnyVectorField
-from dorm_vector.kinds import KINDS
 
 __all__ = ["Copies", "dumper"]
 
@@ -177,8 +176,7 @@ def dumper(field: Any, connection: Any) -> Dump | None:
     if isinstance(field, AnyVectorField):
         if not prepares_as_declared(field):
             return None
-        make = _vector_dump(field)
-        return lambda value: NULL if value is None else make(value)
+        return _vector_dump(field)
     internal = field.get_internal_type()
     target = getattr(field, "target_field", field)
     if "SerialField" in internal:
@@ -198,17 +196,25 @@ def dumper(field: Any, connection: Any) -> Dump | None:
 
 
 def _vector_dump(field: AnyVectorField) -> Dump:
-    size, pack = field.dimensions, KINDS[field.kind].pack
+    pack, dump = field.pack, _packed_dump(field)
+
+    def prepared(value: Any) -> bytes:
+        packed = pack(value)
+        return NULL if packed is None else dump(packed)
+
+    return prepared
+
+
+def _packed_dump(field: AnyVectorField) -> Dump:
+    size = field.dimensions
     if field.kind == "vector":
         header = _header(4 * size, size)
-        return lambda value: header + codecs.to_network(pack(value, size))
+        return lambda packed: header + codecs.to_network(packed)
     if field.kind == "halfvec":
         header = _header(2 * size, size)
         form = struct.Struct(f">{size}e")
-        return lambda value: header + form.pack(*codecs.from_packed(pack(value, size)))
-    if field.kind == "bit":
-        return lambda value: _bits(pack(value, size))
-    return lambda value: _sparse(pack(value, size))
+        return lambda packed: header + form.pack(*codecs.from_packed(packed))
+    return {"bit": _bits, "sparsevec": _sparse}[field.kind]
 
 
 def _header(length: int, dimensions: int) -> bytes:
@@ -344,13 +350,17 @@ class Vectors:
         self.size = field.dimensions
         self.width = HEAD + 4 * self.size
         self.place = 0
-        self._dump = _vector_dump(field)
+        self._pack, self._dump = field.pack, _vector_dump(field)
         self._form = struct.Struct(f">{self.size}f")
-        self._ndarray = None
+        self._arrays: tuple[type, ...] = ()
         self._numpy = sys.modules.get("numpy")
         self._shape = (self.size,)
         if self._numpy:
-            self._ndarray, self._dtype = self._numpy.ndarray, self._numpy.dtype("f4")
+            from dorm_vector.arrays import VectorArray
+
+            # Others may have a mask, or a meaning of their own.
+            self._arrays = (self._numpy.ndarray, VectorArray)
+            self._dtype = self._numpy.dtype("f4")
 
     def make_room(self, rows: int) -> None:
         """For so many vectors."""
@@ -369,15 +379,22 @@ class Vectors:
         if value is None:
             return NULL
         slot, kind = self._slots[place], type(value)
-        if kind is list or kind is tuple:
+        if (kind is list or kind is tuple) and value and type(value[0]) in values.PLAIN:
             try:
                 self._form.pack_into(self._buffer, place * self.width + HEAD, *value)
-            except (struct.error, OverflowError, TypeError, ValueError):
-                slot[:] = self._dump(value)
-        elif kind is self._ndarray and value.shape == self._shape and value.dtype == self._dtype:
+            except Exception:  # whatever a float() of somebody's raises
+                return self._put_otherwise(slot, value)
+        elif kind in self._arrays and value.shape == self._shape and value.dtype == self._dtype:
             self._array[place] = value
         else:
-            slot[:] = self._dump(value)
+            return self._put_otherwise(slot, value)
+        return slot
+
+    def _put_otherwise(self, slot: memoryview, value: Any) -> Any:
+        dumped = self._dump(value)
+        if dumped is NULL:
+            return NULL
+        slot[:] = dumped
         return slot
 
     def refused(self) -> int | None:
@@ -390,7 +407,7 @@ class Vectors:
 
     def check(self, place: int) -> None:
         """Raise ValidationError for a vector that is not finite."""
-        values.pack(self._read(place))
+        self._pack(self._read(place))
 
     def _read(self, place: int) -> array[float]:
         return codecs.from_network(self._slots[place][4:])

@@ -118,7 +118,7 @@ class SQLiteEngine(SQLiteSearch, SideTableEngine):
         **dict.fromkeys(
             FLOATS, "typeof({column}) IN ('blob', 'null') AND length({column}) = 4*{dimensions}"
         ),
-        "bit": "typeof({column}) IN ('blob', 'null') AND length({column}) = {bytes}",
+        "bit": "typeof({column}) IN ('blob', 'null') AND length({column}) = {bytes}{padding}",
     }
     # An undefined cosine distance is NULL to sqlite-vec, which would sort first. SQLite stores no
     # NaN, and infinity is its greatest number: CosineDistance reads it as NaN.
