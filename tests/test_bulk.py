@@ -562,7 +562,7 @@ class TestExpressions:
         rows = [Item(name="1"), Item(name=Lower(Value("2")), embedding=[1])]
         with pytest.raises(ValidationError) as caught:
             bulk_copy(Item.objects.using(alias), rows)
-        assert caught.value.messages == ["Row 2: Expected 3 dimensions, not 1."]
+        assert caught.value.messages == ["Row 2: testapp.Item.embedding: Expected 3 dimensions, not 1."]
 
     def test_reference_to_a_column(self, alias: str) -> None:
         with pytest.raises(ValueError, match=r"F\(\) expressions can only be used to update"):
@@ -1083,7 +1083,8 @@ class TestFallback:
         rows = [Arrays(), Arrays(vectors=[[1, 2, 3], [1]])]
         with pytest.warns(RuntimeWarning), pytest.raises(ValidationError) as caught:
             bulk_copy(manager, rows)
-        assert caught.value.messages == ["Row 2: Expected 3 dimensions, not 1."]
+        message = "Row 2: testapp.Arrays.vectors: Expected 3 dimensions, not 1."
+        assert caught.value.messages == [message]
 
     def test_progress_and_chunks(self, db: None) -> None:
         calls: list[int] = []
