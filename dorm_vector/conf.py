@@ -30,24 +30,33 @@ def get(name: str) -> Any:
 
     Raises ImproperlyConfigured for a value that the setting does not know.
     """
-    value = getattr(settings, "DORM_VECTOR", {}).get(name, DEFAULTS[name])
+    value = _given().get(name, DEFAULTS[name])
     if name in CHOICES and value not in CHOICES[name]:
         known = ", ".join(map(repr, CHOICES[name]))
         raise ImproperlyConfigured(f"DORM_VECTOR[{name!r}] is {value!r}; use one of {known}.")
     return value
 
 
+def _given() -> dict[str, Any]:
+    """The setting as it is. Raises ImproperlyConfigured for one that is not a dict."""
+    given = getattr(settings, "DORM_VECTOR", {})
+    if not isinstance(given, dict):
+        raise ImproperlyConfigured(f"DORM_VECTOR is a dict of settings, not {given!r}.")
+    return given
+
+
 def unknown() -> list[str]:
     """The keys of ``DORM_VECTOR`` that mean nothing: misspellings, most often."""
-    return sorted(set(getattr(settings, "DORM_VECTOR", {})) - set(DEFAULTS))
+    given = getattr(settings, "DORM_VECTOR", {})
+    return sorted(map(str, set(given) - set(DEFAULTS))) if isinstance(given, dict) else []
 
 
 def errors() -> list[str]:
     """One sentence for each value that its setting does not know."""
-    found = []
+    found: dict[str, None] = {}  # one that is no dict is said once
     for name in CHOICES:
         try:
             get(name)
         except ImproperlyConfigured as error:
-            found.append(str(error))
-    return found
+            found[str(error)] = None
+    return list(found)

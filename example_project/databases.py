@@ -42,6 +42,13 @@ SCHEMES: dict[str, dict[str, Any]] = {
 }
 
 
+# The URL itself may hold a password.
+NO_URL = (
+    "DATABASE_URL cannot be read: its port is not a number from 0 to 65535, or its user or password "
+    "has one of / ? # [ ] @ : that is not percent-encoded."
+)
+
+
 def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     """
     The entry of Django's DATABASES that the environment variables ask for.
@@ -61,11 +68,16 @@ def chosen(environment: Mapping[str, str]) -> str:
 
 def from_url(url: str) -> dict[str, Any]:
     """``url`` as an entry of Django's DATABASES. Raises ImproperlyConfigured."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # whose sentence holds a part of the URL
+        raise ImproperlyConfigured(NO_URL) from None
     if parts.scheme not in SCHEMES:
         raise ImproperlyConfigured(
-            f"DATABASE_URL begins with {parts.scheme!r}; use one of {', '.join(SCHEMES)}."
+            f"DATABASE_URL has no scheme that is known; use one of {', '.join(SCHEMES)}."
         )
+    if parts.fragment:  # a password that was cut in two
+        raise ImproperlyConfigured(NO_URL)
     scheme = SCHEMES[parts.scheme]
     options = dict(parse_qsl(parts.query))
     if parts.scheme == "libsql" and parts.netloc:
@@ -85,5 +97,5 @@ def from_url(url: str) -> dict[str, Any]:
 def _port(parts: Any) -> str:
     try:
         return str(parts.port or "")
-    except ValueError as error:
-        raise ImproperlyConfigured(f"DATABASE_URL has no valid port: {error}.") from error
+    except ValueError:  # whose sentence holds what may be a part of the password
+        raise ImproperlyConfigured(NO_URL) from None

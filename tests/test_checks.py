@@ -194,3 +194,11 @@ class TestOnlyInstalled:
             assert done.returncode == 0, done.stderr
             assert "dorm_vector" not in done.stdout + done.stderr
             assert done.stderr == ""
+
+
+@pytest.mark.parametrize("given", [None, [], "auto"])
+def test_settings_that_are_no_dict(settings: Any, given: Any) -> None:
+    settings.DORM_VECTOR = given
+    assert [(each.id, each.msg) for each in check_settings()] == [
+        ("dorm_vector.E003", f"DORM_VECTOR is a dict of settings, not {given!r}.")
+    ]

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from example_project.databases import from_url
 from tests import postgres
@@ -158,3 +159,35 @@ def test_urls_of_libsql(url: str, name: str, options: dict[str, str]) -> None:
     found = from_url(url)
     assert (found["ENGINE"], found["NAME"]) == ("dorm_vector.backends.libsql", name)
     assert found["OPTIONS"] == options
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:s3c#ret@h/",
+        "postgresql://u:s3c/ret@h/",
+        "postgresql://u:123#ret@h/",
+        "postgresql://u:s3c?ret@h/",
+        "postgresql://u:[s3c@h/",
+        "s3cret",
+    ],
+)
+def test_no_password_in_an_error(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        from_url(url)
+    assert not any(part in str(caught.value) for part in ("s3c", "ret@", "123"))
+    assert caught.value.__cause__ is None
+    settings = {"DJANGO_SETTINGS_MODULE": "example_project.settings", "DATABASE_URL": url}
+    env = {**os.environ, **settings}
+    command = [sys.executable, "example_project/manage.py", "check"]
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (1, f"{caught.value}\n")
+
+
+def test_a_name_that_no_text_can_be() -> None:
+    """Before any database is asked: some refuse such text, others cut it."""
+    program = (
+        "import django; django.setup(); from django.test import Client; "
+        "print(Client(SERVER_NAME='localhost').get('/like/a%00b/').status_code)"
+    )
+    assert run("sqlite:///nowhere/none", "-c", program) == "404\n"

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
@@ -37,6 +37,8 @@ def search(request: HttpRequest) -> HttpResponse:
 @require_safe
 def like(request: HttpRequest, name: str) -> HttpResponse:
     """Entries like the one of that name."""
+    if "\0" in name:  # PostgreSQL and libSQL have no such text
+        raise Http404
     entry = get_object_or_404(Entry, name=name)
     return _page(request, entries_like(entry), form=SearchForm(), entry=entry)
 
