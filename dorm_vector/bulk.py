@@ -9,12 +9,14 @@ import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
 from django.db import connections, transaction
-from django.db.models import Field, Manager, Model, QuerySet
+from django.db.models import Field, Manager, Max, Model, QuerySet
 from django.db.models.expressions import DatabaseDefault
+from django.db.models.sql import InsertQuery
 
 from dorm_vector.engines import engine_for
 from dorm_vector.engines.base.loaders import Loader
@@ -67,7 +69,7 @@ def bulk_copy(
     with that ``maintenance_work_mem`` and that many parallel ``workers``; it needs one transaction.
 
     Raises ValidationError or ValueError that names the row for a value that a field refuses.
-    Where a field cannot be copied, rows go through bulk_create(), and a RuntimeWarning says so.
+    Where a field cannot be copied, rows go in by bulk_create()'s INSERT; a RuntimeWarning says so.
     """
     settings = {"maintenance_work_mem": maintenance_work_mem, "workers": workers}
     _check_options(batch_size, rebuild_indexes, settings)
@@ -107,6 +109,17 @@ def _check_settings(maintenance_work_mem: Any, workers: Any) -> None:
         raise ValueError(f"bulk_copy() takes workers from 0 to {MAX_WORKERS}, not {workers!r}.")
 
 
+class Shape(NamedTuple):
+    """What rows have in common that are loaded together."""
+
+    #: The fields that have values.
+    fields: tuple[Any, ...]
+    #: Whether the values are such that the engine's own loader takes them.
+    is_plain: bool
+    #: Whether the primary key is among them.
+    has_key: bool
+
+
 class Load:
     """One call of ``bulk_copy()``."""
 
@@ -139,14 +152,15 @@ class Load:
         self.instances: Any = self.model._meta.concrete_model
         self.writers = [(field, field.pre_save) for field in self.fields]
         self.has_relations = any(field.is_relation for field in self.fields)
-        self.signatures: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        self.order = _Order(self.model, self.alias)
+        self.shapes: dict[tuple[Any, ...], Shape] = {}
+        # Of objects with a key whose rows the database has not got yet.
+        self._states: list[Any] = []
         self.engine = engine_for(self.connection)
         self.obstacle = self._obstacle()
 
     def _obstacle(self) -> str | None:
-        """Why rows have to go through bulk_create(), the rest of a sentence."""
-        if related := self.model._meta.order_with_respect_to:
-            return f"the rows are ordered with respect to {related}"
+        """Why rows have to go in as by bulk_create(), the rest of a sentence."""
         return next(filter(None, map(self.engine.why_not_copied, self.fields)), None)
 
     def _check_model(self) -> None:
@@ -184,7 +198,7 @@ class Load:
     def run(self, objects: Iterator[Model], batch_size: int | None) -> None:
         if self.obstacle:
             warnings.warn(
-                f"bulk_copy() goes through bulk_create(): {self.obstacle}.",
+                f"bulk_copy() inserts as bulk_create() does: {self.obstacle}.",
                 RuntimeWarning,
                 stacklevel=3,
             )
@@ -197,31 +211,46 @@ class Load:
                 self._run(batch)
 
     def _run(self, objects: Iterator[Model]) -> None:
-        loader, columns = None, None
+        loader, loaded = None, None
         for obj in objects:
             self.count += 1
             if self.progress is not None and not self.count % CHUNK:
                 self.progress(self.count)
             try:
-                fields, values = self._values(obj)
+                shape, values = self._values(obj)
             except REFUSALS as error:
                 raise self.named(error, self.count) from error
             # Consecutive rows that leave the same columns to the database are one load.
-            if loader is None or fields is not columns:
+            if loader is None or shape is not loaded:
                 if loader is not None:
-                    loader.finish()
-                loader, columns = self._loader(fields), fields
+                    self._finish(loader)
+                loader, loaded = self._loader(shape), shape
             try:
                 is_time_to_send = loader.add(values)
             except REFUSALS as error:
                 raise self.named(error, self.count) from error
+            if shape.has_key:
+                self._states.append(obj._state)
             if is_time_to_send:
                 loader.send()
+                self._are_saved()
         if loader is not None:
-            loader.finish()
+            self._finish(loader)
 
-    def _loader(self, fields: tuple[Field[Any, Any], ...] | None) -> Loader:
-        return Creations(self, ()) if fields is None else self.engine.loader(self, fields)
+    def _loader(self, shape: Shape) -> Loader:
+        if shape.is_plain:
+            return self.engine.loader(self, shape.fields)
+        return Creations(self, shape.fields)
+
+    def _finish(self, loader: Loader) -> None:
+        loader.finish()
+        self._are_saved()
+
+    def _are_saved(self) -> None:
+        """Let objects know that save() has to update their rows, as bulk_create() does."""
+        states, self._states = self._states, []
+        for state in states:
+            state.adding, state.db = False, self.alias
 
     def named(self, error: Exception, number: int) -> Exception:
         """What a field raised for a value, with the number of the row."""
@@ -230,12 +259,8 @@ class Load:
             return ValidationError(message, code=getattr(error, "code", None))
         return ValueError(f"Row {number}: {error}")
 
-    def _values(self, obj: Any) -> tuple[tuple[Field[Any, Any], ...] | None, Any]:
-        """
-        The fields that a row has values for, and those values.
-
-        None and the object, where the row has to go through bulk_create().
-        """
+    def _values(self, obj: Any) -> tuple[Shape, list[Any]]:
+        """The fields that a row has values for, and those values."""
         if not isinstance(obj, self.instances):
             raise TypeError(f"Expected an instance of {self.model.__name__}, not {obj!r}.")
         pk = self.pk
@@ -243,54 +268,92 @@ class Load:
             self._set_pk(obj)
         if self.has_relations:
             obj._prepare_related_fields_for_save(operation_name="bulk_copy")
+        if self.order.field:
+            self.order.set(obj)
         left_out: tuple[Any, ...] = ()
-        values, copied = [], not self.obstacle
+        values, is_plain = [], not self.obstacle
         for field, pre_save in self.writers:
             value = pre_save(obj, True)
+            if isinstance(value, DatabaseDefault) or (value is None and field is pk):
+                left_out += (field,)
+                continue
+            values.append(value)
             if hasattr(value, "resolve_expression"):
-                copied = copied and isinstance(value, DatabaseDefault)
-                left_out += (field,)
-            elif value is None and field is pk:
-                left_out += (field,)
-            else:
-                values.append(value)
-        fields = self._fields_without(left_out)
-        if not (copied and fields):
-            # bulk_create() would not say which row has a value that is refused.
-            for field, value in zip(fields, values, strict=True):
-                field.get_db_prep_save(value, self.connection)
-            return None, obj
-        return fields, values
+                is_plain = False
+        shape = self._shape(left_out, is_plain)
+        if not shape.is_plain:
+            self._try(shape.fields, values)
+        return shape, values
 
-    def _fields_without(self, left_out: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The same tuple for the same fields, so that rows of the same fields are soon told."""
-        if left_out not in self.signatures:
-            kept = [field for field in self.fields if field not in left_out]
-            self.signatures[left_out] = tuple(kept)
-        return self.signatures[left_out]
+    def _try(self, fields: tuple[Any, ...], values: list[Any]) -> None:
+        """An INSERT of many rows would not say which of them has a value that is refused."""
+        for field, value in zip(fields, values, strict=True):
+            if not hasattr(value, "resolve_expression"):
+                field.get_db_prep_save(value, self.connection)
+
+    def _shape(self, left_out: tuple[Any, ...], is_plain: bool) -> Shape:
+        """The same one for the same fields, so that rows of the same fields are soon told."""
+        key = (left_out, is_plain)
+        if key not in self.shapes:
+            fields = tuple(field for field in self.fields if field not in left_out)
+            has_key = all(field in fields for field in self.model._meta.pk_fields)
+            self.shapes[key] = Shape(fields, is_plain and bool(fields), has_key)
+        return self.shapes[key]
 
     def _set_pk(self, obj: Any) -> None:
         if not obj._is_pk_set() and (value := self.pk.get_pk_value_on_save(obj)) is not None:
             obj.pk = value
 
 
+class _Order:
+    """The next ``_order`` of each group of a model with ``order_with_respect_to``."""
+
+    def __init__(self, model: Any, alias: str) -> None:
+        self.field: Any = model._meta.order_with_respect_to
+        self.rows = model._base_manager.using(alias)
+        self.next: dict[Any, int] = {}
+
+    def set(self, obj: Any) -> None:
+        if getattr(obj, "_order", None) is not None:
+            return
+        group = self.field.get_filter_kwargs_for_object(obj)
+        key = tuple(group.values())
+        if key not in self.next:
+            last = self.rows.filter(**group).aggregate(last=Max("_order"))["last"]
+            self.next[key] = 0 if last is None else last + 1
+        obj._order = self.next[key]
+        self.next[key] += 1
+
+
 class Creations(Loader):
-    """By bulk_create()."""
+    """By the INSERT of bulk_create(), which takes expressions and every field."""
 
     def __init__(self, load: Load, fields: tuple[Any, ...]) -> None:
         super().__init__(load, fields)
-        self._objects: list[Any] = []
+        self._names = [field.attname for field in fields]
+        self._rows: list[Any] = []
 
-    def add(self, row: Any) -> bool:
-        """``row`` is an object."""
-        self._objects.append(row)
-        return len(self._objects) == CHUNK
+    def add(self, row: list[Any]) -> bool:
+        self._rows.append(SimpleNamespace(**dict(zip(self._names, row, strict=True))))
+        return len(self._rows) == CHUNK
 
     def send(self) -> None:
-        objects, self._objects = self._objects, []
-        if objects:
-            manager: Any = self.load.queryset.using(self.load.alias)
-            manager.bulk_create(objects, **self.load.options)
+        rows, self._rows = self._rows, []
+        size = max(1, self.connection.ops.bulk_batch_size(self.fields, rows))
+        for start in range(0, len(rows), size):
+            self._insert(rows[start : start + size])
+
+    def _insert(self, rows: list[Any]) -> None:
+        load = self.load
+        query: Any = InsertQuery(
+            load.model,
+            on_conflict=load.on_conflict,
+            update_fields=load.update,
+            unique_fields=load.unique,
+        )
+        # Raw: the values are those that pre_save() has made.
+        query.insert_values(list(self.fields), rows, raw=True)
+        query.get_compiler(using=load.alias).execute_sql()
 
 
 def _leaves_key_to_database(pk: Any) -> bool:

@@ -13,11 +13,9 @@ import warnings
 import zoneinfo
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
 
-import django
 import numpy as np
 import pytest
 from django.conf import settings as django_settings
@@ -548,7 +546,7 @@ class TestPrimaryKeys:
 
 
 class TestExpressions:
-    """A row that has one goes through bulk_create()."""
+    """A row that has one goes in as by bulk_create()."""
 
     def test_between_others(self, alias: str) -> None:
         names = ["A", Lower(Value("B")), "C", Value("D"), Lower(Value("E"))]
@@ -1072,7 +1070,7 @@ class TestFallback:
         rows = [Arrays(vectors=[[1, 2, 3]] * n, bits=None) for n in range(1, 4)]
         message = self.warning(lambda: bulk_copy(manager, rows, batch_size=2))
         assert message == (
-            "bulk_copy() goes through bulk_create(): no binary form is known of "
+            "bulk_copy() inserts as bulk_create() does: no binary form is known of "
             "testapp.Arrays.vectors (ArrayField)."
         )
         found = manager.order_by("pk").values_list("vectors", "halves")
@@ -1100,8 +1098,8 @@ class TestFallback:
         manager = Shout.objects.using(alias)
         message = self.warning(lambda: bulk_copy(manager, [Shout(text="hello")]))
         assert message == (
-            "bulk_copy() goes through bulk_create(): testapp.Shout.text (UpperField) is written by "
-            "SQL of its own."
+            "bulk_copy() inserts as bulk_create() does: testapp.Shout.text (UpperField) is written "
+            "by SQL of its own."
         )
         assert manager.get().text == "HELLO"
 
@@ -1119,15 +1117,18 @@ class TestFallback:
         document = Document.objects.using(alias).create(embedding=[1, 2, 3])
         rows = [Ordered(document=document) for _ in range(3)]
         manager = Ordered.objects.using(alias)
-        # Django's bulk_create() knows no order before 6.1.
-        old = pytest.raises(IntegrityError) if django.VERSION < (6, 1) else nullcontext()
-        with old, transaction.atomic(alias):
-            message = self.warning(lambda: bulk_copy(manager, rows))
-            assert message.endswith(
-                "the rows are ordered with respect to testapp.Ordered.document."
-            )
-            orders = manager.order_by("pk").values_list("_order", flat=True)
-            assert list(orders) == [0, 1, 2]
+        other = Document.objects.using(alias).create(embedding=[1, 2, 3])
+        bulk_copy(manager, rows)
+        more = [Ordered(document=parent) for parent in (other, document, other, document)]
+        bulk_copy(manager, iter(more), batch_size=2)
+        orders = manager.order_by("pk").values_list("_order", flat=True)
+        assert list(orders) == [0, 1, 2, 0, 3, 1, 4]
+        given = Ordered(document=document)
+        given._order = 9
+        bulk_copy(manager, [given, Ordered(document=document)])
+        assert list(manager.order_by("-pk").values_list("_order", flat=True)[:2]) == [5, 9]
+        assert Ordered(document=other).save(using=alias) is None
+        assert manager.latest("pk")._order == 2
 
 
 @on_postgresql

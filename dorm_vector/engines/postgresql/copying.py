@@ -35,8 +35,10 @@ NULL = b"\xff\xff\xff\xff"
 # Bytes of one COPY, after which it ends, and of what is sent at a time.
 SIZE = 1 << 20
 PIECE = 1 << 16
-# Rows of the first one; the next has as many times as many, until SIZE is reached.
+# Rows of the first one; the next has as many times as many, until there are SIZE bytes, or so many
+# VALUES: Python needs a hundred bytes or so for each, however short it is.
 FEW = 32
+VALUES = 1 << 14
 # Bytes before the numbers of a vector: the length, int16 dimensions, int16 unused.
 HEAD = 8
 
@@ -60,6 +62,14 @@ def _fixed(code: str) -> Dump:
             raise ValueError(f"{int(value)} is out of the range of {length} bytes.") from None
 
     return dump
+
+
+_float = _fixed("d")
+
+
+def _positive_zero(value: Any) -> bytes:
+    """Without the sign of zero, which is lost in the text of a statement too."""
+    return _float(value + 0.0)
 
 
 def _sized(data: bytes) -> bytes:
@@ -156,7 +166,7 @@ DUMPERS: dict[str, Dump] = {
     "integer": _fixed("i"),
     "bigint": _fixed("q"),
     "boolean": _fixed("?"),
-    "double precision": _fixed("d"),
+    "double precision": _float,
     "numeric": _numeric,
     "varchar": _text,
     "text": _text,
@@ -183,6 +193,8 @@ def dumper(field: Any, connection: Any) -> Dump | None:
         return None
     column = re.sub(r"\(.*?\)", "", str(target.rel_db_type(connection))).strip()
     dump = DUMPERS.get(column)
+    if column == "double precision" and not connection.features.uses_server_side_binding:
+        dump = _positive_zero
     if column == "timestamp with time zone":
         dump = _timestamps(zoneinfo.ZoneInfo(connection.timezone_name))
     if dump is None:
@@ -257,7 +269,8 @@ class Copies(Loader):
         self._vectors: list[Vectors] = []
         self._puts = [self._put(field) for field in fields]
         width = sum(vectors.width for vectors in self._vectors)
-        self._most = max(1, SIZE // width) if width else sys.maxsize
+        rows = VALUES // max(1, len(fields))
+        self._most = max(1, min(SIZE // width, rows) if width else rows)
         self._start = struct.pack(">h", len(fields))
         self._make_room(FEW)
 
