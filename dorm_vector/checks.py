@@ -34,6 +34,7 @@ def register() -> None:
     checks.register(check_indexes, checks.Tags.models, TAG)
     checks.register(check_names, checks.Tags.models, TAG)
     checks.register(check_not_built, checks.Tags.database, TAG)
+    checks.register(check_databases, checks.Tags.database, TAG)
 
 
 def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -246,6 +247,18 @@ def check_not_built(
         for model, index in _indexes(app_configs)
         for alias, engine in _engines(model)
         if alias in (databases or ()) and (reason := engine.why_not_built(index, model))
+    ]
+
+
+def check_databases(
+    app_configs: Any = None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """What is wrong within the databases that are named, which are asked, if they hold vectors."""
+    return [
+        message
+        for alias, engine in _engines()
+        if alias in (databases or ()) and may_hold_vectors([alias])
+        for message in engine.check_database()
     ]
 
 

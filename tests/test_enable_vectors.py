@@ -118,6 +118,11 @@ class TestEnableVectors:
         assert site.files("shop") == ["0001_vectors.py"]
         assert "Generated" not in (site.folder / "shop/migrations/0001_vectors.py").read_text()
 
+    def test_schema(self, site: Site) -> None:
+        site.run("enable_vectors", "shop", "--schema", "public")
+        text = (site.folder / "shop/migrations/0001_enable_pgvector.py").read_text()
+        assert "schema='public'" in text
+
     def test_dry_run(self, site: Site) -> None:
         assert "0001_enable_pgvector.py" in site.run("enable_vectors", "shop", "--dry-run")
         assert site.files("shop") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections, migrations
@@ -63,6 +65,14 @@ class TestDeclaration:
         assert "import dorm_vector.operations" in text
         assert re.search(r"dorm_vector\.operations\.VectorExtension\(\s*\)", text)
         assert "hints={'a': 1}" in text
+        assert "schema" not in text
+
+    @pytest.mark.parametrize("given", [{}, {"hints": {"a": 1}}, {"schema": "public"}])
+    def test_deconstruct(self, given: dict[str, Any]) -> None:
+        assert VectorExtension(**given).deconstruct() == ("VectorExtension", [], given)
+        assert VectorExtension(given.get("hints"), schema=None).deconstruct()[2] == {
+            name: value for name, value in given.items() if name != "schema"
+        }
 
 
 class TestPostgreSQL:
@@ -86,6 +96,48 @@ class TestPostgreSQL:
             "CREATE EXTENSION IF NOT EXISTS vector;",
             "DROP EXTENSION IF EXISTS vector;",
         ]
+
+    def test_schema(self, scratch: Any) -> None:
+        connection = scratch(OPTIONS={"options": "-c search_path=public,Extra"})
+        with connection.schema_editor(collect_sql=True) as editor:
+            VectorExtension(schema="Extra").database_forwards("shop", editor, None, None)
+        assert editor.collected_sql == ['CREATE EXTENSION IF NOT EXISTS vector SCHEMA "Extra";']
+        with connection.cursor() as cursor:
+            cursor.execute('CREATE SCHEMA "Extra"; SET search_path = public, "Extra"')
+            for _ in range(2):
+                forwards(connection, VectorExtension(schema="Extra"))
+            cursor.execute("SELECT extnamespace::regnamespace::text FROM pg_extension")
+            assert ('"Extra"',) in cursor.fetchall()
+
+    def test_a_schema_that_may_be_dropped(self, scratch: Any, settings: Any) -> None:
+        """Only where DROP SCHEMA would take columns of other schemas with it."""
+        settings.DATABASE_ROUTERS = []
+        connection = scratch(OPTIONS={"options": "-c search_path=tenant,public"})
+        ask = functools.partial(checks.run_checks, tags=["dorm_vector"], databases=["scratch"])
+
+        def found() -> list[checks.CheckMessage]:
+            return [message for message in ask() if message.id == "dorm_vector.W002"]
+
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE SCHEMA tenant")
+            assert found() == []
+            forwards(connection)
+            assert found() == []
+            cursor.execute("CREATE TABLE public.thing (embedding vector(3), half halfvec(3)[])")
+            assert found() == []
+            cursor.execute("CREATE TABLE tenant.thing (embedding vector(3))")
+            assert found() == [
+                checks.Warning(
+                    "The extension vector is in the schema tenant of the database 'scratch': DROP "
+                    "SCHEMA tenant CASCADE would drop the vector columns of other schemas too "
+                    "(public).",
+                    hint="Run ALTER EXTENSION vector SET SCHEMA public, or another schema that "
+                    "stays.",
+                    id="dorm_vector.W002",
+                )
+            ]
+            cursor.execute("ALTER EXTENSION vector SET SCHEMA public")
+            assert found() == []
 
     def test_routers_are_asked(self, scratch: Any, settings: Any) -> None:
         settings.DATABASE_ROUTERS = [Router()]
@@ -136,7 +188,8 @@ class TestPostgreSQL:
         assert str(caught.value) == (
             "The extension vector is installed in the schema elsewhere, which is not on the "
             'search path ("$user", public), so that the type vector does not exist for this '
-            "project. Add it to the search path of the database 'scratch': OPTIONS = "
+            "project. Move it to a schema that is on the search path of the database 'scratch', by "
+            "ALTER EXTENSION vector SET SCHEMA public, or add its schema there: OPTIONS = "
             "{'options': '-c search_path=public,elsewhere'}."
         )
         forwards(scratch(OPTIONS={"options": "-c search_path=public,elsewhere"}))

@@ -13,9 +13,11 @@ from dorm_vector.operations import VectorExtension
 __all__ = ["has_extension", "migration_for"]
 
 
-def migration_for(app_label: str, name: str | None = None) -> Migration:
+def migration_for(
+    app_label: str, name: str | None = None, *, schema: str | None = None
+) -> Migration:
     """
-    A new migration of an app, behind its latest one. Connects to no database.
+    A new migration of an app, behind its latest one, with the operation. Connects to no database.
 
     Raises CommandError for an app that is not installed, that has the operation already, or that
     has several latest migrations; and for a name that is no identifier.
@@ -27,7 +29,7 @@ def migration_for(app_label: str, name: str | None = None) -> Migration:
         raise CommandError(f"{app_label} has VectorExtension already, in {present}.")
     leaves = _leaves(loader, app_label)
     number = MigrationAutodetector.parse_number(leaves[0][1]) or 0 if leaves else 0
-    operation = VectorExtension()
+    operation = VectorExtension(schema=schema)
     attributes = {"operations": [operation], "dependencies": leaves}
     migration_class: type[Migration] = type("Migration", (Migration,), attributes)
     name = name or operation.migration_name_fragment

@@ -364,8 +364,16 @@ class Engine(EngineSearch):
     def prepare(self) -> None:
         """Make a connection that was just opened fit for vectors. Sends nothing that is logged."""
 
-    def enable(self, schema_editor: Any) -> None:
-        """Install vector support in the database, for the VectorExtension operation."""
+    def check_database(self) -> list[CheckMessage]:
+        """The same on what is in the database, where it is named; this may ask it."""
+        return []
+
+    def enable(self, schema_editor: Any, *, schema: str | None = None) -> None:
+        """
+        Install vector support in the database, for the VectorExtension operation.
+
+        ``schema`` is passed where the operation names one.
+        """
 
     def disable(self, schema_editor: Any) -> None:
         """Undo ``enable``."""

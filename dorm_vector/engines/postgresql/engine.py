@@ -7,6 +7,7 @@ import copy
 import logging
 from typing import Any
 
+from django.core.checks import CheckMessage
 from django.db import NotSupportedError, models
 from django.db.backends.ddl_references import Columns, Statement
 
@@ -191,8 +192,11 @@ class PostgreSQLEngine(PostgreSQLSearch, Engine):
 
     # The extension
 
-    def enable(self, schema_editor: Any) -> None:
-        extension.create(schema_editor)
+    def check_database(self) -> list[CheckMessage]:
+        return extension.check(self.connection)
+
+    def enable(self, schema_editor: Any, *, schema: str | None = None) -> None:
+        extension.create(schema_editor, schema)
 
     def disable(self, schema_editor: Any) -> None:
         extension.drop(schema_editor)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.checks import CheckMessage, Warning  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 
-__all__ = ["create", "drop"]
+__all__ = ["check", "create", "drop"]
 _NO_FILES = (
     "The PostgreSQL server has no pgvector files: install pgvector on the server (the package is "
     "often called postgresql-NN-pgvector, NN being the server's major version), then migrate again."
@@ -29,11 +30,45 @@ ADVICE = {
 }
 
 
-def create(schema_editor: Any) -> None:
-    """CREATE EXTENSION, unless it is there, and see to it that its types can be used."""
-    _execute(schema_editor, "CREATE EXTENSION IF NOT EXISTS vector")
+def create(schema_editor: Any, schema: str | None = None) -> None:
+    """
+    CREATE EXTENSION, unless it is there, and see to it that its types can be used.
+
+    Raises ImproperlyConfigured where they could not, or where they would go with a tenant.
+    """
+    connection = schema_editor.connection
+    if schema is None and not schema_editor.collect_sql:
+        _refuse_tenants(connection)
+    where = f" SCHEMA {schema_editor.quote_name(schema)}" if schema else ""
+    _execute(schema_editor, f"CREATE EXTENSION IF NOT EXISTS vector{where}")
     if not schema_editor.collect_sql:
-        _require_type_on_search_path(schema_editor.connection)
+        _require_type_on_search_path(connection)
+
+
+def _refuse_tenants(connection: Any) -> None:
+    """An extension in the schema of a tenant is missing for others, and is dropped with it."""
+    if not _has_tenants(connection) or _installed(connection):
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_schema()")
+        (schema,) = cursor.fetchone()
+    if schema not in (None, "public"):
+        raise ImproperlyConfigured(
+            f"VectorExtension() would install the extension vector in the schema {schema} of one "
+            "tenant, where the others do not find it, and with which it is dropped: write "
+            "VectorExtension(schema='public')."
+        )
+
+
+def _has_tenants(connection: Any) -> bool:
+    """Whether the backend chooses schemas by itself, as django-tenants and others like it do."""
+    return hasattr(connection, "set_schema") and hasattr(connection, "schema_name")
+
+
+def _installed(connection: Any) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_extension WHERE extname = 'vector'")
+        return bool(cursor.fetchall())
 
 
 def drop(schema_editor: Any) -> None:
@@ -62,10 +97,46 @@ def _require_type_on_search_path(connection: Any) -> None:
         )
         found, schema, search_path = cursor.fetchone()
     if found is None:
+        add = (
+            f"PG_EXTRA_SEARCH_PATHS = ['{schema}']"
+            if _has_tenants(connection)
+            else f"OPTIONS = {{'options': '-c search_path=public,{schema}'}}"
+        )
         raise ImproperlyConfigured(
             f"The extension vector is installed in the schema {schema}, which is not on the "
             f"search path ({search_path}), so that the type vector does not exist for this "
-            f"project. Add it to the search path of the database "
-            f"{connection.alias!r}: OPTIONS = {{'options': "
-            f"'-c search_path=public,{schema}'}}."
+            f"project. Move it to a schema that is on the search path of the database "
+            f"{connection.alias!r}, by ALTER EXTENSION vector SET SCHEMA public, or add its schema "
+            f"there: {add}."
         )
+
+
+# The schema of the extension, where tables are in it too, and the other schemas that need it.
+AT_RISK = """
+SELECT e.extnamespace::regnamespace::text, string_agg(DISTINCT n.nspname, ', ')
+FROM pg_extension e
+JOIN pg_type t ON t.typnamespace = e.extnamespace
+    AND t.typname IN ('vector', 'halfvec', 'sparsevec', '_vector', '_halfvec', '_sparsevec')
+JOIN pg_attribute a ON a.atttypid = t.oid AND NOT a.attisdropped
+JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p')
+JOIN pg_namespace n ON n.oid = c.relnamespace AND n.oid <> e.extnamespace
+WHERE e.extname = 'vector' AND e.extnamespace::regnamespace::text <> 'public'
+    AND EXISTS (SELECT FROM pg_class o WHERE o.relnamespace = e.extnamespace AND o.relkind = 'r')
+GROUP BY 1
+"""
+
+
+def check(connection: Any) -> list[CheckMessage]:
+    """Whether DROP SCHEMA would take the extension, and with it columns of other schemas."""
+    with connection.cursor() as cursor:
+        cursor.execute(AT_RISK)
+        return [
+            Warning(
+                f"The extension vector is in the schema {schema} of the database "
+                f"{connection.alias!r}: DROP SCHEMA {schema} CASCADE would drop the vector columns "
+                f"of other schemas too ({others}).",
+                hint="Run ALTER EXTENSION vector SET SCHEMA public, or another schema that stays.",
+                id="dorm_vector.W002",
+            )
+            for schema, others in cursor.fetchall()
+        ]

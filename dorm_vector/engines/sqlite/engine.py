@@ -250,7 +250,7 @@ class SQLiteEngine(SQLiteSearch, SideTableEngine):
         tier, reasons = best_tier(conf.get("SQLITE_VEC"))
         return [message(reasons) for name, message in MESSAGES.items() if name == tier]
 
-    def enable(self, schema_editor: Any) -> None:
+    def enable(self, schema_editor: Any, *, schema: str | None = None) -> None:
         """Load sqlite-vec here, and see to it that every later connection loads it too."""
         from dorm_vector.apps import prepare_connections
         from dorm_vector.engines import prepare

@@ -20,6 +20,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("app_labels", nargs="+", metavar="app_label", help="Labels of apps.")
         parser.add_argument("-n", "--name", help="The name of the migrations.")
+        parser.add_argument("--schema", help="PostgreSQL's schema for the extension.")
         parser.add_argument("--dry-run", action="store_true", help="Write nothing.")
         parser.add_argument(
             "--check",
@@ -38,7 +39,7 @@ class Command(BaseCommand):
             return
         # By way of the project's own makemigrations, which may keep files beside the migrations.
         command = makemigrations.Command()
-        command.several = True
+        command.several, command.schema = True, options["schema"]
         passed = ("name", "dry_run", "include_header", "verbosity", "no_color", "force_color")
         call_command(
             command,

@@ -28,6 +28,8 @@ class Command(makemigrations.Command):
 
     #: How many apps it takes: the option takes one, as it does in djanorm.
     several = False
+    #: The schema that the operation names.
+    schema: str | None = None
     _reached = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Command:
@@ -58,7 +60,10 @@ class Command(makemigrations.Command):
             setattr(self, name, options[name])
         self.written_files: list[str] = []
         # All of them before the first is written: nothing is done by halves.
-        changes = {label: [migration_for(label, options["name"])] for label in app_labels}
+        changes = {
+            label: [migration_for(label, options["name"], schema=self.schema)]
+            for label in app_labels
+        }
         self.write_migration_files(changes)
         return None
 
