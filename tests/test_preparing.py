@@ -140,7 +140,7 @@ class TestOnce:
     def test_every_engine_does_so(self, connection: Any) -> None:
         connection.ensure_connection()
         engine: Engine = connection._dorm_vector_engine
-        assert connection._dorm_vector_prepared is connection.connection
+        assert connection._dorm_vector_prepared() is connection.connection
         with ready_again():
             assert connection._dorm_vector_engine is engine
 
@@ -232,4 +232,4 @@ def test_every_alias_is_prepared_once(db: None) -> None:
     for alias in connections:
         connection = connections[alias]
         connection.ensure_connection()
-        assert connection._dorm_vector_prepared is connection.connection
+        assert connection._dorm_vector_prepared() is connection.connection
