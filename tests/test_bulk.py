@@ -560,7 +560,8 @@ class TestExpressions:
         rows = [Item(name="1"), Item(name=Lower(Value("2")), embedding=[1])]
         with pytest.raises(ValidationError) as caught:
             bulk_copy(Item.objects.using(alias), rows)
-        assert caught.value.messages == ["Row 2: testapp.Item.embedding: Expected 3 dimensions, not 1."]
+        message = "Row 2: testapp.Item.embedding: Expected 3 dimensions, not 1."
+        assert caught.value.messages == [message]
 
     def test_reference_to_a_column(self, alias: str) -> None:
         with pytest.raises(ValueError, match=r"F\(\) expressions can only be used to update"):

@@ -260,6 +260,12 @@ class PostgreSQLSearch(EngineSearch):
     def _set_local(self, settings: dict[str, Any]) -> None:
         with self.connection.cursor() as cursor:
             for name, value in settings.items():
-                # Unset, as they are before pgvector's library is loaded, settings read as nothing.
-                written = "DEFAULT" if value in (None, "") else literal(str(value))
-                cursor.execute(f"SET LOCAL {word(name)} = {written}")
+                cursor.execute(f"SET LOCAL {word(name)} = {_written(value)}")
+
+
+def _written(value: Any) -> str:
+    """A setting as SET takes it; unset, as before pgvector is loaded, it reads as nothing."""
+    if value in (None, ""):
+        return "DEFAULT"
+    # A number of a class of its own may show itself as anything.
+    return literal(value if isinstance(value, str) else literal(value))
