@@ -256,6 +256,14 @@ class BitKind(Kind):
         return vector_array(numpy.frombuffer(decoded.encode(), dtype="u1") == ord("1"))
 
 
+class ReadSparseVector(SparseVector):
+    """pgvector's, whose ``str()`` is text that fields read as the same vector."""
+
+    def __str__(self) -> str:
+        pairs = zip(self.indices(), self.values(), strict=True)
+        return codecs.to_sparse_text(pairs, self.dimensions())
+
+
 class SparseKind(Kind):
     """The elements that are not zero, by their position from 0 on."""
 
@@ -343,7 +351,7 @@ class SparseKind(Kind):
     def unpack(self, packed: str) -> SparseVector:
         elements, size = codecs.from_sparse_text(packed)
         exact = array("f", elements.values())
-        return SparseVector(dict(zip(elements, exact.tolist(), strict=True)), size)
+        return ReadSparseVector(dict(zip(elements, exact.tolist(), strict=True)), size)
 
     def to_text(self, packed: str) -> str:
         return packed

@@ -44,8 +44,8 @@ SCHEMES: dict[str, dict[str, Any]] = {
 
 # The URL itself may hold a password.
 NO_URL = (
-    "DATABASE_URL cannot be read: its port is not a number from 0 to 65535, or its user or password "
-    "has one of / ? # [ ] @ : that is not percent-encoded."
+    "DATABASE_URL cannot be read: its port is not a number from 0 to 65535, or its user or "
+    "password has one of / ? # [ ] @ : that is not percent-encoded."
 )
 
 
