@@ -96,6 +96,10 @@ class Maker:
     def _can_be(self, source: str) -> bool:
         if self.kind.values == "bit" and has_numbers(source):
             return False
+        # Owners have vectors of another length.
+        owned = "Owner.objects" in source and "OuterRef('embedding')" in source
+        if owned and self.kind.dimensions != DIMENSIONS:
+            return False
         # Of a composite key in a subquery, stock Django on SQLite loses the slice, and after one in
         # values() it counts the columns of ORDER BY wrong.
         wrong = ("pk__in=nearest", "values('pk'", "values_list('pk'", ", 'pk')")
