@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from typing import Any
 
 sys.modules["psycopg"] = None  # type: ignore[assignment]
@@ -80,7 +81,34 @@ def report(connection: Any) -> dict[str, Any]:
             rows.filter(bits__overlap=["101"]).count(),
         ],
         "aggregate": rows.aggregate(a=ArrayAgg("vector"))["a"],
+        "loaded": loaded(rows, Things),
     }
+
+
+def loaded(rows: Any, model: Any) -> list[Any]:
+    """What bulk_copy() warns of, where an index was dropped meanwhile, and what it loads."""
+    from django.db import connection
+
+    from dorm_vector import VectorIndex, bulk_copy
+
+    index = VectorIndex(fields=["vector"], name="things_vector", metric="l2")
+    model._meta.indexes.append(index)
+    with connection.schema_editor() as editor:
+        editor.add_index(model, index)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        bulk_copy(
+            rows,
+            (model(vector=[4, 5, number]) for number in range(3)),
+            rebuild_indexes=True,
+            maintenance_work_mem="64MB",
+            workers=0,
+        )
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_indexes WHERE indexname = 'things_vector'")
+        (indexes,) = cursor.fetchone()
+    found = list(rows.filter(vectors=None).order_by("pk").values_list("vector", flat=True))
+    return [str(warning.message) for warning in caught] + [indexes, found]
 
 
 def scan(connection: Any) -> str:

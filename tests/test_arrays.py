@@ -249,4 +249,9 @@ def test_psycopg2() -> None:
         "read": [[[1.0, 2.0, 3.0], None], ["101", None], [[[1.0, 2.0]]]],
         "found": [1, 1, 1],
         "aggregate": [[1.0, 2.0, 3.0]],
+        "loaded": [
+            "bulk_copy() inserts as bulk_create() does: a binary COPY needs psycopg 3.",
+            1,
+            [[4.0, 5.0, 0.0], [4.0, 5.0, 1.0], [4.0, 5.0, 2.0]],
+        ],
     }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import tracemalloc
+import uuid
 from collections.abc import Iterator
-from typing import Any
+from decimal import Decimal
+from typing import Any, ClassVar
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -19,6 +22,7 @@ from django.test.utils import isolate_apps
 
 from dorm_vector import bulk_copy
 from dorm_vector import models as vector_models
+from dorm_vector.engines.postgresql.copying import dumper
 from tests.testapp.models import PAIRS, Composite, Everything, Full, Item, Owner, Stamped, TextKey
 
 ALIASES = list(django_settings.ENGINES)
@@ -145,6 +149,72 @@ class TestNumbers:
         bulk_copy(manager, [Everything(real=-0.0)])
         first, second = (str(row.real) for row in manager.order_by("pk"))
         assert first == second
+
+
+@pytest.mark.django_db(databases="__all__")
+class TestBinaryForms:
+    """Byte by byte, what COPY is sent is what PostgreSQL itself sends of a value that was saved."""
+
+    VALUES: ClassVar[dict[str, list[Any]]] = {
+        "small": [0, -1, 32767, -32768],
+        "integer": [2**31 - 1, -(2**31)],
+        "big": [2**63 - 1, -(2**63)],
+        "number": [
+            Decimal(text).quantize(Decimal("1E-8"))  # as many places as the column has
+            for text in ("0", "1E-8", "-12345.678", "10000", "9999.9999", "1E+15")
+        ],
+        "real": [0.0, 0.1, 5e-324, -1.5],
+        "flag": [True, False],
+        "text": ["", "ä€𝄞", "x" * 5000],
+        "date": [datetime.date(1, 1, 1), datetime.date(9999, 12, 31)],
+        "moment": [datetime.datetime(2024, 5, 6, 7, 8, 9, 10, tzinfo=datetime.UTC)],
+        "time": [datetime.time(23, 59, 59, 999999)],
+        "duration": [datetime.timedelta(days=-3, seconds=5, microseconds=7)],
+        "key": [uuid.UUID(int=7)],
+        "binary": [b"", b"\0\xff"],
+        "json": [None, {"a": [1.5, "u"]}],
+        "address": ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"],
+        "vector": [[1, -0.0, 1e-45]],
+        "half": [[65504, -6e-8, 0.1]],
+        "bits": ["1010101011"],
+    }
+    SENDS: ClassVar[dict[str, str]] = {
+        "small": "int2send",
+        "integer": "int4send",
+        "big": "int8send",
+        "number": "numeric_send",
+        "real": "float8send",
+        "flag": "boolsend",
+        "text": "textsend",
+        "date": "date_send",
+        "moment": "timestamptz_send",
+        "time": "time_send",
+        "duration": "interval_send",
+        "key": "uuid_send",
+        "binary": "byteasend",
+        "json": "jsonb_send",
+        "address": "inet_send",
+        "vector": "vector_send",
+        "half": "halfvec_send",
+        "bits": "bit_send",
+    }
+
+    @pytest.mark.parametrize("name", VALUES)
+    def test_is_what_the_server_sends(self, name: str) -> None:
+        connection = connections["postgresql"]
+        dump = dumper(Everything._meta.get_field(name), connection)
+        assert dump is not None
+        for value in self.VALUES[name]:
+            row = Everything(**{name: value})
+            row.save(using="postgresql")
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f'SELECT {self.SENDS[name]}("{name}") FROM testapp_everything WHERE id = %s',
+                    [row.pk],
+                )
+                (sent,) = cursor.fetchone()
+            expected = b"\xff" * 4 if sent is None else len(sent).to_bytes(4) + bytes(sent)
+            assert bytes(dump(value)) == expected
 
 
 class TestRoom:

@@ -20,7 +20,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 from django.core.exceptions import ValidationError
+from psycopg.pq import Format
 
 from dorm_vector import codecs, values
 from dorm_vector.engines.base.engine import prepares_as_declared
@@ -41,6 +43,9 @@ FEW = 32
 VALUES = 1 << 14
 # Bytes before the numbers of a vector: the length, int16 dimensions, int16 unused.
 HEAD = 8
+
+# Numbers of types; source: https://github.com/postgres/postgres, pg_type.dat.
+INET, NUMERIC = 869, 1700
 
 Dump = Callable[[Any], bytes]
 
@@ -114,39 +119,37 @@ def _interval(value: datetime.timedelta) -> bytes:
     return struct.pack(">iqii", 16, rest, value.days, 0)
 
 
+def _by_driver(oid: int, kind: type) -> Dump:
+    """
+    By the driver's own, for the types where that is quicker: four times for numbers, eleven for
+    addresses.
+
+    For those of a fixed length it takes twice as long as ``struct``; and compiled, psycopg 3.3
+    stores what is out of range as another number, and any object as some interval.
+    """
+    dump = psycopg.adapters.get_dumper_by_oid(oid, Format.BINARY)(kind, None).dump
+
+    def sized(value: Any) -> bytes:
+        try:
+            data: Any = dump(value)
+        except psycopg.Error as error:
+            raise ValueError(str(error)) from None
+        return _sized(data)
+
+    return sized
+
+
+_decimal = _by_driver(NUMERIC, Decimal)
+_address = _by_driver(INET, ipaddress.IPv4Address)
+
+
 def _numeric(value: Any) -> bytes:
-    """Groups of four decimal digits, the weight of the first one, the sign, and the scale."""
-    number = Decimal(value)
-    if not number.is_finite():
-        sign = 0xC000 if number.is_nan() else (0xF000 if number < 0 else 0xD000)
-        return struct.pack(">iHhHH", 8, 0, 0, sign, 0)
-    negative, digits, exponent = number.as_tuple()
-    scale = max(-int(exponent), 0)
-    text = "".join(map(str, digits)) + "0" * max(int(exponent), 0)
-    text = text.rjust(scale, "0")
-    whole, part = text[: len(text) - scale], text[len(text) - scale :]
-    whole = whole.rjust(-(-len(whole) // 4) * 4, "0")
-    part = part.ljust(-(-len(part) // 4) * 4, "0")
-    joined = whole + part
-    groups = [int(joined[place : place + 4]) for place in range(0, len(joined), 4)]
-    weight = len(whole) // 4 - 1
-    while groups and not groups[0]:
-        groups.pop(0)
-        weight -= 1
-    while groups and not groups[-1]:
-        groups.pop()
-    weight = weight if groups else 0
-    return _sized(
-        struct.pack(f">HhHH{len(groups)}H", len(groups), weight, 0x4000 * negative, scale, *groups)
-    )
+    return _decimal(value if type(value) is Decimal else Decimal(value))
 
 
 def _inet(value: Any) -> bytes:
-    address = ipaddress.ip_interface(str(getattr(value, "obj", value)))
-    family = 2 if address.version == 4 else 3
-    packed = address.packed
-    prefix = address.network.prefixlen
-    return _sized(bytes([family, prefix, 0, len(packed)]) + packed)
+    plain = isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address)
+    return _address(value if plain else ipaddress.ip_interface(str(value)))
 
 
 def _bytea(value: Any) -> bytes:

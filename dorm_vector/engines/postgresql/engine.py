@@ -145,10 +145,10 @@ class PostgreSQLEngine(PostgreSQLSearch, Engine):
     # Loading
 
     def why_not_copied(self, field: Any) -> str | None:
-        from dorm_vector.engines.postgresql.copying import dumper
-
         if not hasattr(self.connection.Database, "adapters"):
             return "a binary COPY needs psycopg 3"
+        from dorm_vector.engines.postgresql.copying import dumper
+
         if dumper(field, self.connection) is None:
             return f"no binary form is known of {field} ({type(field).__name__})"
         return super().why_not_copied(field)
