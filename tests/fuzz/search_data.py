@@ -154,6 +154,15 @@ class Data:
             for metric in self.metrics
         )
 
+    def separates_row(self, place: int) -> bool:
+        """Whether a search for the vector of a row has no distances that rounding orders."""
+        if self.is_whole or not self.is_clear:
+            return True
+        names = {f"n{place:05}", f"n{2 * place + 1:05}"}
+        rows = [row for row in self.rows if row["name"] in names]
+        vectors = [row[field] for row in rows for field in self._own_fields()]
+        return all(vector is None or self._separates(vector) for vector in vectors)
+
     def _gaps_are_clear(self, query: Any, field: str, metric: str) -> bool:
         gaps = np.diff(np.unique(self.distances(query, field, metric)))
         return bool(np.all((gaps > GAP) | (gaps < 1e-12)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from typing import Any
 
 from tests.fuzz.search_data import QUERIES, Data
@@ -53,6 +54,7 @@ class Case:
     crossing: str = "plain"
 
 
+ROW = re.compile(r"\brow\((\d+)\)")
 # What no bits have: the parts of a source between quotes.
 NUMBERS = {"l2", "ip"}
 
@@ -93,8 +95,13 @@ class Maker:
             "slice": rng.choice(["", "[:1]", "[1:3]"]),
         }
 
-    def _can_be(self, source: str) -> bool:
+    def _can_be(self, source: str, regroups: bool) -> bool:
         if self.kind.values == "bit" and has_numbers(source):
+            return False
+        # Groups by distance are those of rounded numbers.
+        if regroups and not self.data.is_clear:
+            return False
+        if not all(self.data.separates_row(int(place)) for place in ROW.findall(source)):
             return False
         # Owners have vectors of another length.
         owned = "Owner.objects" in source and "OuterRef('embedding')" in source
@@ -143,7 +150,7 @@ class Maker:
         made, weights = zip(*draws, strict=True)
         for _ in range(50):
             case = self.rng.choices(made, weights)[0]()
-            if self._can_be(case.source):
+            if self._can_be(case.source, case.regroups):
                 break
         return case
 
