@@ -14,6 +14,7 @@ from django.db.models.fields.mixins import CheckFieldDefaultMixin
 from django.utils.translation import gettext_lazy as _
 
 from dorm_vector import forms
+from dorm_vector.declarations import plain, settle
 from dorm_vector.engines import engine_for
 from dorm_vector.kinds import KINDS, Kind
 
@@ -21,6 +22,9 @@ __all__ = ["AnyVectorField", "BitField", "HalfVectorField", "SparseVectorField",
 
 # Vectors have no order, no parts and no case; these are the lookups that remain.
 LOOKUPS = frozenset({"exact", "in", "isnull"})
+
+# Arguments that are vectors, or hold such.
+DECLARED = frozenset({"default", "db_default", "choices"})
 
 
 class _OnlyNone(tuple):
@@ -60,6 +64,9 @@ class AnyVectorField(CheckFieldDefaultMixin, models.Field):
             )
         self.dimensions = dimensions
         self.numpy = numpy
+        for name in DECLARED & kwargs.keys():
+            settle(kwargs[name])
+            kwargs[name] = plain(kwargs[name])
         super().__init__(*args, **kwargs)
 
     @property
