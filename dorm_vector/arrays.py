@@ -49,7 +49,8 @@ class VectorArray(_Plain):
     """
 
     __slots__ = ()
-    __hash__ = None  # type: ignore[assignment] - it can be changed, like any array
+    # It can be changed, like any array.
+    __hash__ = None  # type: ignore[assignment]
 
     def __bool__(self) -> bool:
         return self.size > 0 if self.ndim == 1 else super().__bool__()

@@ -16,7 +16,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable, Mapping, Set
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.exceptions import ValidationError
 from pgvector import Bit, SparseVector
@@ -315,7 +315,7 @@ def _array(numbers: Any) -> array[float]:
     try:
         return array("f", numbers)
     except (OverflowError, TypeError):  # an int too large for a double, or an array("u")
-        return _refuse(numbers)
+        _refuse(numbers)
 
 
 def _array_from_numpy(numbers: Any) -> array[float]:
@@ -329,7 +329,7 @@ def _as_list(numbers: Any) -> Any:
     return numbers.tolist() if hasattr(numbers, "tolist") else numbers
 
 
-def _refuse(numbers: Iterable[Any]) -> Any:
+def _refuse(numbers: Iterable[Any]) -> NoReturn:
     """Raise for the first component that is no finite float32."""
     for position, number in enumerate(numbers):
         _number(position, number)
@@ -353,7 +353,7 @@ def _number(position: int, number: Any) -> float:
 
 def _as_float(position: int, number: Any) -> float:
     nested = isinstance(number, Iterable) and not isinstance(number, str | bytes)
-    if nested and getattr(number, "ndim", 1):
+    if nested and getattr(number, "ndim", 1) != 0:
         raise _not_a_number(position, short(number), "nested")
     if _is_masked(number):
         raise _not_a_number(position, "masked")

@@ -118,7 +118,7 @@ class TestRoundTrips:
     def test_sparsevec(self, db: None, elements: dict[int, float], more: int) -> None:
         size = min(max(elements, default=0) + 1 + more, 10**9)
         read = through_database(connections["postgresql"], SparseVectorField(size), elements)
-        assert type(read) is SparseVector
+        assert isinstance(read, SparseVector)
         assert read.dimensions() == size
         assert read.indices() == sorted(place for place, number in elements.items() if number)
         wanted = [elements[place] for place in read.indices()]
