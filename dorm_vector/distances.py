@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -39,13 +39,18 @@ __all__ = [
 
 def undefined_as_nan(value: Any, expression: Any, connection: Any) -> Any:
     """A database without NaN has its greatest number for an undefined distance: it sorts last."""
-    return math.nan if value is not None and abs(value) >= sys.float_info.max else value
+    return math.nan if value is not None and value >= sys.float_info.max else value
 
 
-def _cosine_field() -> FloatField:
+def undefined_similarity_as_nan(value: Any, expression: Any, connection: Any) -> Any:
+    """An undefined similarity is the least number, so that no threshold finds it."""
+    return math.nan if value is not None and value <= -sys.float_info.max else value
+
+
+def _float_field(from_db_value: Callable[..., Any]) -> FloatField:
     # Not a subclass: Django lets expressions be mixed whose fields are of the very same class.
     field = FloatField()
-    field.from_db_value = undefined_as_nan  # type: ignore[attr-defined]
+    field.from_db_value = from_db_value  # type: ignore[attr-defined]
     return field
 
 
@@ -66,7 +71,7 @@ class Distance(Func):
 
     arity = 2
     metric: str = ""
-    output_field = FloatField()
+    output_field = _float_field(undefined_as_nan)
     #: The kind of a query vector of which nothing else is known; None for one that follows from it.
     value_kind: str | None = None
     #: The search of ``nearest()`` that orders by the distance.
@@ -131,7 +136,9 @@ class Distance(Func):
         engine, metric = engine_for(connection), self.metric
         if self.precision:
             metric, a, b = engine.at_precision(self.precision, metric, a, b)
-        distance = engine.distance(metric, a, b)
+        # A column, a constraint or an index: the only queries that name no tables.
+        stored = not getattr(compiler.query, "alias_cols", True)
+        distance = engine.distance(metric, a, b, stored=stored)
         if settings.DEBUG:
             self._warn_of_mistake(compiler.query, engine)
         if self.search is None or self._is_planned(compiler.query):
@@ -191,7 +198,6 @@ class CosineDistance(Distance):
     """
 
     metric = "cosine"
-    output_field = _cosine_field()
 
 
 class MaxInnerProduct(Distance):
@@ -228,12 +234,15 @@ class CosineSimilarity(CosineDistance):
     """
     The cosine of the angle between the vectors, from -1 to 1; NaN where one of them is zero.
 
-    For display: no index serves an order by it. Order by `CosineDistance`.
+    Such rows sort last in descending order, and no threshold finds them: in the database it is
+    minus infinity. For display: no index serves an order by it. Order by `CosineDistance`.
     """
 
+    output_field = _float_field(undefined_similarity_as_nan)
+
     def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> Any:  # type: ignore[override]
-        sql, params = super().as_sql(compiler, connection, **extra)
-        return f"(1 - {sql})", params
+        distance = SQL(*super().as_sql(compiler, connection, **extra))
+        return engine_for(connection).similarity(distance, *self._operands(compiler))
 
 
 class InnerProduct(MaxInnerProduct):
@@ -242,6 +251,8 @@ class InnerProduct(MaxInnerProduct):
 
     For display: no index serves an order by it. Order by `MaxInnerProduct`.
     """
+
+    output_field = _float_field(undefined_similarity_as_nan)
 
     def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> Any:  # type: ignore[override]
         sql, params = super().as_sql(compiler, connection, **extra)

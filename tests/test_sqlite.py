@@ -261,13 +261,16 @@ class TestSQL:
     def sql(self, queryset: Any) -> tuple[str, Any]:
         return queryset.query.get_compiler("default").as_sql()
 
-    def test_a_literal_is_bound_once_and_not_guarded(self) -> None:
+    def test_a_literal_is_not_guarded_against_null(self) -> None:
         sql, params = self.sql(Item.objects.values(d=L2Distance("embedding", [1, 2, 3])))
         assert sql == (
             'SELECT CASE WHEN "testapp_item"."embedding" IS NOT NULL THEN '
-            'vec_distance_l2("testapp_item"."embedding", %s) END AS "d" FROM "testapp_item"'
+            "(SELECT CASE WHEN dorm_d BETWEEN 1e-17 AND 3e38 THEN dorm_d "
+            'ELSE dorm_l2("testapp_item"."embedding", %s) END FROM '
+            '(SELECT vec_distance_l2("testapp_item"."embedding", %s) AS dorm_d)) END AS "d" '
+            'FROM "testapp_item"'
         )
-        assert params == (np.array([1, 2, 3], "<f4").tobytes(),)
+        assert params == (np.array([1, 2, 3], "<f4").tobytes(),) * 2
 
     def test_columns_are_read_as_they_are(self) -> None:
         sql, _ = self.sql(Item.objects.values("embedding"))

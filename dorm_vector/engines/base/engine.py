@@ -67,6 +67,14 @@ class Engine(EngineSearch):
     layouts: ClassVar[dict[str, codecs.Layout]] = {}
     #: SQL by metric.
     distances: ClassVar[dict[str, str]] = {}
+    #: By metric, the condition that the distance, ``{distance}``, is what it ought to be. Float32
+    #: overflows and vanishes, and NaN may have been stored past the field.
+    trusted: ClassVar[dict[str, str]] = {}
+    #: By metric, slower SQL that is right always: for distances that are not trusted, and where a
+    #: column, a constraint or an index is made, which take no subqueries.
+    exact_distances: ClassVar[dict[str, str]] = {}
+    #: ``{distance}`` as a similarity, minus infinity where it is undefined.
+    similarity_template: ClassVar[str] = "(1 - {distance})"
     #: SQL by the name of a function of vectors and by field kind: "norm", "normalize", "add", ...
     #: with the operands ``{a}`` and ``{b}``.
     functions: ClassVar[dict[str, dict[str, str]]] = {}
@@ -206,14 +214,15 @@ class Engine(EngineSearch):
 
     # Distances
 
-    def distance(self, metric: str, a: Operand, b: Operand) -> SQL:
+    def distance(self, metric: str, a: Operand, b: Operand, *, stored: bool = False) -> SQL:
         """
         The SQL of a distance.
 
         ``{a}`` and ``{b}`` are the operands, ``{norm_a}`` and ``{norm_b}`` their L2 norms. NULL
-        where an operand is NULL.
+        where an operand is NULL. ``stored`` is for the definition of a column, a constraint or an
+        index.
         """
-        template = self._distance_template(metric)
+        template = self._checked_template(metric, stored)
         a, b = self.prepared(a), self.prepared(b)
         guards = [name for name, operand in (("a", a), ("b", b)) if operand.packed is None]
         if self.guards_null and guards:
@@ -282,6 +291,23 @@ class Engine(EngineSearch):
             zero = self.encoded(kind.zero(dimensions), b.kind)
             parts["zero"] = SQL(self.placeholder(b.kind, dimensions), (zero,))
         return fill(template, **parts)
+
+    def similarity(self, distance: SQL, a: Operand, b: Operand) -> SQL:
+        """A distance as a similarity."""
+        return fill(self.similarity_template, distance=distance, a=a, b=b)
+
+    def _checked_template(self, metric: str, stored: bool) -> str:
+        """The template of a distance, with the exact one where it cannot be trusted."""
+        template = self._distance_template(metric)
+        if stored:
+            return self.exact_distances.get(metric, template)
+        if metric not in self.trusted:
+            return template
+        condition = self.trusted[metric].replace("{distance}", "dorm_d")
+        return (
+            f"(SELECT CASE WHEN {condition} THEN dorm_d ELSE {self.exact_distances[metric]} END "  # noqa: S608 - templates
+            f"FROM (SELECT {template} AS dorm_d))"
+        )
 
     def _distance_template(self, metric: str) -> str:
         try:

@@ -9,7 +9,7 @@ from dorm_vector import codecs
 from dorm_vector.engines.libsql import schema as schema  # the editor with side tables
 from dorm_vector.engines.libsql.search import KEY, OWN_KEY, LibSQLSearch
 from dorm_vector.engines.side_tables import WATCHED, SideTableEngine
-from dorm_vector.sql import SQL, Operand, literal, word
+from dorm_vector.sql import SQL, Operand, fill, literal, word
 
 __all__ = ["LibSQLEngine"]
 
@@ -105,6 +105,18 @@ def _of_group(aggregate: str) -> str:
     )
 
 
+# An error, since it is no vector.
+REFUSED = "vector32('[beyond the range of its kind]')"
+
+
+def _finite(template: str) -> str:
+    """The same, and an error where a component is infinite: it is not zero away from itself."""
+    return (
+        "(SELECT CASE WHEN v IS NULL OR vector_distance_l2(v, v) = 0 THEN v "  # noqa: S608 - templates
+        f"ELSE {REFUSED} END FROM (SELECT {template} AS v))"
+    )
+
+
 def _half(template: str) -> str:
     """The same for vectors of float16, computed in float32."""
     widened = template.replace("{a}", "vector32({a})").replace("{b}", "vector32({b})")
@@ -112,13 +124,26 @@ def _half(template: str) -> str:
     return f"(SELECT CASE WHEN v IS NOT NULL THEN vector16(v) END FROM (SELECT {widened} AS v))"  # noqa: S608
 
 
-NORM = "vector_distance_l2({a}, zeroblob(length({a})))"
-NORMALIZE = f"CASE WHEN {NORM} = 0 THEN {{a}} ELSE {_elements('x / {norm}')} END"
+# The zero vector of as many components as {a}.
+ZERO = {
+    "vector": "zeroblob(length({a}))",
+    "halfvec": "CAST(zeroblob(length({a}) - 1) || X'05' AS BLOB)",
+}
+# libSQL adds up squares in float32, but those of its vectors of float64. Between these the former
+# neither vanish nor overflow.
+LEAST, GREATEST = "1e-17", "1e18"
+ROUGH_NORM = {kind: f"vector_distance_l2({{a}}, {zero})" for kind, zero in ZERO.items()}
+# NULL where the length itself is beyond float32, which the functions return.
+NORM = {
+    kind: f"NULLIF(vector_distance_l2(vector64({{a}}), vector64({zero})), 9e999)"
+    for kind, zero in ZERO.items()
+}
+NORMALIZE = (
+    f"CASE WHEN {NORM['vector']} = 0 THEN {{a}} "
+    f"WHEN {NORM['vector']} > 0 THEN {_elements('x / {norm}')} ELSE {REFUSED} END"
+)
 FUNCTIONS = {
-    "norm": {
-        "vector": NORM,
-        "halfvec": "vector_distance_l2({a}, CAST(zeroblob(length({a}) - 1) || X'05' AS BLOB))",
-    },
+    "norm": NORM,
     "dims": {"vector": "length({a}) / 4", "halfvec": "length({a}) / 2"},
     "subvector": {
         "vector": "substr({a}, 4 * {start} - 3, 4 * {length})",
@@ -133,13 +158,22 @@ FUNCTIONS = {
         "halfvec": "CAST(substr({a}, 1, length({a}) - 1) || {b} AS BLOB)",
     },
     **{
-        name: {"vector": _elements(expression), "halfvec": _half(_elements(expression))}
+        name: {
+            "vector": _finite(_elements(expression)),
+            "halfvec": _finite(_half(_elements(expression))),
+        }
         for name, expression in (("add", "x + y"), ("subtract", "x - y"), ("multiply", "x * y"))
     },
-    "normalize": {"vector": NORMALIZE.replace("{norm}", NORM), "halfvec": ""},
+    "normalize": {"vector": NORMALIZE.replace("{norm}", NORM["vector"]), "halfvec": ""},
     "json": {"vector": _elements("x", "'[' || group_concat({}) || ']'")},
-    "sum": {"vector": _of_group("sum"), "halfvec": _half(_of_group("sum"))},
-    "avg": {"vector": _of_group("avg"), "halfvec": _half(_of_group("avg"))},
+    "sum": {
+        "vector": _finite(_of_group("sum")),
+        "halfvec": _finite(_half(_of_group("sum"))),
+    },
+    "avg": {
+        "vector": _finite(_of_group("avg")),
+        "halfvec": _finite(_half(_of_group("avg"))),
+    },
 }
 FUNCTIONS["normalize"]["halfvec"] = _half(FUNCTIONS["normalize"]["vector"])
 FUNCTIONS["json"]["halfvec"] = FUNCTIONS["json"]["vector"].replace("{a}", "vector32({a})")
@@ -165,6 +199,25 @@ def _tail(operand: Operand) -> str:
     return f"X'{padding}{unused:02X}03'"
 
 
+# Vectors of float64 have the exact distances.
+COSINE64 = "vector_distance_cos(vector64({a}), vector64({b}))"
+L2_64 = "vector_distance_l2(vector64({a}), vector64({b}))"
+# There is no inner product. Zero vectors have one, although they have no cosine.
+IP64 = (
+    f"COALESCE(({COSINE64} - 1) * {{norm_a}} * {{norm_b}}, "
+    f"CASE WHEN {{norm_a}} * {{norm_b}} = 0 THEN 0.0 ELSE {UNDEFINED} END)"
+)
+PRODUCT = "(vector_distance_cos({a}, {b}) - 1) * {norm_a} * {norm_b}"
+# The same, each part of it looked at.
+IP = (
+    "(SELECT CASE WHEN dorm_c BETWEEN -1e-3 AND 2.001 "  # noqa: S608 - templates
+    f"AND dorm_a BETWEEN {LEAST} AND {GREATEST} AND dorm_b BETWEEN {LEAST} AND {GREATEST} "
+    f"THEN (dorm_c - 1) * dorm_a * dorm_b ELSE {IP64} END "
+    "FROM (SELECT vector_distance_cos({a}, {b}) AS dorm_c, "
+    "{rough_norm_a} AS dorm_a, {rough_norm_b} AS dorm_b))"
+)
+
+
 class LibSQLEngine(LibSQLSearch, SideTableEngine):
     """libSQL's vector functions over packed float32."""
 
@@ -181,26 +234,33 @@ class LibSQLEngine(LibSQLSearch, SideTableEngine):
         "halfvec": f"{BLOB} AND length({{column}}) = 2*{{dimensions}}+1",
         "bit": f"{BLOB} AND length({{column}}) = {{bytes}}{{padding}}",
     }
-    # An undefined cosine distance is NULL to libSQL, which would sort first.
+    # An undefined distance is NULL to libSQL, which would sort first.
     distances = {
         "l2": "vector_distance_l2({a}, {b})",
-        "cosine": f"COALESCE(vector_distance_cos({{a}}, {{b}}), {UNDEFINED})",
-        "ip": "COALESCE((vector_distance_cos({a}, {b}) - 1) * {norm_a} * {norm_b}, 0.0)",
+        "cosine": "vector_distance_cos({a}, {b})",
+        "ip": PRODUCT,
         "hamming": HAMMING,
         "jaccard": JACCARD,
+    }
+    # Products that overflow leave a cosine of 0.
+    trusted = {
+        "l2": f"{{distance}} BETWEEN {LEAST} AND 3e38",
+        "cosine": "{distance} BETWEEN -1e-3 AND 2.001 AND {distance} <> 1.0",
+    }
+    exact_distances = {
+        "l2": f"COALESCE(NULLIF({L2_64}, 9e999), {UNDEFINED})",
+        "cosine": f"COALESCE({COSINE64}, {UNDEFINED})",
+        "ip": IP64,
     }
     functions = FUNCTIONS
     layouts = {"vector": codecs.Layout(), "halfvec": codecs.Layout("e", trailer=len(FLOAT16))}
     alternatives = {"l1": "Use L2Distance, or another database."}
     guards_null = True
-    defined_templates = ("{distance} IS NOT NULL", f"{{distance}} < {UNDEFINED}")
+    defined_templates = (f"{{distance}} < {UNDEFINED}", f"{{distance}} < {UNDEFINED}")
+    # The distance is only asked where the first component may be a zero, of either sign.
     nonzero_templates = {
-        "vector": (
-            f"(substr({{a}}, 1, 4) NOT IN (X'00000000', X'00000080') OR {{distance}} < {UNDEFINED})"
-        ),
-        "halfvec": (
-            f"(substr({{a}}, 1, 2) NOT IN (X'0000', X'0080') OR {{distance}} < {UNDEFINED})"
-        ),
+        "vector": f"({{a}} >= X'00000081' OR {{distance}} < {UNDEFINED})",
+        "halfvec": f"({{a}} >= X'0081' OR {{distance}} < {UNDEFINED})",
     }
 
     create_templates = CREATE
@@ -249,11 +309,21 @@ class LibSQLEngine(LibSQLSearch, SideTableEngine):
             return operand
         return operand._replace(sql=f"CAST({operand.sql} || {_tail(operand)} AS BLOB)")
 
+    def _checked_template(self, metric: str, stored: bool) -> str:
+        if not stored and self.distances.get(metric) is PRODUCT:
+            return IP
+        return super()._checked_template(metric, stored)
+
     def distance_parts(self, a: Operand, b: Operand) -> dict[str, SQL]:
         if a.kind != "bit":
-            return {}
+            return {"rough_norm_a": self._rough_norm(a), "rough_norm_b": self._rough_norm(b)}
         length = ((a.dimensions or 0) + 7) // 8
         return {"zero": SQL(f"CAST(zeroblob({length}) || {_tail(a)} AS BLOB)")}
+
+    def _rough_norm(self, operand: Operand) -> SQL:
+        if operand.packed is not None:
+            return self._norm(operand)
+        return fill(ROUGH_NORM[operand.kind], a=operand)
 
     # Building
 

@@ -90,6 +90,11 @@ class PostgreSQLEngine(PostgreSQLSearch, Engine):
         "hamming": "({a} <~> {b})",
         "jaccard": "({a} <%%> {b})",
     }
+    # NaN is greater than all numbers here, and would be the greatest similarity.
+    similarity_template = (
+        "CASE WHEN {a} IS NOT NULL AND {b} IS NOT NULL "
+        "THEN - LEAST({distance} - 1, 'Infinity'::float8) END"
+    )
     functions = FUNCTIONS
     layouts = {
         "vector": codecs.Layout("f", ">", header=4),
@@ -97,7 +102,12 @@ class PostgreSQLEngine(PostgreSQLSearch, Engine):
     }
     defined_templates = ("{distance} IS NOT NULL", "{distance} < 'Infinity'")
     # pgvector estimates its <> like an equality, as one row, and the planner would take no index.
-    nonzero_templates = dict.fromkeys(FLOATS, "({a} = {zero}) IS FALSE")
+    # Beyond these lengths squares vanish or overflow in float32: pgvector's distance is 0 or NaN.
+    nonzero_templates = {
+        "vector": "(vector_norm({a}) NOT BETWEEN 1e-17 AND 1e18) IS FALSE",
+        "halfvec": "({a} = {zero}) IS FALSE",
+        "sparsevec": "(l2_norm({a}) NOT BETWEEN 1e-17 AND 1e18) IS FALSE",
+    }
     methods = {"vector": "hnsw", "hnsw": "hnsw", "ivfflat": "ivfflat"}
     index_methods = frozenset(methods)
     index_serves_order = True

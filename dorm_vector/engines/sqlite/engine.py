@@ -22,7 +22,12 @@ MAX_DIMENSIONS = 8192
 
 FLOATS = ("vector", "halfvec")
 
-NORM = "vec_distance_l2({a}, zeroblob(length({a})))"
+ROUGH_NORM = "vec_distance_l2({a}, zeroblob(length({a})))"
+# sqlite-vec's functions add up squares in float32. Between these they neither vanish nor overflow.
+LEAST, GREATEST = "1e-17", "1e18"
+NORM = f"COALESCE(NULLIF(NULLIF(max({ROUGH_NORM}, {LEAST}), {LEAST}), 9e999), dorm_norm({{a}}))"
+ORDINARY = f"{ROUGH_NORM} BETWEEN {LEAST} AND {GREATEST}"
+NORMALIZE = f"CASE WHEN {ORDINARY} THEN vec_normalize({{a}}) ELSE dorm_normalize({{a}}) END"
 # Of two sets of bits: from how many are in one of them only, and how many in each.
 SIZE = "vec_distance_hamming(vec_bit({name}), vec_bit(zeroblob(length({name}))))"
 BOTH = f"({SIZE.format(name='{a}')} + {SIZE.format(name='{b}')})"
@@ -39,13 +44,16 @@ FUNCTIONS = {
     "norm": dict.fromkeys(FLOATS, NORM),
     "dims": dict.fromkeys(FLOATS, "length({a}) / 4"),
     "normalize": {
-        "vector": f"CASE WHEN {NORM} = 0 THEN {{a}} ELSE vec_normalize({{a}}) END",
-        "halfvec": f"CASE WHEN {NORM} = 0 THEN {{a}} ELSE dorm_half(vec_normalize({{a}})) END",
+        "vector": NORMALIZE,
+        "halfvec": f"dorm_half({NORMALIZE})",
     },
     "subvector": dict.fromkeys(FLOATS, "substr({a}, 4 * {start} - 3, 4 * {length})"),
     "quantize": dict.fromkeys(FLOATS, QUANTIZED),
-    "add": {"vector": "vec_add({a}, {b})", "halfvec": "dorm_half(vec_add({a}, {b}))"},
-    "subtract": {"vector": "vec_sub({a}, {b})", "halfvec": "dorm_half(vec_sub({a}, {b}))"},
+    "add": {"vector": "dorm_finite(vec_add({a}, {b}))", "halfvec": "dorm_half(vec_add({a}, {b}))"},
+    "subtract": {
+        "vector": "dorm_finite(vec_sub({a}, {b}))",
+        "halfvec": "dorm_half(vec_sub({a}, {b}))",
+    },
     "multiply": {
         "vector": "dorm_multiply({a}, {b})",
         "halfvec": "dorm_half(dorm_multiply({a}, {b}))",
@@ -120,24 +128,32 @@ class SQLiteEngine(SQLiteSearch, SideTableEngine):
         ),
         "bit": "typeof({column}) IN ('blob', 'null') AND length({column}) = {bytes}{padding}",
     }
-    # An undefined cosine distance is NULL to sqlite-vec, which would sort first. SQLite stores no
-    # NaN, and infinity is its greatest number: CosineDistance reads it as NaN.
+    # An undefined distance is NULL to sqlite-vec, which would sort first. SQLite stores no NaN, and
+    # infinity is its greatest number: distances read it as NaN. sqlite-vec has no inner product.
     distances = {
         "l2": "vec_distance_l2({a}, {b})",
-        "cosine": "COALESCE(vec_distance_cosine({a}, {b}), 9e999)",
-        "ip": "COALESCE((vec_distance_cosine({a}, {b}) - 1) * {norm_a} * {norm_b}, 0.0)",
-        "l1": "vec_distance_l1({a}, {b})",
+        "cosine": "vec_distance_cosine({a}, {b})",
+        "ip": "dorm_ip({a}, {b})",
+        "l1": "COALESCE(vec_distance_l1({a}, {b}), 9e999)",
         "hamming": "vec_distance_hamming(vec_bit({a}), vec_bit({b}))",
         "jaccard": JACCARD,
     }
+    # Products that overflow leave a cosine of 0.
+    trusted = {
+        "l2": f"{{distance}} BETWEEN {LEAST} AND 3e38",
+        "cosine": (
+            "{distance} BETWEEN -1e-3 AND 2.001 AND ({distance} <> 1.0 OR "
+            f"({{norm_a}} < {GREATEST} AND {{norm_b}} < {GREATEST}))"
+        ),
+    }
+    exact_distances = {"l2": "dorm_l2({a}, {b})", "cosine": "dorm_cosine({a}, {b})"}
     functions = FUNCTIONS
     layouts = dict.fromkeys(FLOATS, codecs.Layout())
     guards_null = True
-    defined_templates = ("{distance} IS NOT NULL", "{distance} < 9e999")
-    # Components may be zeros of either sign; the distance is only asked where the first one is.
-    nonzero_templates = dict.fromkeys(
-        FLOATS, "(substr({a}, 1, 4) NOT IN (X'00000000', X'00000080') OR {distance} < 9e999)"
-    )
+    defined_templates = ("{distance} < 9e999", "{distance} < 9e999")
+    # Components may be zeros of either sign; the distance is only asked where the first one is, or
+    # where its bytes are less: comparing the beginning of a blob costs less than a function.
+    nonzero_templates = dict.fromkeys(FLOATS, "({a} >= X'00000081' OR {distance} < 9e999)")
 
     create_templates = CREATE
     drop_templates = DROP

@@ -39,10 +39,71 @@ def register_all(raw_connection: Any) -> None:
 
 def register_own(raw_connection: Any) -> None:
     """Give a connection the functions and aggregates that sqlite-vec has not."""
-    for name, (arguments, function) in OWN.items():
+    named = {**OWN, **{name: (2, function) for name, function in exact_functions().items()}}
+    for name, (arguments, function) in named.items():
         raw_connection.create_function(name, arguments, function, deterministic=True)
     for name, aggregate in (("dorm_sum", Sum), ("dorm_avg", Avg)):
         raw_connection.create_aggregate(name, 1, aggregate)
+
+
+def exact_functions() -> dict[str, Function]:
+    """
+    Distances in float64, for one connection.
+
+    Infinity is what is undefined, as where NaN was stored.
+    """
+    distances = functions()
+    return {
+        "dorm_l2": _or_infinity(distances["vec_distance_l2"]),
+        "dorm_cosine": _or_infinity(distances["vec_distance_cosine"]),
+        "dorm_ip": _inner_product(),
+    }
+
+
+def _or_infinity(distance: Function) -> Function:
+    def exact(a: bytes, b: bytes) -> float:
+        value = distance(a, b)
+        return value if value is not None and math.isfinite(value) else math.inf
+
+    return exact
+
+
+def _inner_product() -> Function:
+    """
+    The negated inner product.
+
+    One of the vectors is nearly always that of the row before: it is converted once.
+    """
+    read, product = _numbers_and_product()
+    last, numbers = b"", read(b"")
+
+    def negated(a: bytes, b: bytes) -> float:
+        nonlocal last, numbers
+        if b != last:
+            last, numbers = b, read(b)
+        value = 0.0 - float(product(read(a), numbers))
+        return value if math.isfinite(value) else math.inf
+
+    return negated
+
+
+def _numbers_and_product() -> tuple[Function, Function]:
+    try:
+        import numpy
+    except ImportError:
+        return codecs.from_packed, _plain_product
+    frombuffer, stored, wide = numpy.frombuffer, numpy.dtype("<f4"), numpy.dtype("f8")
+    # dot() warns of infinity and NaN.
+    return lambda data: frombuffer(data, stored).astype(wide), numpy.vdot
+
+
+def _plain_product(x: Any, y: Any) -> float:
+    try:
+        return math.fsum(i * j for i, j in zip(x, y, strict=True))
+    except (OverflowError, ValueError):  # infinities of both signs
+        if len(x) != len(y):
+            raise
+        return math.nan
 
 
 def _l2(a: bytes, b: bytes) -> float:
@@ -51,7 +112,7 @@ def _l2(a: bytes, b: bytes) -> float:
 
 def _l1(a: bytes, b: bytes) -> float:
     pairs = zip(codecs.from_packed(a), codecs.from_packed(b), strict=True)
-    return math.fsum(abs(x - y) for x, y in pairs)
+    return sum(abs(x - y) for x, y in pairs)
 
 
 def _cosine(a: bytes, b: bytes) -> float | None:
@@ -59,7 +120,11 @@ def _cosine(a: bytes, b: bytes) -> float | None:
     norms = math.hypot(*x) * math.hypot(*y)
     if not norms:
         return None
-    return 1.0 - math.fsum(i * j for i, j in zip(x, y, strict=True)) / norms
+    return _not_negative(1.0 - _plain_product(x, y) / norms)
+
+
+def _not_negative(distance: float) -> float:
+    return 0.0 if distance < 0 else distance  # max() would make it of NaN
 
 
 PLAIN: dict[str, Function] = {
@@ -70,19 +135,26 @@ PLAIN: dict[str, Function] = {
 
 
 def _with_numpy(numpy: Any) -> dict[str, Function]:
+    product = numpy.vdot  # dot() warns of infinity and NaN
+
     def read(data: bytes) -> Any:
         return numpy.frombuffer(data, dtype="<f4").astype("f8")
 
+    def difference(a: bytes, b: bytes) -> Any:
+        with numpy.errstate(invalid="ignore"):  # of infinities, which are no numbers of the field
+            return read(a) - read(b)
+
     def l2(a: bytes, b: bytes) -> float:
-        return float(numpy.linalg.norm(read(a) - read(b)))
+        apart = difference(a, b)
+        return math.sqrt(product(apart, apart))
 
     def l1(a: bytes, b: bytes) -> float:
-        return float(numpy.abs(read(a) - read(b)).sum())
+        return float(numpy.abs(difference(a, b)).sum())
 
     def cosine(a: bytes, b: bytes) -> float | None:
         x, y = read(a), read(b)
-        norms = numpy.linalg.norm(x) * numpy.linalg.norm(y)
-        return float(1.0 - x.dot(y) / norms) if norms else None
+        norms = math.sqrt(product(x, x)) * math.sqrt(product(y, y))
+        return _not_negative(1.0 - float(product(x, y)) / norms) if norms else None
 
     return {"vec_distance_l2": l2, "vec_distance_l1": l1, "vec_distance_cosine": cosine}
 
@@ -108,10 +180,20 @@ def _component_by_component(combine: Callable[[float, float], float]) -> Functio
     return combined
 
 
-def _normalize(a: bytes) -> bytes:
+def _norm(a: bytes | None) -> float | None:
+    return None if a is None else math.hypot(*codecs.from_packed(a))
+
+
+def _normalize(a: bytes | None) -> bytes | None:
+    if a is None:
+        return None
     numbers = codecs.from_packed(a)
     norm = math.hypot(*numbers)
-    return _pack(number / norm for number in numbers)
+    return _pack(number / norm for number in numbers) if norm else a
+
+
+def _finite(a: bytes | None) -> bytes | None:
+    return None if a is None else _pack(codecs.from_packed(a))
 
 
 def _quantize(a: bytes) -> bytes:
@@ -136,8 +218,11 @@ OTHERS: dict[str, tuple[int, Function]] = {
     "vec_quantize_binary": (1, _quantize),
 }
 OWN: dict[str, tuple[int, Function]] = {
+    "dorm_finite": (1, _finite),
     "dorm_half": (1, _half),
     "dorm_json": (1, _json),
+    "dorm_norm": (1, _norm),
+    "dorm_normalize": (1, _normalize),
     "dorm_multiply": (2, _component_by_component(operator.mul)),
 }
 
