@@ -38,6 +38,8 @@ class Plan(NamedTuple):
 
     #: The ``dorm_vector.search.query.Search`` that an index may serve, or None.
     search: Any = None
+    #: The slice of the rows that are read of which the database is to send, or None for all.
+    sent: tuple[int, int] | None = None
 
 
 def fill(template: str, **parts: SQL | Operand) -> SQL:

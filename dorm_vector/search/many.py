@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,9 @@ class Members:
         distances = list(nearest.values())
         if any(_ties(distances, end) for end in (query.low_mark, query.high_mark)):
             return None
-        return Found(list(nearest)[: query.high_mark], len(nearest) < wanted)
+        found = list(nearest)[: query.high_mark]
+        last = distances[len(found) - 1] if found else -math.inf
+        return Found([found], len(nearest) < wanted, last)
 
 
 def _is_plain(query: Any) -> bool:

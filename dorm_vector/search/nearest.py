@@ -8,7 +8,7 @@ import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from django.core.exceptions import FieldError
+from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db.models import F, Manager, Model, OuterRef, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.query import RawQuerySet
@@ -155,8 +155,11 @@ def _check_annotation(rows: QuerySet[Any], name: str) -> None:
             f"nearest() would annotate its rows with {name!r}, which they are annotated with "
             "already: give another name as annotation=."
         )
-    fields = rows.model._meta.get_fields()
-    if any(name in (field.name, getattr(field, "attname", None)) for field in fields):
+    try:
+        rows.model._meta.get_field(name)
+    except FieldDoesNotExist:
+        pass
+    else:
         raise ValueError(
             f"nearest() would annotate its rows with {name!r}, which is a field of "
             f"{rows.model._meta.label}: give another name as annotation=."

@@ -20,6 +20,7 @@ from django.db.models.sql.query import Query
 from django.db.models.sql.where import AND
 
 from dorm_vector.engines import engine_for
+from dorm_vector.engines.base.search import driver_column
 from dorm_vector.expressions import VectorValue
 from dorm_vector.sql import Plan
 
@@ -232,9 +233,20 @@ class SearchCompiler:
         if search is not None and query.plan is None:  # shown, and not run
             self.query = engine_for(self.connection).written(query, search)
         try:
-            return super().as_sql(*args, **kwargs)  # type: ignore[misc]
+            sql, params = super().as_sql(*args, **kwargs)  # type: ignore[misc]
         finally:
             self.query = query
+        return self._sliced(sql, query.plan), params
+
+    def _sliced(self, sql: str, plan: Plan | None) -> str:
+        """The statement that sends a slice of the rows of another one."""
+        if plan is None or plan.sent is None:
+            return sql
+        low, high = plan.sent
+        place = driver_column(self, plan.search.annotation)
+        rows = self.connection.ops.quote_name("nearest")
+        order = "" if place is None else f"ORDER BY {place + 1} "
+        return f"SELECT * FROM ({sql}) AS {rows} {order}LIMIT {high - low:d} OFFSET {low:d}"  # noqa: S608 - compiled
 
     def execute_sql(self, result_type: str = MULTI, *args: Any, **kwargs: Any) -> Any:
         execute = functools.partial(

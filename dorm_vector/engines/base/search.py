@@ -33,6 +33,7 @@ __all__ = [
     "Obstacle",
     "Run",
     "Step",
+    "driver_column",
     "joins_many",
     "oversampled",
 ]
@@ -61,10 +62,12 @@ def oversampled(query: Any, oversample: int, most: int, least: int = 0) -> list[
 
 
 class Found(NamedTuple):
-    """Primary keys in the order of the search, and whether there are no others."""
+    """Primary keys in the order of the search, by block, and whether there are no others."""
 
-    keys: list[Any]
+    blocks: list[list[Any]]
     complete: bool
+    #: The distance of the last of them; nearer rows that are not among them were missed.
+    last: float = -math.inf
 
 
 def joins_many(query: Any) -> bool:
@@ -72,6 +75,16 @@ def joins_many(query: Any) -> bool:
     joins = (query.alias_map[alias] for alias, used in query.alias_refcount.items() if used)
     fields = [join.join_field for join in joins if getattr(join, "join_field", None)]
     return not all(isinstance(field, ForeignObject | OneToOneRel) for field in fields)
+
+
+def driver_column(compiler: Any, annotation: str) -> int | None:
+    """The place of an annotation in a row of the driver's, or None where it is not selected."""
+    place = compiler.annotation_col_map.get(annotation)
+    if place is None:
+        return None
+    # A primary key of several columns is one expression of the select clause.
+    before = (expression for expression, _, _ in compiler.select[:place])
+    return sum(len(each) if isinstance(each, ColPairs) else 1 for each in before)
 
 
 def other_in_each_row(query: Any, search: Any) -> bool:
@@ -273,7 +286,7 @@ class Run:
         wanted = self.high - self.low
         with engine.settings_for(search, index, step):
             rows = flat(self._run(plan))
-            column = self._distance_column()
+            column = driver_column(self.compiler, self.search.annotation)
             if column is not None:  # scans in relaxed order deliver them unsorted
                 rows.sort(key=operator.itemgetter(column))
             rows = rows[before:]
@@ -285,16 +298,6 @@ class Run:
             return self._exactly()
         return [self._within_reach(rows[:wanted], column)]
 
-    def _distance_column(self) -> int | None:
-        """The place of the distance in a row of the driver's."""
-        compiler = self.compiler
-        place = compiler.annotation_col_map.get(self.search.annotation)
-        if place is None:
-            return None
-        # A primary key of several columns is one expression of the select clause.
-        before = (expression for expression, _, _ in compiler.select[:place])
-        return sum(len(each) if isinstance(each, ColPairs) else 1 for each in before)
-
     def _within_reach(self, rows: Rows, column: int | None) -> Rows:
         if column is None or self.search.max_distance is None:
             return rows
@@ -304,21 +307,21 @@ class Run:
 
     def _found(self) -> Found:
         """The keys of the sequence up to the last row that is asked for, or the last step."""
-        keys, seen, last = list[Any](), set[Any](), -math.inf
+        blocks, seen, last = list[list[Any]](), set[Any](), -math.inf
         reach = math.inf if self.search.max_distance is None else self.search.max_distance
         for step in self.steps:
-            if len(keys) >= self.high:
+            if sum(map(len, blocks)) >= self.high:
                 break
             block, complete = self._block(step)
             if block is None:
                 break
             beyond = [(pk, d) for pk, d in block if d >= last and pk not in seen]
-            keys += [pk for pk, d in beyond if d <= reach]
+            blocks.append([pk for pk, d in beyond if d <= reach])
             seen.update(pk for pk, _ in beyond)
             last = block[-1][1] if block else last
             if complete or last > reach:
-                return Found(keys, True)
-        return Found(keys, False)
+                return Found(blocks, True, last)
+        return Found(blocks, False, last)
 
     def _block(self, step: Step) -> tuple[list[tuple[Any, float]] | None, bool]:
         """The keys and distances that the index gives for a step; None where it cannot."""
@@ -354,23 +357,38 @@ class Run:
 
     def _in_sequence(self, found: Found) -> Any:
         """The rows of the keys, and after them those that the table has besides."""
-        if not found.keys and not found.complete:
+        keys = [key for block in found.blocks for key in block]
+        if not keys and not found.complete:
             return self._exactly()
-        keys = found.keys[self.low : self.high]
-        rows = flat(self._run(self._of(Q(pk__in=keys)))) if keys else []
-        start = max(self.low - len(found.keys), 0)
-        missing = math.inf if self.high is None else self.high - max(self.low, len(found.keys))
-        if missing > 0 and not found.complete:
-            rest = self._of(~Q(pk__in=found.keys))
-            rest.set_limits(start, None if self.high is None else start + missing)
-            rows += flat(self._run(rest))
-            column = self._distance_column()
-            if column is not None:
-                rows.sort(key=operator.itemgetter(column))
-        elif not keys:
-            empty = self._of(Q(pk__in=[]))
-            return self._run(empty)
-        return [rows]
+        rows, start = [], 0
+        for block in found.blocks:
+            # Each by itself: rows of two blocks may be equally near.
+            part = block[max(self.low - start, 0) : max(self.high - start, 0)]
+            start += len(block)
+            if part:
+                rows += flat(self._run(self._of(Q(pk__in=part))))
+        if not found.complete and start < self.high:
+            rows += self._rest(keys, found.last, self.low - start, self.high - start)
+            if self.low == 0 and len(rows) < self.high:  # all that there are
+                return self._exactly()
+        return [rows] if rows else self._run(self._of(Q(pk__in=[])))
+
+    def _rest(self, keys: Rows, last: float, low: int, high: int) -> Rows:
+        """Rows that are not among the keys: those beyond the last, then those that were missed."""
+        distance, low = self.search.annotation, max(low, 0)
+        rows: Rows = []
+        for part in (Q(**{f"{distance}__gte": last}), Q(**{f"{distance}__lt": last})):
+            query = self._of(~Q(pk__in=keys) & part)
+            query.set_limits(low, high)
+            found = flat(self._run(query))
+            rows += found
+            if low + len(found) >= high:
+                break
+            ended = bool(found) or not low
+            query = self._of(~Q(pk__in=keys) & part)
+            length = low + len(found) if ended else query.get_count(self.compiler.using)
+            low, high = max(low - length, 0), high - length
+        return rows
 
     def _of(self, condition: Q) -> Any:
         """The query for the rows of a condition, exactly."""

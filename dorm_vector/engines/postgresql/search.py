@@ -137,11 +137,16 @@ class PostgreSQLSearch(EngineSearch):
         return plan
 
     def widen(self, plan: Any, index: Any, step: Step) -> int:
-        # The same limit for all slices of a block: the planner chooses by it.
-        before = int(plan.low_mark)
+        # The same limit for all slices of a block: the planner chooses by it. But for the last row,
+        # since to sort equal distances by key takes one row more, and another round of candidates.
+        low, high = int(plan.low_mark), int(plan.high_mark)
+        read = max(high, step.rows - 1)
         plan.clear_limits()
-        plan.set_limits(0, step.rows)
-        return before
+        plan.set_limits(0, read)
+        if (low, high) == (0, read) or plan.plan.search.annotation not in plan.annotation_select:
+            return low
+        plan.plan = plan.plan._replace(sent=(low, high))
+        return 0
 
     def can_run_at_once(self, query: Any, search: Any, index: Any) -> bool:
         relaxed = self.methods[index.method] == "ivfflat" or "relaxed_order" in (
