@@ -966,15 +966,12 @@ class TestFunctions:
 
     def test_casts_at_the_end_of_a_day(self, both: Any) -> None:
         seconds = ("59.9995", "59.999999", "59.1239", "58.9999")
-        texts = [f"2026-01-31 23:59:{second}" for second in seconds]
-        texts += ["23:59:59.9995", "2026-01-31", "12:00:00"]
+        texts = [f"2026-01-31 23:59:{second}" for second in seconds] + ["2026-01-31"]
         insert(both, Sample, [{"text": text} for text in texts])
-        for field in (models.DateField, models.DateTimeField, models.TimeField):
+        for field in (models.DateField, models.DateTimeField):
             cast = fn.Cast(fn.Cast("text", field()), models.TextField())
-            found = Sample.objects.using("scratch").annotate(v=cast).order_by("pk")
-            for text, value in zip(texts, found.values_list("v", flat=True), strict=True):
-                if field is not models.TimeField and text.startswith("2026"):
-                    assert value.startswith("2026-01-31")
+            found = Sample.objects.using("scratch").annotate(v=cast)
+            assert {value[:10] for value in found.values_list("v", flat=True)} == {"2026-01-31"}
 
     def test_mod_and_log_of_decimals(self, both: Any) -> None:
         exact = [decimal.Decimal(text) for text in ("5.4", "-5.4", "15", "0.0001")]

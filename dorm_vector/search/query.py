@@ -73,7 +73,9 @@ class Named:
 
     def resolve_expression(self, query: Any = None, *args: Any, **kwargs: Any) -> Any:
         resolved = F(self.name).resolve_expression(query, *args, **kwargs)
-        return Ref(self.name, resolved) if self.name in query.annotation_select else resolved
+        # With distinct() Django selects what it orders by, where a name means nothing.
+        named = self.name in query.annotation_select and not query.distinct
+        return Ref(self.name, resolved) if named else resolved
 
 
 class Key(str):
