@@ -163,7 +163,8 @@ class Distance(Func):
         dimensions, kind = self._known or self._check_operands()
         for operand in self.get_source_expressions():
             sql = compiled(compiler, operand)
-            yield Operand(*sql, packed_value(operand), dimensions, kind or "vector")
+            grouped = bool(getattr(operand, "contains_aggregate", False))
+            yield Operand(*sql, packed_value(operand), dimensions, kind or "vector", grouped)
 
     def _check_operands(self) -> tuple[int | None, str | None]:
         """

@@ -31,6 +31,8 @@ class Operand(NamedTuple):
     packed: Any = None
     dimensions: int | None = None
     kind: str = "vector"
+    #: Whether there is an aggregate in it.
+    is_aggregate: bool = False
 
 
 class Plan(NamedTuple):

@@ -222,7 +222,9 @@ class Engine(EngineSearch):
         where an operand is NULL. ``stored`` is for the definition of a column, a constraint or an
         index.
         """
-        template = self._checked_template(metric, stored)
+        # An aggregate may not stand in a query inside its own.
+        grouped = a.is_aggregate or b.is_aggregate
+        template = self._checked_template(metric, stored or grouped)
         a, b = self.prepared(a), self.prepared(b)
         guards = [name for name, operand in (("a", a), ("b", b)) if operand.packed is None]
         if self.guards_null and guards:
