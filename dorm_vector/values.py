@@ -101,9 +101,11 @@ def check_most(actual: int, expected: int | None, most: int, unit: str = "dimens
 def _wrong_length(
     said: str, actual: int, expected: int | None, unit: str, most: int | None = None
 ) -> ValidationError:
-    wanted = expected or ("1 or more" if most is None else f"{most} at most")
+    wanted = f"{expected or '1 or more'} {unit}"
+    if expected is None and most is not None:
+        wanted = f"{most} {unit} at most"
     return ValidationError(
-        f"Expected {wanted} {unit}, not {said}.",
+        f"Expected {wanted}, not {said}.",
         code="dimensions",
         params={"expected": expected, "actual": actual},
     )

@@ -169,6 +169,8 @@ class Case:
 
 def doors(case: Case, alias: str) -> dict[str, Callable[[], Any]]:
     """What stores or cleans the value; each gives back what is there afterwards."""
+    from django.db import transaction
+
     from dorm_vector import bulk_copy
     from dorm_vector.forms import VectorField
     from tests.testapp import models
@@ -179,17 +181,17 @@ def doors(case: Case, alias: str) -> dict[str, Callable[[], Any]]:
 
     def stored(write: Callable[[], Any]) -> Callable[[], Any]:
         def run() -> Any:
-            try:
+            with transaction.atomic(alias):
                 write()
-                return rows.values_list("a", flat=True).get()
-            finally:
-                rows.all().delete()
+                found = rows.values_list("a", flat=True).get()
+                transaction.set_rollback(True, alias)
+            return found
 
         return run
 
-    def filtered() -> Any:
+    def filtered() -> None:
         rows.create(a=case.make())
-        return rows.filter(a=case.make()).values_list("a", flat=True).get()
+        rows.filter(a=case.make()).get()
 
     def updated() -> None:
         rows.create(a=None)
@@ -200,7 +202,7 @@ def doors(case: Case, alias: str) -> dict[str, Callable[[], Any]]:
         row.a = case.make()
         rows.bulk_update([row], ["a"])
 
-    def searched() -> Any:
+    def searched() -> None:
         from dorm_vector import nearest
 
         rows.create(a=case.make())
