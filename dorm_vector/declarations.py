@@ -96,4 +96,4 @@ def _output(field: Field[Any, Any]) -> Any:
     return getattr(field, "base_field", field)
 
 
-class_prepared.connect(_settle_model, dispatch_uid="dorm_vector.declarations")
+class_prepared.connect(_settle_model, dispatch_uid="dorm_vector_declarations")
