@@ -1273,7 +1273,9 @@ class TestTokens:
     def test_wrong(self, guarded: str, token: str | None) -> None:
         with opened(guarded, OPTIONS={"auth_token": token}) as wrapper:
             for _ in range(2):
-                with pytest.raises(OperationalError, match="401 Unauthorized|Remote end closed") as caught:
+                with pytest.raises(
+                    OperationalError, match="401 Unauthorized|Remote end closed"
+                ) as caught:
                     query(wrapper, "SELECT 1")
             assert not token or token not in str(caught.value)
 
