@@ -1274,7 +1274,7 @@ class TestTokens:
         with opened(guarded, OPTIONS={"auth_token": token}) as wrapper:
             for _ in range(2):
                 with pytest.raises(
-                    OperationalError, match="401 Unauthorized|Remote end closed"
+                    OperationalError, match=r"401 Unauthorized|Remote end closed"
                 ) as caught:
                     query(wrapper, "SELECT 1")
             assert not token or token not in str(caught.value)
