@@ -22,6 +22,7 @@ from dorm_vector.expressions import (
     settle,
     vector_field_of,
 )
+from dorm_vector.misuse import refuse_misuse
 from dorm_vector.sql import SQL, Operand
 
 __all__ = [
@@ -160,6 +161,7 @@ class Distance(Func):
         return engine_for(connection).defined(self.metric, *self._operands(compiler))
 
     def _operands(self, compiler: Any) -> Iterator[Operand]:
+        refuse_misuse(compiler)
         dimensions, kind = self._known or self._check_operands()
         for operand in self.get_source_expressions():
             sql = compiled(compiler, operand)

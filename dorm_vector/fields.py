@@ -11,12 +11,14 @@ from django.core import checks
 from django.core.exceptions import ValidationError
 from django.db import NotSupportedError, models
 from django.db.models.fields.mixins import CheckFieldDefaultMixin
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from dorm_vector import forms
 from dorm_vector.declarations import plain, settle
 from dorm_vector.engines import engine_for
 from dorm_vector.kinds import KINDS, Kind
+from dorm_vector.misuse import VectorCol, refuse_misuse, refuse_misused
 
 __all__ = ["AnyVectorField", "BitField", "HalfVectorField", "SparseVectorField", "VectorField"]
 
@@ -45,6 +47,8 @@ class AnyVectorField(CheckFieldDefaultMixin, models.Field):
 
     empty_strings_allowed = False
     empty_values = _OnlyNone([None])
+    #: For those who look at fields of any type.
+    holds_vectors: ClassVar[bool] = True
     #: The name of the field's kind, in ``dorm_vector.kinds.KINDS``.
     kind: ClassVar[str]
     #: The keyword of the number of dimensions.
@@ -104,6 +108,15 @@ class AnyVectorField(CheckFieldDefaultMixin, models.Field):
             return None
         quoted = connection.ops.quote_name(column)
         return engine_for(connection).column_check(self.kind, quoted, self.dimensions)
+
+    def get_col(self, alias: str, output_field: Any = None) -> Any:
+        if alias == self.model._meta.db_table and output_field in (None, self):
+            return self.cached_col
+        return VectorCol(alias, self, output_field)
+
+    @cached_property
+    def cached_col(self) -> Any:
+        return VectorCol(self.model._meta.db_table, self)
 
     def get_lookups(self) -> dict[str, Any]:
         """Those that a vector has, and those that were registered for vectors."""
@@ -188,16 +201,19 @@ class AnyVectorField(CheckFieldDefaultMixin, models.Field):
 
     def get_placeholder(self, value: Any, compiler: Any, connection: Any) -> str:
         if hasattr(value, "as_sql"):
+            refuse_misused(value, compiler.query, connection)
             return "%s"
         return engine_for(connection).placeholder(self.kind, self.dimensions)
 
     def get_placeholder_sql(self, value: Any, compiler: Any, connection: Any) -> Any:
         """The same for Django 6.1, which compiles expressions here."""
         if hasattr(value, "as_sql"):
+            refuse_misused(value, compiler.query, connection)
             return compiler.compile(value)
         return engine_for(connection).placeholder(self.kind, self.dimensions), (value,)
 
     def select_format(self, compiler: Any, sql: str, params: Any) -> Any:
+        refuse_misuse(compiler)
         if not compiler.query.subquery:
             sql = engine_for(compiler.connection).select_sql(sql, self.kind)
         return sql, params

@@ -30,6 +30,7 @@ from dorm_vector.expressions import (
     settle,
 )
 from dorm_vector.fields import BitField
+from dorm_vector.misuse import refuse_misuse
 from dorm_vector.sql import Operand
 
 __all__ = [
@@ -113,6 +114,7 @@ class VectorFunction(Func):
         return [each for each in self._settle() if each.dimensions is not None]
 
     def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> Any:  # type: ignore[override]
+        refuse_misuse(compiler)
         known = self._settle()
         kind = next((each.kind for each in known if each.kind), "vector")
         dimensions = next((each.dimensions for each in known if each.dimensions), None)

@@ -78,6 +78,10 @@ class Engine(EngineSearch):
     #: SQL by the name of a function of vectors and by field kind: "norm", "normalize", "add", ...
     #: with the operands ``{a}`` and ``{b}``.
     functions: ClassVar[dict[str, dict[str, str]]] = {}
+    #: Aggregates of Django's that work for vectors: "Avg", "Sum".
+    native_aggregates: ClassVar[frozenset[str]] = frozenset()
+    #: Whether CAST converts vectors to text, and text to vectors.
+    casts_text: ClassVar[bool] = False
     #: Whether a distance must be guarded against NULL operands, because it raises on them.
     guards_null: ClassVar[bool] = False
     #: The condition that ``{distance}`` is a number, for metrics that always are one where no

@@ -90,6 +90,8 @@ class PostgreSQLEngine(PostgreSQLSearch, Engine):
         "hamming": "({a} <~> {b})",
         "jaccard": "({a} <%%> {b})",
     }
+    native_aggregates = frozenset({"Avg", "Sum"})
+    casts_text = True
     # NaN is greater than all numbers here, and would be the greatest similarity.
     similarity_template = (
         "CASE WHEN {a} IS NOT NULL AND {b} IS NOT NULL "

@@ -1,0 +1,193 @@
+"""
+Django's own functions and aggregates over vectors, which would answer by their bytes.
+
+They are refused by name when a query is compiled. What the project itself has written is let
+through: it may know what it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.exceptions import FieldDoesNotExist, FieldError
+from django.db import NotSupportedError
+from django.db.models import F
+from django.db.models.expressions import Col
+from django.db.models.functions import Cast
+
+from dorm_vector.engines import engine_for
+
+__all__ = ["VectorCol", "refuse_misuse", "refuse_misused"]
+
+# Those that only hand vectors on, compare them for equality, or count them.
+HARMLESS = frozenset(
+    {
+        "Aggregate",  # with a function that the project names, as Func
+        "Func",
+        "AnyValue",
+        "ArrayAgg",
+        "ArraySubquery",
+        "Case",
+        "Cast",
+        "Coalesce",
+        "Col",
+        "ColPairs",
+        "Count",
+        "Exact",
+        "Exists",
+        "ExpressionList",
+        "ExpressionWrapper",
+        "FirstValue",
+        "GroupByExpressions",
+        "In",
+        "IsNull",
+        "Lag",
+        "LastValue",
+        "Lead",
+        "NegatedExpression",
+        "NthValue",
+        "NullIf",
+        "OrderBy",
+        "OrderByList",
+        "OuterRef",
+        "RawSQL",
+        "Ref",
+        "ResolvedOuterRef",
+        "Subquery",
+        "Value",
+        "ValueRange",
+        "VectorCol",
+        "When",
+        "WhereNode",
+        "Window",
+        "WindowFrame",
+    }
+)
+# What to use instead of the others.
+INSTEAD = {
+    **dict.fromkeys(("Max", "Min", "Greatest", "Least"), "order by a distance or VectorNorm"),
+    **dict.fromkeys(("JSONObject", "JSONArray", "Cast"), "use VectorToJSON"),
+    **dict.fromkeys(("Concat", "ConcatPair"), "use VectorConcat"),
+    **dict.fromkeys(("Left", "Right", "Substr"), "use Subvector"),
+    "Length": "use VectorDims or VectorNorm",
+    "Avg": "use VectorAvg",
+    "Sum": "use VectorSum",
+    "Abs": "use VectorNorm",
+    "CombinedExpression": "use VectorAdd, VectorSubtract or VectorMultiply",
+}
+
+
+class VectorCol(Col):
+    """A column of vectors. Where it is compiled, the query is looked at."""
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        refuse_misuse(compiler)
+        return super().as_sql(compiler, connection)
+
+
+def refuse_misuse(compiler: Any) -> None:
+    """
+    Look at the expressions of the query that is compiled, once.
+
+    Raises NotSupportedError for what would answer by the bytes of vectors.
+    """
+    if vars(compiler).get("_looked_for_misuse") is compiler.query:
+        return
+    compiler._looked_for_misuse = compiler.query
+    for expression in _expressions(compiler.query):
+        refuse_misused(expression, compiler.query, compiler.connection)
+
+
+def refuse_misused(expression: Any, query: Any, connection: Any) -> None:
+    """The same for one expression, and those in it."""
+    for node in _nodes(expression):
+        if isinstance(node, Cast):
+            _check_cast(node, query, connection)
+        elif _is_refused(type(node)) and any(_is_vector(each, query) for each in _sources(node)):
+            name = type(node).__name__
+            if name not in engine_for(connection).native_aggregates:
+                instead = INSTEAD.get(name, "use the functions and aggregates of dorm_vector")
+                raise NotSupportedError(f"{name} takes no vectors: {instead}.")
+
+
+def _check_cast(cast: Any, query: Any, connection: Any) -> None:
+    engine = engine_for(connection)
+    if engine.casts_text:
+        return
+    source, target = _sources(cast)[0], cast.output_field
+    holds, wanted = _is_vector(source, query), _holds_vectors(target)
+    if holds and not wanted:
+        raise NotSupportedError(
+            f"{engine.label} has bytes in the place of vectors, which Cast would not convert: "
+            f"{INSTEAD['Cast']}."
+        )
+    if wanted and not holds and _is_known(source):
+        raise NotSupportedError(
+            f"{engine.label} has bytes in the place of vectors, and cannot cast to "
+            f"{target.kind}; PostgreSQL can."
+        )
+
+
+def _expressions(query: Any) -> Iterator[Any]:
+    yield from query.annotations.values()
+    yield query.where
+    yield from query.order_by
+    if isinstance(query.group_by, tuple):
+        yield from query.group_by
+    yield from (value for _, _, value in getattr(query, "values", None) or ())
+
+
+def _nodes(expression: Any) -> Iterator[Any]:
+    if not hasattr(expression, "get_source_expressions") and not hasattr(expression, "children"):
+        return
+    yield expression
+    for part in _sources(expression):
+        yield from _nodes(part)
+
+
+def _sources(node: Any) -> list[Any]:
+    if hasattr(node, "children"):  # a WHERE clause
+        return list(node.children)
+    return [each for each in node.get_source_expressions() if each is not None]
+
+
+def _is_refused(node_class: type) -> bool:
+    return node_class.__module__.startswith("django.") and node_class.__name__ not in HARMLESS
+
+
+def _is_vector(expression: Any, query: Any) -> bool:
+    if isinstance(expression, F):
+        name: str = expression.name  # type: ignore[attr-defined]
+        return _names_vector(name, query)
+    field = _output_field(expression)
+    if field is None and hasattr(expression, "get_source_expressions"):  # not resolved yet
+        return any(_is_vector(each, query) for each in _sources(expression))
+    return _holds_vectors(field)
+
+
+def _is_known(expression: Any) -> bool:
+    field = _output_field(expression)
+    return field is not None and bool(field.get_internal_type())
+
+
+def _output_field(expression: Any) -> Any:
+    try:
+        return expression.output_field
+    except (AttributeError, FieldError):
+        return None
+
+
+def _holds_vectors(field: Any) -> bool:
+    return bool(getattr(getattr(field, "output_field", None) or field, "holds_vectors", False))
+
+
+def _names_vector(name: str, query: Any) -> bool:
+    """Whether the name in an ORDER BY, which Django resolves later, is that of a vector."""
+    if name in query.annotations:
+        return _holds_vectors(_output_field(query.annotations[name]))
+    try:
+        path = query.names_to_path(name.split("__"), query.get_meta(), fail_on_missing=True)
+    except (FieldError, FieldDoesNotExist, AttributeError):
+        return False
+    return _holds_vectors(path[1])
