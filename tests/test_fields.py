@@ -14,7 +14,7 @@ from django import forms
 from django.core import serializers
 from django.core.exceptions import FieldError, ValidationError
 from django.core.management import call_command
-from django.db import DatabaseError, IntegrityError, connections, transaction
+from django.db import DatabaseError, IntegrityError, NotSupportedError, connections, transaction
 from django.db.models import (
     Case,
     CharField,
