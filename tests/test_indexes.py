@@ -12,7 +12,7 @@ from django.conf import settings
 from django.contrib.postgres.indexes import OpClass
 from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
 from django.core.exceptions import FieldError
-from django.db import Error, connections, migrations
+from django.db import NotSupportedError, connections, migrations
 from django.db.migrations.autodetector import MigrationAutodetector
 from django.db.migrations.state import ModelState, ProjectState
 from django.db.migrations.writer import MigrationWriter
@@ -343,10 +343,25 @@ class TestMigrations:
 
     def test_changed_dimensions_are_refused_with_rows_there(self, schema: Schema) -> None:
         schema.model.objects.using(schema.connection.alias).create(embedding=[1, 2, 3])
-        with pytest.raises(Error):
-            schema.run(
-                migrations.AlterField("thing", "embedding", models.VectorField(4, null=True))
+        for field, made in (
+            (models.VectorField(4, null=True), "vector(4)"),
+            (models.HalfVectorField(3, null=True), "halfvec(3)"),
+            (models.BitField(length=96, null=True), "bit(96)"),
+        ):
+            with pytest.raises(NotSupportedError) as caught:
+                schema.run(migrations.AlterField("thing", "embedding", field))
+            assert str(caught.value) == (
+                "Thing.embedding holds vectors of vector(3), which AlterField does not make "
+                f"{made}: add a field, fill it, and remove the old one."
             )
+        assert schema.model.objects.using(schema.connection.alias).get().embedding == [1, 2, 3]
+
+    def test_other_changes_of_a_field_with_rows_there(self, schema: Schema) -> None:
+        manager = schema.model.objects.using(schema.connection.alias)
+        manager.create(embedding=[1, 2, 3])
+        named = models.VectorField(3, null=True, help_text="x", verbose_name="y")
+        schema.run(migrations.AlterField("thing", "embedding", named))
+        assert manager.get().embedding == [1, 2, 3]
 
     def test_changed_dimensions_of_an_empty_table(self, schema: Schema) -> None:
         schema.run(migrations.AddIndex("thing", hnsw()))

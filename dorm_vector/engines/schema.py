@@ -16,6 +16,7 @@ from django.db import ProgrammingError
 from django.db.backends.ddl_references import Statement
 
 from dorm_vector.engines import engine_for
+from dorm_vector.engines.alterations import VectorAlterations
 
 __all__ = [
     "MARK",
@@ -133,11 +134,8 @@ class Removal(SideTableStatement):
     strict = True
 
 
-class SideTableEditor:
+class SideTableEditor(VectorAlterations):
     """The part of a schema editor that knows side tables."""
-
-    connection: Any
-    collect_sql: bool
 
     @property
     def _engine(self) -> Any:

@@ -12,6 +12,7 @@ from django.db import NotSupportedError, models
 from django.db.backends.ddl_references import Columns, Statement
 
 from dorm_vector import codecs, conf
+from dorm_vector.engines.alterations import with_alterations
 from dorm_vector.engines.base import Engine
 from dorm_vector.engines.base.loaders import Loader
 from dorm_vector.engines.postgresql import extension
@@ -130,6 +131,10 @@ class PostgreSQLEngine(PostgreSQLSearch, Engine):
     def _decode_bytes(self, value: bytes, kind: str, dimensions: int | None) -> Any:
         read = {"vector": codecs.from_network, "halfvec": codecs.from_network_float16}[kind]
         return read(value)
+
+    @classmethod
+    def prepare_editors(cls, wrapper: Any) -> None:
+        wrapper.SchemaEditorClass = with_alterations(wrapper.SchemaEditorClass)
 
     def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
         prepared = copy.copy(index)
