@@ -13,6 +13,7 @@ from django.db import connections, router
 from dorm_vector import conf
 from dorm_vector.engines import Engine, engine_for
 from dorm_vector.fields import AnyVectorField
+from dorm_vector.functions import VectorFunction
 from dorm_vector.indexes import METRICS, SUFFIXES, MethodIndex, vector_field
 
 __all__ = ["may_hold_vectors", "register"]
@@ -33,6 +34,7 @@ def register() -> None:
     checks.register(check_details, TAG, deploy=True)
     checks.register(check_indexes, checks.Tags.models, TAG)
     checks.register(check_names, checks.Tags.models, TAG)
+    checks.register(check_definitions, checks.Tags.models, TAG)
     checks.register(check_not_built, checks.Tags.database, TAG)
     checks.register(check_databases, checks.Tags.database, TAG)
 
@@ -105,6 +107,41 @@ def check_indexes(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> li
         )
         for message in check(model, index)
     ]
+
+
+def check_definitions(
+    app_configs: Sequence[Any] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Refuse functions in generated fields, constraints and indexes that a database has not."""
+    return [
+        checks.Error(
+            f"{model._meta.object_name}.{name}: {reason} (database {alias!r}).",
+            obj=model,
+            id="dorm_vector.E108",
+        )
+        for model in apps.get_models()
+        if app_configs is None or model._meta.app_config in app_configs
+        for name, expression in _definitions(model)
+        for alias, engine in _engines(model)
+        for function in _functions_in(expression)
+        if (reason := engine.why_not_stored(function.name))
+    ]
+
+
+def _definitions(model: Any) -> Iterator[tuple[str, Any]]:
+    """What a model has the database compute, with the name of what it is for."""
+    for field in model._meta.local_fields:
+        if field.generated:
+            yield field.name, field.expression
+    for each in (*model._meta.constraints, *model._meta.indexes):
+        condition = getattr(each, "condition", None)
+        for expression in (*(getattr(each, "expressions", None) or ()), condition):
+            yield each.name, expression
+
+
+def _functions_in(expression: Any) -> Iterator[VectorFunction]:
+    if hasattr(expression, "flatten"):
+        yield from (each for each in expression.flatten() if isinstance(each, VectorFunction))
 
 
 def check_names(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:

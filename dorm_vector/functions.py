@@ -122,7 +122,9 @@ class VectorFunction(Func):
             Operand(*compiled(compiler, operand), packed_value(operand), dimensions, kind)
             for operand in self.get_source_expressions()
         ]
-        return engine_for(connection).function(self.name, made, self.numbers())
+        # A column, a constraint or an index: the only queries that name no tables.
+        stored = not getattr(compiler.query, "alias_cols", True)
+        return engine_for(connection).function(self.name, made, self.numbers(), stored=stored)
 
 
 class VectorNorm(VectorFunction):

@@ -240,13 +240,21 @@ class Engine(EngineSearch):
         return fill(template, a=a, b=b, **norms, **self.distance_parts(a, b))
 
     def function(
-        self, name: str, operands: Sequence[Operand], numbers: dict[str, int] | None = None
+        self,
+        name: str,
+        operands: Sequence[Operand],
+        numbers: dict[str, int] | None = None,
+        *,
+        stored: bool = False,
     ) -> SQL:
         """
         The SQL of a function of one vector or two; ``numbers`` are arguments of its own.
 
-        NULL where an operand is NULL. Raises NotSupportedError.
+        NULL where an operand is NULL. ``stored`` is for the definition of a column, a constraint or
+        an index. Raises NotSupportedError.
         """
+        if stored and (reason := self.why_not_stored(name)):
+            raise NotSupportedError(f"{reason}.")
         kind = operands[0].kind
         template = self.functions.get(name, {}).get(kind)
         if template is None:
@@ -257,6 +265,15 @@ class Engine(EngineSearch):
             template = f"CASE WHEN {condition} THEN {template} END"
         parts = {each: SQL(literal(number)) for each, number in (numbers or {}).items()}
         return fill(template, **named, **parts)
+
+    def why_not_stored(self, name: str) -> str | None:
+        """Why a function cannot stand in a definition, a sentence without its end; or None."""
+        if not any("(SELECT" in template for template in self.functions.get(name, {}).values()):
+            return None
+        return (
+            f"{self.label} takes no subqueries in generated columns, constraints and indexes, and "
+            f"computes {name} of vectors by one: compute it in queries"
+        )
 
     def aggregate(self, name: str, a: Operand, suffix: SQL) -> SQL:
         """The SQL of an aggregate; ``suffix`` is its FILTER clause. Raises NotSupportedError."""
