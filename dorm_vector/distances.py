@@ -201,6 +201,8 @@ class CosineDistance(Distance):
     """
 
     metric = "cosine"
+    #: Whether vectors that a field takes may have no such distance.
+    may_be_undefined = True
 
 
 class MaxInnerProduct(Distance):

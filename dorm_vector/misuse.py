@@ -1,8 +1,8 @@
 """
 Django's own functions and aggregates over vectors, which would answer by their bytes.
 
-They are refused by name when a query is compiled. What the project itself has written is let
-through: it may know what it does.
+So would some over distances that are undefined. They are refused by name when a query is compiled.
+What the project itself has written is let through: it may know what it does.
 """
 
 from __future__ import annotations
@@ -102,6 +102,7 @@ def refuse_misuse(compiler: Any) -> None:
 def refuse_misused(expression: Any, query: Any, connection: Any) -> None:
     """The same for one expression, and those in it."""
     for node in _nodes(expression):
+        _check_undefined(node, connection)
         if isinstance(node, Cast):
             _check_cast(node, query, connection)
         elif _is_refused(type(node)) and any(_is_vector(each, query) for each in _sources(node)):
@@ -109,6 +110,23 @@ def refuse_misused(expression: Any, query: Any, connection: Any) -> None:
             if name not in engine_for(connection).native_aggregates:
                 instead = INSTEAD.get(name, "use the functions and aggregates of dorm_vector")
                 raise NotSupportedError(f"{name} takes no vectors: {instead}.")
+
+
+def _check_undefined(node: Any, connection: Any) -> None:
+    """Refuse what makes a number like others of an undefined distance."""
+    engine = engine_for(connection)
+    filtered = getattr(node, "filter", None) is not None  # as undefined ones may be left out
+    if filtered or type(node).__name__ not in engine.finite_only:
+        return
+    for each in _sources(node):
+        distance = getattr(each, "source", each)  # of a reference to an annotation
+        if getattr(distance, "may_be_undefined", False):
+            name = type(distance).__name__
+            raise NotSupportedError(
+                f"{engine.label} has no NaN, and {type(node).__name__} would make a number of an "
+                f"undefined {name}: use Case(When(distance__lte=2, then='distance')), which is "
+                "NULL there."
+            )
 
 
 def _check_cast(cast: Any, query: Any, connection: Any) -> None:

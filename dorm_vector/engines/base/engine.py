@@ -80,6 +80,8 @@ class Engine(EngineSearch):
     functions: ClassVar[dict[str, dict[str, str]]] = {}
     #: Aggregates of Django's that work for vectors: "Avg", "Sum".
     native_aggregates: ClassVar[frozenset[str]] = frozenset()
+    #: Functions and aggregates of Django's that an undefined distance would mislead.
+    finite_only: ClassVar[frozenset[str]] = frozenset()
     #: Whether CAST converts vectors to text, and text to vectors.
     casts_text: ClassVar[bool] = False
     #: Whether a distance must be guarded against NULL operands, because it raises on them.

@@ -256,6 +256,21 @@ class LibSQLEngine(LibSQLSearch, SideTableEngine):
     layouts = {"vector": codecs.Layout(), "halfvec": codecs.Layout("e", trailer=len(FLOAT16))}
     alternatives = {"l1": "Use L2Distance, or another database."}
     guards_null = True
+    # The greatest number is one like others to them.
+    finite_only = frozenset(
+        {
+            "Avg",
+            "Ceil",
+            "Floor",
+            "JSONArray",
+            "JSONObject",
+            "Mod",
+            "Round",
+            "StdDev",
+            "Sum",
+            "Variance",
+        }
+    )
     defined_templates = (f"{{distance}} < {UNDEFINED}", f"{{distance}} < {UNDEFINED}")
     # The distance is only asked where the first component may be a zero, of either sign.
     nonzero_templates = {
