@@ -119,7 +119,13 @@ class VectorFunction(Func):
         kind = next((each.kind for each in known if each.kind), "vector")
         dimensions = next((each.dimensions for each in known if each.dimensions), None)
         made = [
-            Operand(*compiled(compiler, operand), packed_value(operand), dimensions, kind)
+            Operand(
+                *compiled(compiler, operand),
+                packed_value(operand),
+                dimensions,
+                kind,
+                bool(getattr(operand, "contains_aggregate", False)),
+            )
             for operand in self.get_source_expressions()
         ]
         # A column, a constraint or an index: the only queries that name no tables.

@@ -84,6 +84,8 @@ class Engine(EngineSearch):
     finite_only: ClassVar[frozenset[str]] = frozenset()
     #: Whether CAST converts vectors to text, and text to vectors.
     casts_text: ClassVar[bool] = False
+    #: Whether operands that are queries are named once, for a parser that has little room.
+    binds_operands: ClassVar[bool] = False
     #: Whether a distance must be guarded against NULL operands, because it raises on them.
     guards_null: ClassVar[bool] = False
     #: The condition that ``{distance}`` is a number, for metrics that always are one where no
@@ -230,7 +232,13 @@ class Engine(EngineSearch):
         """
         # An aggregate may not stand in a query inside its own.
         grouped = a.is_aggregate or b.is_aggregate
-        template = self._checked_template(metric, stored or grouped)
+        if self.binds_operands and not (stored or grouped):
+            (a, b), bind = self._bound([a, b])
+            return bind(self._distance(metric, a, b))
+        return self._distance(metric, a, b, stored=stored or grouped)
+
+    def _distance(self, metric: str, a: Operand, b: Operand, *, stored: bool = False) -> SQL:
+        template = self._checked_template(metric, stored)
         a, b = self.prepared(a), self.prepared(b)
         guards = [name for name, operand in (("a", a), ("b", b)) if operand.packed is None]
         if self.guards_null and guards:
@@ -257,6 +265,36 @@ class Engine(EngineSearch):
         """
         if stored and (reason := self.why_not_stored(name)):
             raise NotSupportedError(f"{reason}.")
+        if self.binds_operands and not (stored or any(each.is_aggregate for each in operands)):
+            operands, bind = self._bound(operands)
+            return bind(self._function(name, operands, numbers))
+        return self._function(name, operands, numbers)
+
+    def _bound(self, operands: Sequence[Operand]) -> tuple[list[Operand], Callable[[SQL], SQL]]:
+        """
+        The operands, those that are queries as the columns of one, and what puts that around.
+
+        Templates name their operands several times: nested, they would double with each level, and
+        a parser has room for so many levels only.
+        """
+        named = {f"dorm_{place}": each for place, each in enumerate(operands)}
+        deep = {name: each for name, each in named.items() if "(SELECT" in each.sql}
+        if not deep:
+            return list(operands), lambda made: made
+        columns = ", ".join(f"{{{name}}} AS {name}" for name in deep)
+
+        def bind(made: SQL) -> SQL:
+            return fill(f"(SELECT {{made}} FROM (SELECT {columns}))", made=made, **deep)  # noqa: S608 - names
+
+        shallow = [
+            each._replace(sql=name, params=()) if name in deep else each
+            for name, each in named.items()
+        ]
+        return shallow, bind
+
+    def _function(
+        self, name: str, operands: Sequence[Operand], numbers: dict[str, int] | None
+    ) -> SQL:
         kind = operands[0].kind
         template = self.functions.get(name, {}).get(kind)
         if template is None:

@@ -100,7 +100,8 @@ def _of_group(aggregate: str) -> str:
         "generate_series(0, length(h) / (8 * {dimensions}) - 1) AS r) "
         "GROUP BY place ORDER BY place)) END "
         # As bytes, since the characters of a text are counted from its beginning.
-        "FROM (SELECT CAST(group_concat(CASE WHEN {a} IS NOT NULL THEN hex({a}) ELSE '' END, '')"
+        # hex() of NULL is empty.
+        "FROM (SELECT CAST(group_concat(hex({a}), '')"
         "{filter} AS BLOB) AS h))"
     )
 
@@ -120,7 +121,9 @@ def _finite(template: str) -> str:
 def _half(template: str) -> str:
     """The same for vectors of float16, computed in float32."""
     widened = template.replace("{a}", "vector32({a})").replace("{b}", "vector32({b})")
-    widened = widened.replace("vector32({a}) IS NOT", "{a} IS NOT")
+    widened = widened.replace(
+        "hex(vector32({a}))", "CASE WHEN {a} IS NOT NULL THEN hex(vector32({a})) ELSE '' END"
+    )
     return f"(SELECT CASE WHEN v IS NOT NULL THEN vector16(v) END FROM (SELECT {widened} AS v))"  # noqa: S608
 
 
@@ -256,6 +259,7 @@ class LibSQLEngine(LibSQLSearch, SideTableEngine):
     layouts = {"vector": codecs.Layout(), "halfvec": codecs.Layout("e", trailer=len(FLOAT16))}
     alternatives = {"l1": "Use L2Distance, or another database."}
     guards_null = True
+    binds_operands = True
     # The greatest number is one like others to them.
     finite_only = frozenset(
         {
