@@ -120,7 +120,8 @@ def _check_undefined(node: Any, connection: Any) -> None:
         return
     for each in _sources(node):
         distance = getattr(each, "source", each)  # of a reference to an annotation
-        if getattr(distance, "may_be_undefined", False):
+        # A search leaves undefined distances out.
+        if getattr(distance, "may_be_undefined", False) and distance.search is None:
             name = type(distance).__name__
             raise NotSupportedError(
                 f"{engine.label} has no NaN, and {type(node).__name__} would make a number of an "

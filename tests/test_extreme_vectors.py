@@ -86,6 +86,10 @@ def test_distance(rows: Any, alias: str, metric: str, query: str) -> None:
             assert metric != "cosine" or math.isnan(row.d) or 0 <= row.d <= 2
             continue
         wanted = expected(metric, row.a, vector)
+        if metric == "l2" and alias == "default" and not 1e-17 < wanted < 1e18:
+            # sqlite-vec's own; an exact one would cost each search a twentieth of its time.
+            assert math.isnan(row.d) if wanted > 1 else row.d == pytest.approx(0, abs=1e-17)
+            continue
         if alias == "libsql" and beyond_float32(metric, row.a, vector):
             assert math.isnan(row.d)
             continue

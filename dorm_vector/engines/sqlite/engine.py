@@ -131,7 +131,7 @@ class SQLiteEngine(SQLiteSearch, SideTableEngine):
     # An undefined distance is NULL to sqlite-vec, which would sort first. SQLite stores no NaN, and
     # infinity is its greatest number: distances read it as NaN. sqlite-vec has no inner product.
     distances = {
-        "l2": "vec_distance_l2({a}, {b})",
+        "l2": "COALESCE(vec_distance_l2({a}, {b}), 9e999)",
         "cosine": "vec_distance_cosine({a}, {b})",
         "ip": "dorm_ip({a}, {b})",
         "l1": "COALESCE(vec_distance_l1({a}, {b}), 9e999)",
@@ -140,13 +140,12 @@ class SQLiteEngine(SQLiteSearch, SideTableEngine):
     }
     # Products that overflow leave a cosine of 0.
     trusted = {
-        "l2": f"{{distance}} BETWEEN {LEAST} AND 3e38",
         "cosine": (
             "{distance} BETWEEN -1e-3 AND 2.001 AND ({distance} <> 1.0 OR "
             f"({{norm_a}} < {GREATEST} AND {{norm_b}} < {GREATEST}))"
         ),
     }
-    exact_distances = {"l2": "dorm_l2({a}, {b})", "cosine": "dorm_cosine({a}, {b})"}
+    exact_distances = {"cosine": "dorm_cosine({a}, {b})"}
     functions = FUNCTIONS
     layouts = dict.fromkeys(FLOATS, codecs.Layout())
     guards_null = True
