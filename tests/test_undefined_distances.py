@@ -30,7 +30,6 @@ def rows(alias: str) -> Any:
 FUNCTIONS: dict[str, Any] = {
     "Floor": fn.Floor,
     "Ceil": fn.Ceil,
-    "Round": lambda d: fn.Round(d),
     "JSONObject": lambda d: fn.JSONObject(d=d),
 }
 AGGREGATES: dict[str, Any] = {"StdDev": StdDev, "Variance": Variance, "Avg": Avg, "Sum": Sum}
@@ -77,6 +76,13 @@ def test_null_where_it_is_undefined(rows: Any) -> None:
     assert found["spread"] == pytest.approx(spread, abs=1e-6)
     floors = list(rows.annotate(x=fn.Floor(DEFINED)).order_by("pk").values_list("x", flat=True))
     assert floors == [*map(math.floor, WANTED), None, None]
+
+
+def test_rounded(rows: Any) -> None:
+    found = list(rows.annotate(x=fn.Round("d", 2)).order_by("pk").values_list("x", flat=True))
+    assert found[:3] == [round(distance, 2) for distance in WANTED]
+    assert not math.isfinite(found[3]) or found[3] > 1e300
+    assert found[4] is None
 
 
 def test_least_and_greatest(rows: Any) -> None:

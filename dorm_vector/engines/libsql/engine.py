@@ -269,7 +269,6 @@ class LibSQLEngine(LibSQLSearch, SideTableEngine):
             "JSONArray",
             "JSONObject",
             "Mod",
-            "Round",
             "StdDev",
             "Sum",
             "Variance",

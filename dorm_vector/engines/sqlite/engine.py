@@ -151,7 +151,7 @@ class SQLiteEngine(SQLiteSearch, SideTableEngine):
     guards_null = True
     # Of infinity they are errors, text that is no JSON, or -9223372036854775808.
     finite_only = frozenset(
-        {"Ceil", "Floor", "JSONArray", "JSONObject", "Mod", "Round", "StdDev", "Variance"}
+        {"Ceil", "Floor", "JSONArray", "JSONObject", "Mod", "StdDev", "Variance"}
     )
     defined_templates = ("{distance} < 9e999", "{distance} < 9e999")
     # Components may be zeros of either sign; the distance is only asked where the first one is, or
