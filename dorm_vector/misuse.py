@@ -34,6 +34,7 @@ HARMLESS = frozenset(
         "Col",
         "ColPairs",
         "Count",
+        "DatabaseDefault",  # the values of db_default, where one row of several has them
         "Exact",
         "Exists",
         "ExpressionList",
@@ -51,6 +52,7 @@ HARMLESS = frozenset(
         "OrderBy",
         "OrderByList",
         "OuterRef",
+        "PositionRef",
         "RawSQL",
         "Ref",
         "ResolvedOuterRef",
