@@ -19,7 +19,7 @@ from dorm_vector.expressions import VectorValue
 from dorm_vector.fields import AnyVectorField
 from dorm_vector.indexes import MethodIndex, declared_indexes
 from dorm_vector.search.many import Members, NearestMember, one_further_out
-from dorm_vector.search.query import Key, Near, Order, OtherRow, Search, searching
+from dorm_vector.search.query import Key, KeyOfDistinct, Near, Order, OtherRow, Search, searching
 from dorm_vector.search.settings import validated
 from dorm_vector.values import short
 
@@ -98,7 +98,18 @@ def nearest(
         made = _of_rows(rows, search, function, path, vector, instance)
     if _has_no_neighbours(function, vector):
         made = made.none()
-    return made if k is None else made[: int(k)]
+    return made if k is None else _first(made, int(k))
+
+
+def _first(rows: QuerySet[Any], k: int) -> QuerySet[Any]:
+    """So many rows, and as many of what is selected of them later."""
+    first = rows[:k]
+    query: Any = first.query
+    if query.distinct and query.default_cols:
+        query.order_by = tuple(
+            KeyOfDistinct(part) if isinstance(part, Key) else part for part in query.order_by
+        )
+    return first
 
 
 class Path(NamedTuple):
@@ -212,7 +223,7 @@ def _searching(
 ) -> QuerySet[Any]:
     # annotate() makes the copy that all else is added to.
     found: QuerySet[Any] = rows.annotate(**{search.annotation: distance}).order_by(
-        Order(search, len(rows.model._meta.pk_fields)), *_tie_breakers(rows)
+        Order(search, len(rows.model._meta.pk_fields)), Key("pk")
     )
     query: Any = found.query.chain(klass=searching(type(found.query)))  # type: ignore[arg-type]
     query.search = search
@@ -222,19 +233,6 @@ def _searching(
     # The setter of ``query`` would have values_list() give dicts.
     vars(found)["_query"] = query
     return found
-
-
-def _tie_breakers(rows: QuerySet[Any]) -> list[str]:
-    """The primary key, or of groups what they are grouped by."""
-    query = rows.query
-    if not isinstance(query.group_by, tuple):
-        return [Key("pk")]
-    grouped = [
-        name
-        for name, expression in query.annotation_select.items()
-        if not expression.contains_aggregate
-    ]
-    return [*query.values_select, *grouped]
 
 
 def _leave_out(query: Any, search: Search, path: Path, instance: Model) -> None:

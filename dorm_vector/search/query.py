@@ -24,7 +24,7 @@ from dorm_vector.engines.base.search import driver_column
 from dorm_vector.expressions import VectorValue
 from dorm_vector.sql import Plan
 
-__all__ = ["Key", "Named", "Near", "Order", "OtherRow", "Search", "searching"]
+__all__ = ["Key", "KeyOfDistinct", "Named", "Near", "Order", "OtherRow", "Search", "searching"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,6 +80,12 @@ class Named:
 
 class Key(str):
     """The primary key as the tie-breaker of a search."""
+
+    __slots__ = ()
+
+
+class KeyOfDistinct(Key):
+    """That of a search for so many distinct rows, of which no two become one later."""
 
     __slots__ = ()
 
@@ -197,11 +203,13 @@ class SearchQuery(Query):
     @property
     def _key_would_group(self) -> bool:
         """Whether to order by the key would tell rows apart that are one row of the result."""
-        if not any(isinstance(part, Key) for part in self.order_by):
+        key = next((part for part in self.order_by if isinstance(part, Key)), None)
+        if key is None:
             return False
-        if isinstance(self.group_by, tuple):
-            return not self._have_key(self.group_by)
-        return self.distinct and not self.default_cols and not self._have_key(self.select)
+        if isinstance(self.group_by, tuple) and not self._have_key(self.group_by):
+            return True
+        merges = self.distinct and not isinstance(key, KeyOfDistinct)
+        return merges and not self.default_cols and not self._have_key(self.select)
 
     def _have_key(self, expressions: Any) -> bool:
         """Whether expressions have all columns of the primary key among them."""
@@ -210,8 +218,16 @@ class SearchQuery(Query):
         return targets.issuperset(self.get_meta().pk_fields)
 
     def _without_key(self) -> Any:
+        """The query with what is selected as the tie-breaker."""
         query = self.clone()
-        query.order_by = tuple(part for part in self.order_by if not isinstance(part, Key))
+        others = (
+            F(name)
+            for name, expression in self.annotation_select.items()
+            if not expression.contains_aggregate and getattr(expression, "search", None) is None
+        )
+        kept = [part for part in self.order_by if not isinstance(part, Key)]
+        selected: Any = self.select
+        query.order_by = (*kept, *selected, *others)
         return query
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -241,14 +257,15 @@ class SearchCompiler:
         return self._sliced(sql, query.plan), params
 
     def _sliced(self, sql: str, plan: Plan | None) -> str:
-        """The statement that sends a slice of the rows of another one."""
+        """The statement that sends a slice of the rows of another one, and counts them all."""
         if plan is None or plan.sent is None:
             return sql
         low, high = plan.sent
         place = driver_column(self, plan.search.annotation)
         rows = self.connection.ops.quote_name("nearest")
         order = "" if place is None else f"ORDER BY {place + 1} "
-        return f"SELECT * FROM ({sql}) AS {rows} {order}LIMIT {high - low:d} OFFSET {low:d}"  # noqa: S608 - compiled
+        part = f"LIMIT {high - low:d} OFFSET {low:d}"
+        return f"SELECT *, COUNT(*) OVER () FROM ({sql}) AS {rows} {order}{part}"  # noqa: S608 - compiled
 
     def execute_sql(self, result_type: str = MULTI, *args: Any, **kwargs: Any) -> Any:
         execute = functools.partial(

@@ -139,12 +139,15 @@ class Data:
         return [{"id": number, **row} for number, row in enumerate(rows, 1)]
 
     def _query(self, number: int) -> list[float]:
-        if number == 0 and self.rows and self.rows[0]["embedding"]:
-            return list(self.rows[0]["embedding"])
+        own = self.rows[0]["embedding"] if number == 0 and self.rows else None
+        if own and (not self.is_clear or self._separates(own)):
+            return list(own)
         for _ in range(50):
             vector = self.vector()
             if not self.is_clear or self._separates(vector):
                 break
+        if self.kind.values == "halfvec":  # as the field rounds it
+            return [float(number) for number in np.float16(vector)]
         return list(vector)
 
     def _separates(self, query: Any) -> bool:

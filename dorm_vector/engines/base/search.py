@@ -124,6 +124,10 @@ class EngineSearch:
     connection: Any
     label: str
 
+    #: Whether the rows of a whole block are looked at, whichever slice of it is asked for.
+    reads_blocks: ClassVar[bool] = False
+    #: How many rows a block may lack and be whole.
+    slack: ClassVar[int] = 0
     #: What keeps the engine's indexes from serving a search.
     obstacles: ClassVar[tuple[Obstacle, ...]] = OBSTACLES
 
@@ -279,24 +283,33 @@ class Run:
             return list(self._run(plan))
 
     def _at_once(self, step: Step) -> Any:
-        """One statement, and another one where it comes back short."""
+        """One statement, and others where it comes back short."""
         engine, search, index = self.engine, self.search, self.index
         plan = engine.indexed(self.query, search, index, step)
         before = engine.widen(plan, index, step)
         wanted = self.high - self.low
+        least = step.rows - engine.slack if engine.reads_blocks else wanted
         with engine.settings_for(search, index, step):
-            rows = flat(self._run(plan))
+            rows, there = self._counted(flat(self._run(plan)), plan.plan)
             column = driver_column(self.compiler, self.search.annotation)
             if column is not None:  # scans in relaxed order deliver them unsorted
                 rows.sort(key=operator.itemgetter(column))
             rows = rows[before:]
-            short = len(rows) < wanted and engine.is_cut_short(self.compiler)
+            short = there < least and engine.is_cut_short(self.compiler)
         if short and engine.needs_other_settings(search, index):
             return self._at_once(step)
         distances = [] if column is None else [row[column] for row in rows]
         if short or engine.is_undecided(distances, wanted):
             return self._exactly()
+        if len(rows) < wanted and there >= least:  # all of the block, but for its last row
+            return self._in_sequence(self._found())
         return [self._within_reach(rows[:wanted], column)]
+
+    def _counted(self, rows: Rows, plan: Plan) -> tuple[Rows, int]:
+        """The rows, and how many of them there are in the block."""
+        if plan.sent is None:
+            return rows, len(rows)
+        return [row[:-1] for row in rows], rows[0][-1] if rows else 0
 
     def _within_reach(self, rows: Rows, column: int | None) -> Rows:
         if column is None or self.search.max_distance is None:
@@ -333,7 +346,7 @@ class Run:
         with engine.settings_for(search, self.index, step):
             queryset = self._keyed(query)
             block = list(queryset)
-            short = len(block) < step.rows
+            short = len(block) < step.rows - engine.slack
             compiler = queryset.query.get_compiler(self.compiler.using)
             cut_short = short and engine.is_cut_short(compiler)
         if cut_short:

@@ -77,6 +77,9 @@ class PostgreSQLSearch(EngineSearch):
     """The part of the engine that searches."""
 
     methods: dict[str, str]
+    # Whether a block came back short must not depend on the slice: what follows would not fit.
+    reads_blocks = True
+    slack = 1
     #: Whether sessions turned out not to have the settings that a new connection is given.
     lacks_settings = False
 
@@ -140,7 +143,7 @@ class PostgreSQLSearch(EngineSearch):
         # The same limit for all slices of a block: the planner chooses by it. But for the last row,
         # since to sort equal distances by key takes one row more, and another round of candidates.
         low, high = int(plan.low_mark), int(plan.high_mark)
-        read = max(high, step.rows - 1)
+        read = max(high, step.rows - self.slack)
         plan.clear_limits()
         plan.set_limits(0, read)
         if (low, high) == (0, read) or plan.plan.search.annotation not in plan.annotation_select:
