@@ -36,11 +36,13 @@ def load_sqlite_vec_extension(raw_connection: sqlite3.Connection, *, tier: str =
     """
     Load sqlite-vec into a raw ``sqlite3.Connection``, and return the tier that did it.
 
-    The first tier that works is taken, or the one that ``tier`` names. Loading twice is harmless.
-    Extension loading is off afterwards. Raises ImproperlyConfigured where a named tier cannot be
-    had. Falling back to ``python`` without being told to is a RuntimeWarning.
+    With it come the functions and aggregates of dorm_vector's own, so that the SQL of a queryset
+    runs there. The first tier that works is taken, or the one that ``tier`` names. Loading twice is
+    harmless. Extension loading is off afterwards. Raises ImproperlyConfigured where a named tier
+    cannot be had. Falling back to ``python`` without being told to is a RuntimeWarning.
     """
     loaded, reasons = load_first(raw_connection, tier)
+    sqlite_functions.register_own(raw_connection)
     if reasons and loaded == "python":
         warn_of_fallback(reasons)
     return loaded
