@@ -8,11 +8,16 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.apps import AppConfig, apps
 from django.conf import settings
 from django.db import NotSupportedError, connections
 
 from dorm_vector.engines import Engine, engine_for
-from tests import postgres
+from tests import testapp
+from tests.support import postgres
+
+# They assert, for more than one module of tests.
+pytest.register_assert_rewrite("tests.support.side_tables", "tests.support.side_table_migrations")
 
 # Behaviours that an engine lacks: (engine, name of the test) to the reason. They are run all the
 # same, and the run fails where one of them works after all.
@@ -43,8 +48,6 @@ SKIPS = re.compile(
 )
 # Tests of what is refused before an engine is asked.
 BEFORE = {"test_wrong_length"}
-# The empty PostgreSQL database of a test, one for each worker of pytest-xdist.
-SCRATCH = f"scratch{os.environ.get('PYTEST_XDIST_WORKER', '')}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -130,6 +133,28 @@ def open_database(django_db_blocker: Any) -> Iterator[Callable[..., Any]]:
 def scratch(open_database: Any, django_db_setup: None) -> Iterator[Callable[..., Any]]:
     """A function that connects to an empty PostgreSQL database; keywords are settings."""
     with psycopg.connect(os.environ[postgres.VARIABLE], autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {SCRATCH}")
-        yield functools.partial(open_database, "postgresql", NAME=SCRATCH)
-        admin.execute(f"DROP DATABASE {SCRATCH} WITH (FORCE)")
+        admin.execute(f"CREATE DATABASE {postgres.SCRATCH}")
+        yield functools.partial(open_database, "postgresql", NAME=postgres.SCRATCH)
+        admin.execute(f"DROP DATABASE {postgres.SCRATCH} WITH (FORCE)")
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
+    """A function that makes a model one of an installed app, for management commands to find."""
+
+    def install(model: Any) -> None:
+        config = AppConfig("shop", testapp)
+        config.apps, config.models_module = apps, testapp
+        config.models = {model._meta.model_name: model}
+        monkeypatch.setitem(apps.app_configs, "shop", config)
+        apps.clear_cache()
+
+    yield install
+    monkeypatch.undo()
+    apps.clear_cache()
+
+
+@pytest.fixture
+def graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the graph searched from the first vector on."""
+    monkeypatch.setattr("dorm_vector.engines.libsql.LibSQLEngine.least_vectors", 1)

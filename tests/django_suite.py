@@ -27,8 +27,8 @@ from typing import Any
 import django
 import psycopg
 
-from tests import postgres
-from tests.django_runner import VARIABLE
+from tests.support import postgres
+from tests.support.django_runner import VARIABLE
 
 ROOT = Path(__file__).parent.parent
 # Those that write SQL, or look into databases. ATOMIC_REQUESTS is tested in handlers.
@@ -91,7 +91,7 @@ import sys
 
 getattr(sys.modules["__main__"], "ALWAYS_INSTALLED_APPS", []).append("dorm_vector")
 """
-REPORT = 'TEST_RUNNER = "tests.django_runner.Runner"\n'
+REPORT = 'TEST_RUNNER = "tests.support.django_runner.Runner"\n'
 
 # They compare times, and fail on a busy machine.
 TIMED = {"test_crafted_xml_performance"}

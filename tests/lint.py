@@ -1,9 +1,10 @@
 """
 Tests that may end without having tested anything: ``python -m tests.lint [files...]``.
 
-A test that does not apply somewhere is not made for it (tests/matrix.py), or is skipped by name. So
-in a test function ``return`` is refused, and assertions that all stand below an ``if`` without an
-``else``.
+A test that does not apply somewhere is not made for it (tests/support/matrix.py), or is skipped by
+name. So in a test function ``return`` is refused, and assertions that all stand below an ``if``
+without an ``else``. Modules of tests do not import each other: what they share lies in
+tests/support.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 RETURN = "returns: parametrize the test by what applies, or skip it by name"
+IMPORT = "is imported: what modules of tests share lies in tests/support"
 CONDITIONAL = "asserts only below an if: parametrize the test by what applies, or write the else"
 # A scope of their own: what stands in them does not end the test.
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
@@ -56,8 +58,20 @@ def asserts_always(node: ast.AST) -> bool:
     return is_assertion(node) or any(map(asserts_always, parts(node)))
 
 
+def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """The lines that import, and the dotted names of what they import."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+
+
 def faults(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """The lines of a module of tests, and what is wrong there."""
+    for line, name in imported(tree):
+        if name.startswith("tests.test_"):
+            yield line, f"{name} {IMPORT}"
     for test in tests_in(tree):
         for node in inside(test):
             if isinstance(node, ast.Return):
@@ -67,7 +81,7 @@ def faults(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def main(paths: list[str]) -> int:
-    files = [Path(path) for path in paths] or sorted((ROOT / "tests").rglob("test_*.py"))
+    files = [Path(path) for path in paths] or sorted((ROOT / "tests").rglob("*.py"))
     found = [
         f"{path}:{line}: {fault}"
         for path in files

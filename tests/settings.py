@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests import postgres
+from tests.support import postgres
 
 SECRET_KEY = "not a secret"
 USE_TZ = True
@@ -24,7 +24,7 @@ DATABASES = {
     },
 }
 
-DATABASE_ROUTERS = ["tests.routers.OnlyPostgreSQL"]
+DATABASE_ROUTERS = ["tests.support.routers.OnlyPostgreSQL"]
 
 # The engines that the contract runs on, by the alias of their database.
 ENGINES = {"default": "sqlite", "postgresql": "postgresql", "libsql": "libsql"}

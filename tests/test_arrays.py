@@ -7,7 +7,6 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,8 @@ from django.db.models import F, Value
 from pgvector import SparseVector
 
 from dorm_vector import VectorIn, codecs, models
+from tests.support.paths import ROOT
 from tests.testapp.models import Arrays, Item
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -235,7 +233,7 @@ def test_psycopg2() -> None:
     """Django takes psycopg where it is installed, so the other driver has a process of its own."""
     pytest.importorskip("psycopg2")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.psycopg2_process"],
+        [sys.executable, "-W", "ignore", "-m", "tests.support.psycopg2_process"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

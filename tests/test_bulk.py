@@ -35,8 +35,8 @@ from dorm_vector import VectorQuerySet, bulk_copy, nearest
 from dorm_vector.bulk import CHUNK
 from dorm_vector.engines.postgresql import copying as postgresql_copy
 from dorm_vector.testing import explain_nearest
-from tests.matrix import only
-from tests.planner import forced
+from tests.support.matrix import only
+from tests.support.planner import forced
 from tests.testapp.models import (
     PAIRS,
     Arrays,

@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dorm_vector import conf, models
 from dorm_vector.checks import check_details, check_engines, check_settings
-from tests.test_sqlite import run
+from tests.support.processes import run
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from django.test.utils import isolate_apps
 from pgvector import Bit, SparseVector
 
 from dorm_vector import L2Distance, declarations, models
-
-ROOT = Path(__file__).parent.parent
+from tests.support.paths import ROOT
 
 MODELS = """
 import numpy as np

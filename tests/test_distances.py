@@ -30,7 +30,7 @@ from pgvector import Vector
 
 from dorm_vector import CosineDistance, L1Distance, L2Distance, MaxInnerProduct, VectorField
 from dorm_vector.engines import Engine
-from tests import oracle
+from tests.support import oracle
 from tests.testapp.models import PAIRS, Chunk, Document, Item
 
 FUNCTIONS = {"l2": L2Distance, "cosine": CosineDistance, "ip": MaxInnerProduct, "l1": L1Distance}

@@ -40,9 +40,8 @@ from dorm_vector.engines.postgresql import PostgreSQLEngine
 from dorm_vector.engines.sqlite import SQLiteEngine
 from dorm_vector.engines.sqlite.extension import TIERS
 from dorm_vector.sql import SQL, fill
+from tests.support.paths import DOCS, ROOT
 
-ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.rst"))]
 
 RST_BLOCK = re.compile(

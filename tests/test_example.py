@@ -14,10 +14,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from example_project.databases import from_url
-from tests import postgres
-from tests.conftest import SCRATCH
-
-ROOT = Path(__file__).parent.parent
+from tests.support import postgres
+from tests.support.paths import ROOT
 
 PAGES = """
 import django, sys
@@ -100,7 +98,9 @@ def file_url(request: pytest.FixtureRequest, folder: Path) -> str:
 
 def test_demo_on_every_database(folder: Path, scratch: Any) -> None:
     scratch()
-    postgresql_url = urlsplit(os.environ[postgres.VARIABLE])._replace(path=f"/{SCRATCH}").geturl()
+    postgresql_url = (
+        urlsplit(os.environ[postgres.VARIABLE])._replace(path=f"/{postgres.SCRATCH}").geturl()
+    )
     urls = [f"{scheme}:///{folder / scheme}.db" for scheme in ("sqlite", "libsql")]
     first, *others = [hits(manage(url, "demo")) for url in [*urls, postgresql_url]]
     assert others == [first, first]

@@ -27,7 +27,7 @@ from dorm_vector import (
     VectorSum,
     nearest,
 )
-from tests import oracle
+from tests.support import oracle
 from tests.testapp.models import Full
 
 FUNCTIONS = {"l2": L2Distance, "cosine": CosineDistance, "ip": MaxInnerProduct, "l1": L1Distance}

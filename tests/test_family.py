@@ -48,8 +48,8 @@ from dorm_vector import (
     models,
     nearest,
 )
-from tests import oracle
-from tests.matrix import kinds_on_engines, only
+from tests.support import oracle
+from tests.support.matrix import kinds_on_engines, only
 from tests.testapp.models import Arrays, Bits, Chunk, Document, Full, Half, Numpy, Sparse
 
 MODELS: dict[str, Any] = {"vector": Full, "halfvec": Half, "bit": Bits, "sparsevec": Sparse}

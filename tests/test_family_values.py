@@ -29,7 +29,7 @@ from dorm_vector import (
     nearest,
 )
 from dorm_vector.kinds import KINDS
-from tests.matrix import kinds, kinds_on_engines, on_engines
+from tests.support.matrix import kinds, kinds_on_engines, on_engines
 from tests.testapp.models import Bits, Full, Half, Numpy, Sparse
 
 FIELDS: dict[str, Any] = {

@@ -16,7 +16,7 @@ from dorm_vector import VectorIndex, models
 from dorm_vector.checks import check_names
 from dorm_vector.engines.alterations import VectorAlterations
 from dorm_vector.engines.schema import SideTableEditor, with_side_tables
-from tests.test_indexes import Schema
+from tests.support.schema import Schema
 
 ENGINES = {"default": "sqlite", "libsql": "libsql"}
 

@@ -12,9 +12,9 @@ from django.db import migrations
 from dorm_vector import HnswIndex, IvfflatIndex, VectorIndex, models, nearest
 from dorm_vector.indexes import METRICS
 from dorm_vector.testing import explain_nearest
-from tests import oracle
-from tests.planner import forced
-from tests.test_indexes import Schema
+from tests.support import oracle
+from tests.support.planner import forced
+from tests.support.schema import Schema
 
 DIMENSIONS, ROWS = 37, 400
 VECTORS = np.random.default_rng(32).normal(size=(ROWS, DIMENSIONS)).astype("f4")

@@ -46,9 +46,8 @@ from dorm_vector.backends.libsql import dbapi, timezones
 from dorm_vector.backends.libsql.base import OPTIONS, DatabaseWrapper
 from dorm_vector.backends.libsql.features import SKIPS
 from dorm_vector.sql import SQL
-from tests.test_docs import DOCS
+from tests.support.paths import DOCS, ROOT
 
-ROOT = Path(__file__).parent.parent
 DAYS = dt.timedelta(days=1)
 
 
@@ -847,7 +846,8 @@ class TestLocks:
             connection.execute("CREATE TABLE written (label)")
             processes = [
                 subprocess.Popen(
-                    [sys.executable, "-m", "tests.libsql_process", path, label, "100"], cwd=ROOT
+                    [sys.executable, "-m", "tests.support.libsql_process", path, label, "100"],
+                    cwd=ROOT,
                 )
                 for label in "ab"
             ]

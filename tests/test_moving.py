@@ -40,7 +40,7 @@ from dorm_vector import (
     VectorExtension,
     VectorField,
 )
-from tests.planner import forced
+from tests.support.planner import forced
 
 ALIAS = "postgresql"
 ROWS = {

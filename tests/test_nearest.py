@@ -16,7 +16,7 @@ from django.db.models.sql import Query
 from django.test.utils import CaptureQueriesContext
 
 from dorm_vector import VectorQuerySet, nearest
-from tests import oracle
+from tests.support import oracle
 from tests.testapp.models import Chunk, Document, Indexed, Item
 
 QUERY = [1.0, 1.0, 2.0]

@@ -24,8 +24,7 @@ from django.db.migrations.writer import MigrationWriter
 
 from dorm_vector import VectorExtension
 from dorm_vector.apps import prepare_connections
-from tests import postgres
-from tests.conftest import SCRATCH
+from tests.support import postgres
 
 
 def forwards(connection: Any, operation: VectorExtension | None = None) -> None:
@@ -166,8 +165,8 @@ class TestPostgreSQL:
             forwards(connection)
         assert str(caught.value) == (
             "This database user may not create or drop the extension vector. Ask an administrator "
-            f"to run CREATE EXTENSION vector in the database {SCRATCH}, then migrate again: where "
-            "the extension is present, no permission is needed."
+            f"to run CREATE EXTENSION vector in the database {postgres.SCRATCH}, then migrate "
+            "again: where the extension is present, no permission is needed."
         )
 
     def test_no_permission_is_needed_where_it_is_present(
@@ -203,7 +202,8 @@ class TestPostgreSQL:
             backwards(connection)
         assert str(caught.value) == (
             "The extension vector cannot be dropped while columns of the database "
-            f"{SCRATCH} use its types: migrate the apps that declare vector fields back first."
+            f"{postgres.SCRATCH} use its types: migrate the apps that declare "
+            "vector fields back first."
         )
 
     @pytest.fixture

@@ -12,7 +12,6 @@ import pytest
 from django.db import migrations, transaction
 from django.db.models import OuterRef, Subquery
 from django.test.utils import CaptureQueriesContext
-from psycopg.rows import tuple_row
 
 from dorm_vector import (
     CosineDistance,
@@ -24,15 +23,9 @@ from dorm_vector import (
     nearest,
 )
 from dorm_vector.testing import explain_nearest
-from tests.test_indexes import Schema
+from tests.support.postgres import shown
+from tests.support.schema import Schema
 from tests.testapp.models import Item
-
-
-def shown(connection: Any, name: str = "hnsw.iterative_scan") -> str | None:
-    connection.ensure_connection()
-    with connection.connection.cursor(row_factory=tuple_row) as cursor:
-        cursor.execute("SELECT current_setting(%s, true)", [name])
-        return cursor.fetchone()[0] or None
 
 
 class TestPreparedConnections:

@@ -20,10 +20,10 @@ from dorm_vector import (
     nearest,
 )
 from dorm_vector.testing import explain_nearest
-from tests import oracle
-from tests.matrix import only
-from tests.planner import forced
-from tests.test_indexes import Schema, hnsw
+from tests.support import oracle
+from tests.support.matrix import only
+from tests.support.planner import forced
+from tests.support.schema import Schema, hnsw
 
 DIMENSIONS = 3072
 ROWS = 300

@@ -29,7 +29,7 @@ from dorm_vector import (
     load_sqlite_vec_extension,
     nearest,
 )
-from tests import oracle
+from tests.support import oracle
 from tests.testapp.models import Full
 
 QUERY = [1.0, 2.0, 2.0]

@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-from tests import postgres
-from tests.conftest import SCRATCH
+from tests.support import postgres
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CAPTION = re.compile(r"# (\S+\.py)\n")
 
@@ -101,9 +100,9 @@ def database(request: pytest.FixtureRequest) -> Iterator[dict[str, Any] | None]:
         yield {"ENGINE": "dorm_vector.backends.libsql", "NAME": "db.libsql"}
     else:
         with psycopg.connect(os.environ[postgres.VARIABLE], autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {SCRATCH}")
-            yield {**postgres.database(), "NAME": SCRATCH}
-            admin.execute(f"DROP DATABASE {SCRATCH} WITH (FORCE)")
+            admin.execute(f"CREATE DATABASE {postgres.SCRATCH}")
+            yield {**postgres.database(), "NAME": postgres.SCRATCH}
+            admin.execute(f"DROP DATABASE {postgres.SCRATCH} WITH (FORCE)")
 
 
 def test_first_search(typed: Any, database: dict[str, Any] | None) -> None:

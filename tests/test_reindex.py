@@ -18,12 +18,9 @@ from dorm_vector import models, nearest
 from dorm_vector.checks import check_not_built
 from dorm_vector.engines.sqlite.extension import load_sqlite_vec_extension
 from dorm_vector.testing import explain_nearest
-from tests import test_libsql_index as libsql
-from tests import test_vector_index as sqlite
-from tests.test_vector_index import QUERY, index
+from tests.support.side_tables import QUERY, LibSQLTable, Table, index, packed
 
-install = sqlite.install  # a fixture
-TABLES = {"sqlite": sqlite.Table, "libsql": libsql.LibSQLTable}
+TABLES = {"sqlite": Table, "libsql": LibSQLTable}
 NOT_LOADED = (
     "This writes to a table with a vector index, which takes sqlite-vec, and that is not loaded "
     "here (no such module: vec0); load it, or take the index off by manage.py vector_reindex."
@@ -41,9 +38,6 @@ def table(
 ) -> Any:
     """A table with an index, and rows of every kind, of an app that is installed."""
     return make(open_database, request.param, tmp_path, install)
-
-
-graph = libsql.graph  # a fixture
 
 
 @pytest.fixture
@@ -124,7 +118,7 @@ class TestCommand:
     def test_an_index_that_is_not_built(self, table: Any, install: Any) -> None:
         table.run(migrations.AddIndex("thing", index("ip", name="products")))
         install(table.model)
-        maker = "sqlite-vec" if type(table) is sqlite.Table else "libSQL"
+        maker = "sqlite-vec" if type(table) is Table else "libSQL"
         assert reindex().splitlines() == [
             "shop.Thing, i: made anew",
             f"shop.Thing, products: not built here ({maker} has no index for the metric 'ip')",
@@ -251,7 +245,7 @@ class TestUntrusted:
     ) -> None:
         options = {"init_command": "PRAGMA foreign_keys=ON; PRAGMA trusted_schema = OFF"}
         open_database("default", NAME=str(tmp_path / "db"), OPTIONS=options)
-        table = sqlite.Table("l2")
+        table = Table("l2")
         table.fill()
         assert not uses(table)
         table.rows.all().delete()
@@ -275,7 +269,7 @@ class TestUntrusted:
     def test_libsql_writes(self, open_database: Any, tmp_path: Path) -> None:
         options = {"init_command": "PRAGMA trusted_schema=OFF"}
         open_database("libsql", NAME=str(tmp_path / "db"), OPTIONS=options)
-        table = libsql.LibSQLTable("l2")
+        table = LibSQLTable("l2")
         table.fill()
         table.assert_in_step()
 
@@ -305,16 +299,14 @@ def dump_by_the_shell(source: Path, target: Path) -> None:
 def test_what_is_not_finite_is_not_indexed(table: Any, vector: Any) -> None:
     """Only raw SQL writes it, past the CHECK: an index would rank it first."""
     before = table.side()
-    table.query(
-        "INSERT INTO shop_thing (category, embedding) VALUES (1, %s)", sqlite.packed(vector)
-    )
+    table.query("INSERT INTO shop_thing (category, embedding) VALUES (1, %s)", packed(vector))
     assert table.side() == before
     row = table.rows.values_list("pk", flat=True).last()
-    table.query("UPDATE shop_thing SET embedding = %s WHERE id = %s", sqlite.packed(vector), row)
+    table.query("UPDATE shop_thing SET embedding = %s WHERE id = %s", packed(vector), row)
     reindex()
-    assert sqlite.packed(vector) not in table.side().values()
+    assert packed(vector) not in table.side().values()
     table.rows.filter(pk=row).update(embedding=[4, 5, 6])
-    assert sqlite.packed([4, 5, 6]) in table.side().values()
+    assert packed([4, 5, 6]) in table.side().values()
     assert uses(table)
 
 
@@ -349,7 +341,7 @@ class TestBackups:
 def test_names_with_percent_signs(open_database: Any, tmp_path: Path, name: str) -> None:
     """Django formats the names of a model's indexes: two percent signs are one."""
     open_database("default", NAME=str(tmp_path / "db"))
-    table = sqlite.Table()
+    table = Table()
     fields = [(field.name, field.clone()) for field in table.model._meta.fields]
     table.run(migrations.DeleteModel("thing"))
     table.run(migrations.CreateModel("Thing", fields, {"indexes": [index("l2", name=name)]}))

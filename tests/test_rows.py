@@ -14,9 +14,9 @@ from django.test.utils import CaptureQueriesContext
 
 from dorm_vector import VectorIndex, models, nearest, search_params
 from dorm_vector.testing import explain_nearest
-from tests.matrix import only
-from tests.planner import forced
-from tests.test_indexes import Schema
+from tests.support.matrix import only
+from tests.support.planner import forced
+from tests.support.schema import Schema
 
 ROWS = 20_000
 VECTORS = np.random.default_rng(11).normal(size=(ROWS, 16)).astype("f4").astype("f8")

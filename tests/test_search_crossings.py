@@ -13,7 +13,7 @@ from django.db.models import Count, Exists, OuterRef, Subquery, Sum, Value
 from django.db.transaction import TransactionManagementError
 
 from dorm_vector import L2Distance, VectorAvg, nearest
-from tests.oracle import DISTANCES, l2
+from tests.support.oracle import DISTANCES, l2
 from tests.testapp.models import Chunk, Document, Indexed, Item, Portable, SubItem
 
 QUERY = [1.0, 2.0, 0.5]

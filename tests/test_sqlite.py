@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,11 +18,11 @@ from django.core.exceptions import ImproperlyConfigured
 from dorm_vector import L2Distance, engine_for, load_sqlite_vec_extension
 from dorm_vector.engines.sqlite import extension as sqlite_vec
 from dorm_vector.engines.sqlite import functions as sqlite_functions
-from tests import oracle
-from tests.sqlite_tier import QUERY, VECTORS
+from tests.support import oracle
+from tests.support.processes import run
+from tests.support.sqlite_tier import QUERY, VECTORS
 from tests.testapp.models import Item
 
-ROOT = Path(__file__).parent.parent
 CAN_LOAD = """
 import sqlite3
 sqlite3.connect(":memory:").enable_load_extension(True)
@@ -37,22 +35,13 @@ def interpreters() -> Iterator[str]:
     yield from filter(None, map(shutil.which, ("/usr/bin/python3", "python3", "python")))
 
 
-def run(python: str, *args: str) -> subprocess.CompletedProcess[str]:
-    """Run another Python, which borrows the pure packages of this one."""
-    path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if "site-packages" in entry)])
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(
-        [python, *args], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
 def can_load(python: str) -> bool:
     return run(python, "-W", "ignore", "-c", CAN_LOAD).returncode == 0
 
 
 def run_tier(tier: str | None, python: str = sys.executable) -> dict[str, Any]:
-    """The report of ``tests.sqlite_tier``."""
-    result = run(python, "-m", "tests.sqlite_tier", str(tier))
+    """The report of ``tests.support.sqlite_tier``."""
+    result = run(python, "-m", "tests.support.sqlite_tier", str(tier))
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 

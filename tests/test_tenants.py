@@ -12,9 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests import postgres
+from tests.support import postgres
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 SETTINGS = """
 DATABASES = {{"default": {{**{database!r}, "ENGINE": "django_tenants.postgresql_backend"}}}}
 DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]

@@ -19,7 +19,7 @@ from dorm_vector import (
     nearest,
 )
 from dorm_vector.testing import assert_uses_vector_index, explain_nearest
-from tests.matrix import only
+from tests.support.matrix import only
 from tests.testapp.models import Indexed, Item, Portable
 
 QUERY = [1.0] * 8

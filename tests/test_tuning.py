@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError, connections, transaction
 
 from dorm_vector.search.settings import search_params
-from tests.test_postgresql import shown
+from tests.support.postgres import shown
 from tests.testapp.models import Item
 
 NAMES = {

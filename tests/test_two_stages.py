@@ -12,10 +12,10 @@ from django.db import connections, migrations
 
 from dorm_vector import HnswIndex, VectorIndex, models, nearest
 from dorm_vector.testing import explain_nearest
-from tests import oracle
-from tests.matrix import only
-from tests.planner import forced
-from tests.test_indexes import Schema, hnsw
+from tests.support import oracle
+from tests.support.matrix import only
+from tests.support.planner import forced
+from tests.support.schema import Schema, hnsw
 
 DIMENSIONS, ROWS = 37, 400
 RANDOM = np.random.default_rng(31)

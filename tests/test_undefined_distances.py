@@ -11,7 +11,7 @@ from django.db.models import Avg, Case, F, Max, Min, Q, StdDev, Sum, Variance, W
 from django.db.models import functions as fn
 
 from dorm_vector import CosineDistance, CosineSimilarity, L2Distance
-from tests import oracle
+from tests.support import oracle
 from tests.testapp.models import Full
 
 QUERY = [1.0, 1.0, 2.0]

@@ -2,124 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
-from django.apps import AppConfig, apps
 from django.core.management import call_command
-from django.db import IntegrityError, OperationalError, connections, migrations, transaction
+from django.db import IntegrityError, OperationalError, migrations, transaction
 from django.db.migrations.state import ModelState, ProjectState
-from django.db.models import CompositePrimaryKey, Count, F, GeneratedField, Q, Window
+from django.db.models import CompositePrimaryKey, Count, F, Q, Window
 from django.db.models.functions import RowNumber
 
-from dorm_vector import VectorIndex, models, nearest
+from dorm_vector import models, nearest
 from dorm_vector.checks import check_not_built
-from tests import oracle, testapp
-from tests.test_indexes import Schema
-
-ROOT = Path(__file__).parent.parent
-METRICS = ("l2", "cosine", "l1")
-QUERY = [1.0, 1.0, 2.0]
-VECTORS: list[Any] = [
-    [1, 2, 3],
-    [0.1, 0.2, 0.4],
-    None,
-    [-2, 0, 1],
-    [0, 0, 0],
-    [1e15, -1e15, 1e-15],
-    [-0.0, 0.0, -0.0],
-    [-0.0, 1e-15, 0.0],
-    [1, 2, 3],
-]
-
-
-def index(metric: str = "l2", **kwargs: Any) -> VectorIndex:
-    return VectorIndex(**{"fields": ["embedding"], "name": "i", "metric": metric, **kwargs})
-
-
-def packed(vector: Any) -> bytes:
-    return np.asarray(vector, "<f4").tobytes()
-
-
-class Table(Schema):
-    """The table of a model in a SQLite database of its own, and the side tables of its indexes."""
-
-    #: Rows of every kind.
-    vectors: ClassVar[list[Any]] = VECTORS
-
-    def __init__(self, metric: str | None = None) -> None:
-        super().__init__("scratch")
-        name = models.CharField(max_length=20, unique=True, null=True)
-        self.run(migrations.AddField("thing", "name", name))
-        if metric:
-            self.run(migrations.AddIndex("thing", index(metric)))
-
-    @property
-    def model(self) -> Any:
-        (key,) = self.state.models
-        return self.state.apps.get_model(*key)
-
-    @property
-    def rows(self) -> Any:
-        return self.model.objects.using("scratch")
-
-    @property
-    def column(self) -> str:
-        """The name of the vector field."""
-        kinds = (models.VectorField, GeneratedField)
-        return next(field.name for field in self.model._meta.fields if isinstance(field, kinds))
-
-    def fill(self, vectors: Any = None) -> list[Any]:
-        given = self.vectors if vectors is None else vectors
-        made = [self.model(**{self.column: vector}) for vector in given]
-        return self.rows.bulk_create(made)
-
-    def query(self, sql: str, *params: Any) -> list[Any]:
-        with self.connection.cursor() as cursor:
-            cursor.execute(sql, params or None)
-            return list(cursor.fetchall())
-
-    def stored(self, index: Any) -> dict[int, bytes]:
-        """What the side table has to hold, read from the table."""
-        meta = self.model._meta
-        quote = self.connection.ops.quote_name
-        # Django's RenameField leaves the old name in the state of an index.
-        known = index.fields[0] in {field.name for field in meta.fields}
-        vector = quote(meta.get_field(index.fields[0] if known else self.column).column)
-        rows = self.query(f"SELECT {quote(meta.pk.column)}, {vector} FROM {quote(meta.db_table)}")
-        return {
-            pk: value
-            for pk, value in rows
-            if value is not None and (index.metric != "cosine" or np.frombuffer(value, "<f4").any())
-        }
-
-    def side(self, name: str = "i") -> dict[int, bytes]:
-        return dict(self.query(f'SELECT rowid, vector FROM "{name}"'))
-
-    def found(self, name: str = "i") -> set[int]:
-        """The rows that a search of the side table meets, which reads other parts of it."""
-        sql = f'SELECT rowid FROM "{name}" WHERE vector MATCH %s AND k = 4096'
-        return {pk for (pk,) in self.query(sql, packed(QUERY))}
-
-    def assert_in_step(self) -> None:
-        assert self.model._meta.indexes
-        for declared in self.model._meta.indexes:
-            stored = self.stored(declared)
-            assert self.side(declared.name) == stored
-            assert self.found(declared.name) == set(stored)
-
-    def objects(self) -> set[str]:
-        """Everything in the schema; SQLite's own tables come with the first AUTOINCREMENT."""
-        sql = "SELECT type || ' ' || name FROM sqlite_master WHERE name NOT LIKE 'sqlite%'"
-        return {name for (name,) in self.query(sql)}
+from tests.support import oracle
+from tests.support.paths import ROOT
+from tests.support.side_table_migrations import SideTableMigrations
+from tests.support.side_tables import QUERY, VECTORS, Table, index, packed, rolled_back, uses_index
 
 
 @pytest.fixture
@@ -129,7 +33,7 @@ def database(open_database: Any, tmp_path: Path) -> Any:
     return open_database("default", NAME=str(tmp_path / "db"), OPTIONS=options)
 
 
-@pytest.fixture(params=METRICS)
+@pytest.fixture(params=Table.metrics)
 def metric(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -151,179 +55,21 @@ def bare(database: Any) -> Table:
     return table
 
 
-@pytest.fixture
-def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
-    """A function that makes a model one of an installed app, for management commands to find."""
-
-    def install(model: Any) -> None:
-        config = AppConfig("shop", testapp)
-        config.apps, config.models_module = apps, testapp
-        config.models = {model._meta.model_name: model}
-        monkeypatch.setitem(apps.app_configs, "shop", config)
-        apps.clear_cache()
-
-    yield install
-    monkeypatch.undo()
-    apps.clear_cache()
-
-
-@contextlib.contextmanager
-def rolled_back() -> Iterator[None]:
-    """A transaction, or a savepoint in one, that is rolled back."""
-    with transaction.atomic("scratch"):
-        yield
-        transaction.set_rollback(True, using="scratch")
-
-
-class TestMigrations:
-    #: Another one in the tests of libSQL, which are these and more.
-    table_class: ClassVar[type[Table]] = Table
-
+class TestMigrations(SideTableMigrations):
     def test_rows_that_are_there_are_taken_in(self, bare: Table, metric: str) -> None:
         bare.run(migrations.AddIndex("thing", index(metric)))
         bare.assert_in_step()
         assert len(bare.side()) == {"cosine": 6}.get(metric, 8)
 
-    def test_an_index_that_comes_with_its_table(self, database: Any, metric: str) -> None:
-        table = self.table_class()
-        model = table.model._meta
-        fields = [(field.name, field.clone()) for field in model.fields]
-        table.run(migrations.DeleteModel("thing"))
-        table.run(migrations.CreateModel("Thing", fields, {"indexes": [index(metric)]}))
-        table.fill()
-        table.assert_in_step()
-
-    @pytest.mark.parametrize(
-        "operation",
-        [
-            migrations.AddField("thing", "note", models.TextField(default="none")),
-            migrations.AddField("thing", "note", models.TextField(null=True)),
-            migrations.AddField("thing", "other", models.VectorField(2, default=[1, 2])),
-            migrations.RemoveField("thing", "category"),
-            migrations.RemoveField("thing", "name"),
-            migrations.AlterField("thing", "category", models.CharField(max_length=9)),
-            migrations.AlterField("thing", "category", models.IntegerField(null=True)),
-            migrations.AlterField(
-                "thing", "category", models.IntegerField(default=0, db_index=True)
-            ),
-            migrations.AlterField("thing", "name", models.CharField(max_length=40, null=True)),
-            migrations.AlterField("thing", "id", models.BigAutoField(primary_key=True)),
-            migrations.AlterField("thing", "embedding", models.VectorField(3, default=[1, 1, 1])),
-            migrations.AlterField(
-                "thing", "embedding", models.VectorField(3, null=True, db_column="the vector")
-            ),
-            migrations.AlterUniqueTogether("thing", {("category", "id")}),
-            migrations.RenameField("thing", "embedding", "vector"),
-            migrations.RenameField("thing", "category", "kind"),
-            migrations.RenameModel("Thing", "Stuff"),
-            migrations.AlterModelTable("thing", "shop_stuff"),
-            migrations.RenameIndex("thing", new_name="j", old_name="i"),
-        ],
-        ids=lambda operation: operation.describe(),
-    )
-    def test_changes_of_the_schema(self, table: Table, operation: Any) -> None:
-        before = table.objects()
-        for _ in range(2):
-            table.run(operation)
-            self.check_writes(table)
-            table.undo(operation)
-            self.check_writes(table)
-        assert table.objects() == before
-
-    def check_writes(self, table: Table) -> None:
-        """In step, and kept so: the triggers are there."""
-        table.assert_in_step()
-        table.rows.create(**{table.column: [4, 5, 6]})
-        table.rows.filter(pk=table.rows.first().pk).update(**{table.column: [7, 8, 9]})
-        table.rows.filter(pk=table.rows.last().pk).delete()
-        table.assert_in_step()
-
-    def test_a_null_that_gets_a_default_is_taken_in(self, table: Table) -> None:
-        altered = models.VectorField(3, default=[1, 1, 1])
-        table.run(migrations.AlterField("thing", "embedding", altered))
-        table.assert_in_step()
-        assert list(table.side().values()).count(packed([1, 1, 1])) == 1
-
-    def test_many_changes_one_after_the_other(self, table: Table) -> None:
-        metric = table.model._meta.indexes[0].metric
-        operations = [
-            migrations.AddField("thing", "note", models.TextField(default="none")),
-            migrations.RenameIndex("thing", new_name="j", old_name="i"),
-            migrations.RenameModel("Thing", "Stuff"),
-            migrations.AlterField("stuff", "category", models.CharField(max_length=9)),
-            # The order that makemigrations writes where a field of an index is renamed.
-            migrations.RemoveIndex("stuff", "j"),
-            migrations.RenameField("stuff", "embedding", "vector"),
-            migrations.AddIndex("stuff", index(metric, fields=["vector"], name="j")),
-            migrations.AlterModelTable("stuff", "other"),
-            migrations.RemoveField("stuff", "note"),
-            migrations.AlterField("stuff", "category", models.CharField(max_length=9, null=True)),
-        ]
-        before = table.objects()
-        for _ in range(2):
-            for operation in operations:
-                table.run(operation)
-                self.check_if_indexed(table)
-            for operation in reversed(operations):
-                table.undo(operation)
-                self.check_if_indexed(table)
-        assert table.objects() == before
-
-    def check_if_indexed(self, table: Table) -> None:
-        if table.model._meta.indexes:
-            self.check_writes(table)
-
-    def test_a_renamed_field_before_its_index_is_removed(self, table: Table) -> None:
-        before = table.objects()
-        table.run(migrations.RenameField("thing", "embedding", "vector"))
-        table.run(migrations.RemoveIndex("thing", "i"))
-        assert {name for name in before if not name.startswith(self.PARTS)} == table.objects()
-
-    def test_removed_and_added_again(self, bare: Table, metric: str) -> None:
-        before = bare.objects()
-        for _ in range(2):
-            addition = migrations.AddIndex("thing", index(metric))
-            bare.run(addition)
-            assert {"table i", "trigger i_insert"} <= bare.objects() - before
-            removal = migrations.RemoveIndex("thing", "i")
-            bare.run(removal)
-            assert bare.objects() == before
-            bare.fill()
-            bare.undo(removal)
-            bare.assert_in_step()
-            bare.undo(addition)
-            assert bare.objects() == before
-
     def test_another_metric_under_the_same_name(self, bare: Table) -> None:
-        for metric in METRICS:
+        for metric in Table.metrics:
             bare.run(migrations.AddIndex("thing", index(metric)))
             bare.assert_in_step()
             bare.run(migrations.RemoveIndex("thing", "i"))
 
-    def test_a_deleted_model_leaves_nothing(self, table: Table) -> None:
-        deletion = migrations.DeleteModel("thing")
-        for _ in range(2):
-            table.run(deletion)
-            assert table.objects() == set()
-            table.undo(deletion)
-            table.fill()
-            table.assert_in_step()
-        table.run(deletion)
-        assert table.objects() == set()
-
-    def test_a_model_deleted_by_the_first_statement_of_a_connection(self, table: Table) -> None:
-        model = table.model
-        settings = connections["scratch"].settings_dict
-        table.connection.close()
-        fresh = type(table.connection)(settings, alias="scratch")
-        with fresh.schema_editor() as editor:
-            editor.delete_model(model)
-        fresh.close()
-        assert table.objects() == set()
-
     def test_several_indexes(self, bare: Table) -> None:
         bare.run(migrations.AddField("thing", "other", models.VectorField(2, default=[1, 2])))
-        for metric in METRICS:
+        for metric in Table.metrics:
             bare.run(migrations.AddIndex("thing", index(metric, name=metric)))
         bare.run(migrations.AddIndex("thing", index("l1", name="another", fields=["other"])))
         bare.run(migrations.RemoveIndex("thing", "l1"))
@@ -342,65 +88,6 @@ class TestMigrations:
             ("another", "l1", "other"),
         ):
             assert table.side(name) == table.stored(index(metric, fields=[field]))
-
-    def test_in_one_transaction_with_its_table(self, database: Any, metric: str) -> None:
-        """As one migration does it: indexes are built at the end, when the table has its name."""
-        table = self.table_class()
-        before = table.state
-        fields = [(field.name, field.clone()) for field in table.model._meta.fields]
-        operations = [
-            migrations.DeleteModel("thing"),
-            migrations.CreateModel("Thing", fields, {"indexes": [index(metric)]}),
-            migrations.AddField("thing", "note", models.TextField(default="none")),
-            migrations.RenameModel("Thing", "Stuff"),
-            migrations.AlterModelTable("stuff", "things"),
-            migrations.AlterField("stuff", "category", models.CharField(max_length=9)),
-        ]
-        with database.schema_editor() as editor:
-            for operation in operations:
-                after = before.clone()
-                operation.state_forwards("shop", after)
-                operation.database_forwards("shop", editor, before, after)
-                before = after
-        table.states.append(before)
-        table.fill()
-        table.assert_in_step()
-
-    def test_a_migration_that_fails_leaves_all_as_it_was(self, table: Table) -> None:
-        before, side = table.objects(), table.side()
-        state = table.state.clone()
-        rename = migrations.RenameIndex("thing", new_name="j", old_name="i")
-        rename.state_forwards("shop", state)
-
-        def migrate() -> None:
-            with table.connection.schema_editor(atomic=True) as editor:
-                rename.database_forwards("shop", editor, table.state, state)
-                assert table.side("j") == side
-                raise ZeroDivisionError
-
-        with pytest.raises(ZeroDivisionError):
-            migrate()
-        assert (table.objects(), table.side()) == (before, side)
-        self.check_writes(table)
-
-    def test_collected_sql_is_all_there_is_to_run(self, table: Table, tmp_path: Path) -> None:
-        """What sqlmigrate shows does the same by hand, in either direction."""
-        removal = migrations.RemoveIndex("thing", "i")
-        addition = migrations.AddIndex("thing", index(table.model._meta.indexes[0].metric))
-        before = table.objects()
-        drop = table.sql(removal)
-        state = table.state
-        table.run(removal)
-        create = table.sql(addition)
-        table.states.append(state)
-        raw = table.connection.connection
-        raw.executescript(create)
-        assert table.objects() == before
-        self.check_writes(table)
-        raw.executescript(drop)
-        assert table.objects() == {name for name in before if not name.startswith(self.PARTS)}
-
-    PARTS = ("table i", "trigger i")
 
     def test_collected_sql(self, database: Any) -> None:
         table = self.table_class()
@@ -441,19 +128,6 @@ class TestMigrations:
         found = nearest(table.rows, "embedding", QUERY, k=2)
         assert "VIRTUAL TABLE" in found.explain()
         assert len(found) == 2
-
-    def test_a_generated_vector(self, database: Any, metric: str) -> None:
-        table = self.table_class()
-        same = GeneratedField(
-            expression=F("embedding"),
-            output_field=models.VectorField(3, null=True),
-            db_persist=True,
-        )
-        table.run(migrations.AddField("thing", "same", same))
-        table.fill()
-        table.run(migrations.AddIndex("thing", index(metric, fields=["same"])))
-        self.check_writes(table)
-        assert packed([7, 8, 9]) in table.side().values()
 
 
 class TestWrites:
@@ -810,10 +484,6 @@ class TestOtherConnections:
         table.connection.close()
         settings.DORM_VECTOR = {"SQLITE_VEC": "python"}
         assert list(nearest(table.rows, "embedding", QUERY, k=3)) == expected
-
-
-def uses_index(queryset: Any, name: str = "i") -> bool:
-    return f"SCAN {name} VIRTUAL TABLE" in queryset.explain()
 
 
 def close(distances: list[float]) -> Any:

@@ -23,10 +23,8 @@ from hypothesis.stateful import (
 
 from dorm_vector import models, nearest
 from dorm_vector.testing import explain_nearest
-from tests import oracle
-from tests.test_libsql_index import METRICS as LIBSQL_METRICS
-from tests.test_libsql_index import LibSQLTable
-from tests.test_vector_index import METRICS, Table, index, uses_index
+from tests.support import oracle
+from tests.support.side_tables import LibSQLTable, Table, index, uses_index
 
 # Few values, so that vectors are often equal, and zero.
 numbers = st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.1, 3.5, 1e-15, 1e15])
@@ -42,7 +40,6 @@ class VectorIndexMachine(RuleBasedStateMachine):
 
     open: Callable[[], Any]
     table_class: type[Table] = Table
-    metrics: tuple[str, ...] = METRICS
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +90,7 @@ class VectorIndexMachine(RuleBasedStateMachine):
 
     @initialize(made=rows, number=st.integers(0, 5))
     def begin(self, made: list[tuple[Any, Any]], number: int) -> None:
-        metric = self.metrics[number % len(self.metrics)]
+        metric = self.table_class.metrics[number % len(self.table_class.metrics)]
         self.table.fill([self.value(vector) for _, vector in made])
         self.run(migrations.AddIndex("thing", index(metric)))
 
@@ -210,7 +207,7 @@ class VectorIndexMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.atomics)
     @rule(number=st.integers(0, 5), name=st.sampled_from(["i", "j", "k"]))
     def add_or_remove_index(self, number: int, name: str) -> None:
-        metric = self.metrics[number % len(self.metrics)]
+        metric = self.table_class.metrics[number % len(self.table_class.metrics)]
         if name in [declared.name for declared in self.indexes]:
             self.run(migrations.RemoveIndex(self.model_name, name))
         else:
@@ -293,7 +290,7 @@ class VectorIndexMachine(RuleBasedStateMachine):
 
     @rule(query=query_vectors, k=st.integers(1, 12), start=st.integers(0, 3))
     def search(self, query: Any, k: int, start: int) -> None:
-        for metric in self.metrics:
+        for metric in self.table_class.metrics:
             found = nearest(self.table.rows, self.field, query, metric=metric)[start : start + k]
             served = {one.metric: one.name for one in reversed(self.indexes)}
             if metric in served:
@@ -345,7 +342,6 @@ class LibSQLMachine(VectorIndexMachine):
     """The same on libSQL, where a table as small as these is read as a whole."""
 
     table_class = LibSQLTable
-    metrics = LIBSQL_METRICS
 
     def value(self, vector: Any) -> Any:
         """Less long, and less short: libSQL squares the lengths for the cosine in float32."""
@@ -388,7 +384,7 @@ class LibSQLGraphMachine(LibSQLMachine):
         vector = row and getattr(row, self.field)
         if not vector or not any(vector):
             return
-        for metric in self.metrics:
+        for metric in self.table_class.metrics:
             first = nearest(self.table.rows, self.field, vector, metric=metric, k=k)[0]
             assert first.distance == pytest.approx(0, abs=1e-5)
 

@@ -27,7 +27,7 @@ from dorm_vector import (
     VectorNorm,
     VectorSubtract,
 )
-from tests import oracle
+from tests.support import oracle
 
 __all__ = ["UNSURE", "Tree", "Unsure", "number", "stands_alone", "vector"]
 

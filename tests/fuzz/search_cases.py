@@ -21,13 +21,13 @@ from django.db import DatabaseError, connections, models, transaction
 from django.db.models.functions import Rank, RowNumber
 
 import dorm_vector
-from tests import planner
 from tests.fuzz import search_oracle
 from tests.fuzz.search_compare import difference, normal, pool_difference, rough_difference, same
 from tests.fuzz.search_data import Data
 from tests.fuzz.search_models import Owner, Tag, TaggedQuery
 from tests.fuzz.search_oracle import ORACLE
 from tests.fuzz.search_steps import Case
+from tests.support import planner
 
 __all__ = ["ENGINES", "Failed", "check", "evaluate", "settings_of"]
 

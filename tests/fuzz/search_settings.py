@@ -8,7 +8,7 @@ import os
 
 import psycopg
 
-from tests import postgres
+from tests.support import postgres
 
 if postgres.VARIABLE not in os.environ:
     stack = contextlib.ExitStack()

@@ -283,7 +283,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--case", type=int, help="the one case of this seed")
     options = parser.parse_args()
-    from tests import postgres
+    from tests.support import postgres
 
     with postgres.server():
         import os

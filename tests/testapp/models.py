@@ -96,7 +96,7 @@ class Bits(models.Model):
 
 
 class Sparse(models.Model):
-    """On PostgreSQL only; see ``tests.routers``."""
+    """On PostgreSQL only; see ``tests.support.routers``."""
 
     a = models.SparseVectorField(5, null=True)
     b = models.SparseVectorField(dimensions=5, null=True)

@@ -1,4 +1,4 @@
-"""Writes to a libSQL file: ``python -m tests.libsql_process FILE LABEL ROWS``."""
+"""Writes to a libSQL file: ``python -m tests.support.libsql_process FILE LABEL ROWS``."""
 
 from __future__ import annotations
 

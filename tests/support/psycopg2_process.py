@@ -12,7 +12,7 @@ sys.modules["psycopg"] = None  # type: ignore[assignment]
 import django  # noqa: E402
 from django.conf import settings  # noqa: E402
 
-from tests import postgres  # noqa: E402
+from tests.support import postgres  # noqa: E402
 
 NAME = "psycopg2_process"
 

@@ -19,6 +19,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 VARIABLE = "DORM_VECTOR_TEST_POSTGRES"
+# The empty database of a test, one for each worker of pytest-xdist.
+SCRATCH = f"scratch{os.environ.get('PYTEST_XDIST_WORKER', '')}"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -62,3 +64,14 @@ def database() -> dict[str, Any]:
         "HOST": query["host"][0] if "host" in query else url.hostname or "",
         "PORT": url.port or "",
     }
+
+
+def shown(connection: Any, name: str = "hnsw.iterative_scan") -> str | None:
+    """A setting of the server as the connection has it."""
+    from psycopg.rows import tuple_row
+
+    connection.ensure_connection()
+    with connection.connection.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute("SELECT current_setting(%s, true)", [name])
+        value: str | None = cursor.fetchone()[0]
+        return value or None

@@ -1,0 +1,166 @@
+"""Tables with a VectorIndex on SQLite and libSQL, and the side tables that follow them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+from django.db import (
+    migrations,
+    transaction,
+)
+from django.db.models import GeneratedField
+
+from dorm_vector import VectorIndex, models
+from tests.support.schema import Schema
+
+__all__ = [
+    "QUERY",
+    "VECTORS",
+    "LibSQLTable",
+    "Table",
+    "index",
+    "packed",
+    "rolled_back",
+    "uses_index",
+]
+
+QUERY = [1.0, 1.0, 2.0]
+
+
+VECTORS: list[Any] = [
+    [1, 2, 3],
+    [0.1, 0.2, 0.4],
+    None,
+    [-2, 0, 1],
+    [0, 0, 0],
+    [1e15, -1e15, 1e-15],
+    [-0.0, 0.0, -0.0],
+    [-0.0, 1e-15, 0.0],
+    [1, 2, 3],
+]
+
+
+def index(metric: str = "l2", **kwargs: Any) -> VectorIndex:
+    return VectorIndex(**{"fields": ["embedding"], "name": "i", "metric": metric, **kwargs})
+
+
+def packed(vector: Any) -> bytes:
+    return np.asarray(vector, "<f4").tobytes()
+
+
+class Table(Schema):
+    """The table of a model in a SQLite database of its own, and the side tables of its indexes."""
+
+    metrics: ClassVar[tuple[str, ...]] = ("l2", "cosine", "l1")
+    #: Rows of every kind.
+    vectors: ClassVar[list[Any]] = VECTORS
+
+    def __init__(self, metric: str | None = None) -> None:
+        super().__init__("scratch")
+        name = models.CharField(max_length=20, unique=True, null=True)
+        self.run(migrations.AddField("thing", "name", name))
+        if metric:
+            self.run(migrations.AddIndex("thing", index(metric)))
+
+    @property
+    def model(self) -> Any:
+        (key,) = self.state.models
+        return self.state.apps.get_model(*key)
+
+    @property
+    def rows(self) -> Any:
+        return self.model.objects.using("scratch")
+
+    @property
+    def column(self) -> str:
+        """The name of the vector field."""
+        kinds = (models.VectorField, GeneratedField)
+        return next(field.name for field in self.model._meta.fields if isinstance(field, kinds))
+
+    def fill(self, vectors: Any = None) -> list[Any]:
+        given = self.vectors if vectors is None else vectors
+        made = [self.model(**{self.column: vector}) for vector in given]
+        return self.rows.bulk_create(made)
+
+    def query(self, sql: str, *params: Any) -> list[Any]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, params or None)
+            return list(cursor.fetchall())
+
+    def stored(self, index: Any) -> dict[int, bytes]:
+        """What the side table has to hold, read from the table."""
+        meta = self.model._meta
+        quote = self.connection.ops.quote_name
+        # Django's RenameField leaves the old name in the state of an index.
+        known = index.fields[0] in {field.name for field in meta.fields}
+        vector = quote(meta.get_field(index.fields[0] if known else self.column).column)
+        rows = self.query(f"SELECT {quote(meta.pk.column)}, {vector} FROM {quote(meta.db_table)}")
+        return {
+            pk: value
+            for pk, value in rows
+            if value is not None and (index.metric != "cosine" or np.frombuffer(value, "<f4").any())
+        }
+
+    def side(self, name: str = "i") -> dict[int, bytes]:
+        return dict(self.query(f'SELECT rowid, vector FROM "{name}"'))
+
+    def found(self, name: str = "i") -> set[int]:
+        """The rows that a search of the side table meets, which reads other parts of it."""
+        sql = f'SELECT rowid FROM "{name}" WHERE vector MATCH %s AND k = 4096'
+        return {pk for (pk,) in self.query(sql, packed(QUERY))}
+
+    def assert_in_step(self) -> None:
+        assert self.model._meta.indexes
+        for declared in self.model._meta.indexes:
+            stored = self.stored(declared)
+            assert self.side(declared.name) == stored
+            assert self.found(declared.name) == set(stored)
+
+    def objects(self) -> set[str]:
+        """Everything in the schema; SQLite's own tables come with the first AUTOINCREMENT."""
+        sql = "SELECT type || ' ' || name FROM sqlite_master WHERE name NOT LIKE 'sqlite%'"
+        return {name for (name,) in self.query(sql)}
+
+
+@contextlib.contextmanager
+def rolled_back() -> Iterator[None]:
+    """A transaction, or a savepoint in one, that is rolled back."""
+    with transaction.atomic("scratch"):
+        yield
+        transaction.set_rollback(True, using="scratch")
+
+
+def uses_index(queryset: Any, name: str = "i") -> bool:
+    return f"SCAN {name} VIRTUAL TABLE" in queryset.explain()
+
+
+class LibSQLTable(Table):
+    """The table of a model in a libSQL database of its own, and the side tables of its indexes."""
+
+    metrics = ("l2", "cosine")
+    # libSQL has no cosine distance of lengths beyond 1e-9 and 1e9.
+    vectors = [
+        [1e8, -1e8, 1e-8] if vector == [1e15, -1e15, 1e-15] else vector
+        for vector in ([-0.0, 1e-8, 0.0] if v == [-0.0, 1e-15, 0.0] else v for v in VECTORS)
+    ]
+
+    def side(self, name: str = "i") -> dict[int, bytes]:
+        """The vectors of the side table, numbered in an order of their own."""
+        found = self.query(f'SELECT id, vector FROM "{name}"')
+        assert sorted(number for number, _ in found) == list(range(1, len(found) + 1))
+        return dict(enumerate(sorted(vector for _, vector in found)))
+
+    def assert_in_step(self) -> None:
+        """Each vector once, those that were there before included."""
+        assert self.model._meta.indexes
+        for declared in self.model._meta.indexes:
+            side = list(self.side(declared.name).values())
+            assert len(side) == len(set(side))
+            assert set(self.stored(declared).values()) <= set(side)
+
+    def objects(self) -> set[str]:
+        """Without libSQL's own list of graphs, which it makes with the first one."""
+        return super().objects() - {"table libsql_vector_meta_shadow"}
