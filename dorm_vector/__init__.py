@@ -32,6 +32,7 @@ from dorm_vector.indexes import HnswIndex, IvfflatIndex, VectorIndex
 from dorm_vector.lookups import VectorIn as VectorIn  # registered as it is imported
 from dorm_vector.operations import VectorExtension
 from dorm_vector.querysets import VectorQuerySet
+from dorm_vector.search import advice as advice  # heard by the distances
 from dorm_vector.search.nearest import nearest
 from dorm_vector.search.settings import search_params
 

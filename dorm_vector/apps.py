@@ -8,12 +8,11 @@ from django.apps import AppConfig
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db import connections
-from django.db.backends.signals import connection_created
 
-from dorm_vector.engines import forget_engines, prepare, prepare_editors
-from dorm_vector.parameters import shorten_log
+from dorm_vector.engines import forget_engines
+from dorm_vector.engines.preparing import prepare, prepare_connections, prepare_editors
 
-__all__ = ["DormVectorConfig", "prepare_connections"]
+__all__ = ["DormVectorConfig"]
 
 # Backends for whose projects django.contrib.postgres need not be imported.
 WITHOUT_ARRAYS = frozenset(
@@ -41,21 +40,7 @@ class DormVectorConfig(AppConfig):
         prepare_editors()
         prepare_connections()
         for connection in connections.all(initialized_only=True):
-            _prepare(connection)
-
-
-def prepare_connections() -> None:
-    """Prepare every database connection that opens from now on, in any thread."""
-    connection_created.connect(_on_connection_created, dispatch_uid="dorm_vector")
-
-
-def _on_connection_created(sender: Any, connection: Any, **kwargs: Any) -> None:
-    _prepare(connection)
-
-
-def _prepare(connection: Any) -> None:
-    prepare(connection)
-    shorten_log(connection)
+            prepare(connection)
 
 
 def _register_array_lookups() -> None:

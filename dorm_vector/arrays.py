@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from dorm_vector import codecs
 
-__all__ = ["Comparison", "VectorArray", "vector_array"]
+__all__ = ["Comparison", "VectorArray", "reader", "vector_array"]
 
 
 def vector_array(numbers: np.ndarray) -> VectorArray:
     """An array over the same memory."""
     return numbers.view(VectorArray)
+
+
+def reader(layout: codecs.Layout, count: int, dtype: str) -> Callable[[bytes], Any]:
+    """What reads ``count`` numbers as an array of ``dtype``."""
+    code, order, header, _ = layout
+    stored, read, shape = np.dtype(f"{order}{code}"), np.dtype(dtype), (count,)
+    if stored == read and not header:
+        # Over a copy, so that it can be written to, in two thirds of the time of astype().
+        return lambda data: VectorArray(shape, read, bytearray(data))
+    return lambda data: VectorArray(shape, stored, data, header).astype(read)
 
 
 class _Plain(np.ndarray):

@@ -8,22 +8,19 @@ from typing import Any
 from django.apps import apps
 from django.core import checks
 from django.core.checks import CheckMessage
-from django.db import connections, router
+from django.db import router
 
 from dorm_vector import conf
-from dorm_vector.engines import Engine, engine_for
-from dorm_vector.fields import AnyVectorField
+from dorm_vector.declarations import may_hold_vectors
+from dorm_vector.engines import Engine, engines_of
 from dorm_vector.functions import VectorFunction
 from dorm_vector.indexes import METRICS, SUFFIXES, MethodIndex, vector_field
 
-__all__ = ["may_hold_vectors", "register"]
+__all__ = ["register"]
 
 
 # ``manage.py check --tag dorm_vector`` runs these alone.
 TAG = "dorm_vector"
-
-# Dimensions that take as many bytes as one of float32, by field kind.
-PER_FLOAT = {"vector": 1, "halfvec": 2, "bit": 32}
 
 
 def register() -> None:
@@ -76,22 +73,12 @@ def _messages() -> Iterator[tuple[list[str], CheckMessage]]:
     if conf.errors():  # said already, and the engines could not read their settings
         return
     engines: dict[type[Engine], list[Engine]] = {}
-    for _, engine in _engines():
+    for _, engine in engines_of():
         engines.setdefault(type(engine), []).append(engine)
     for alike in engines.values():
         aliases = [engine.connection.alias for engine in alike]
         for message in alike[0].check():
             yield aliases, message
-
-
-def may_hold_vectors(aliases: Sequence[str]) -> bool:
-    """Whether a model with a vector field belongs to one of these databases."""
-    return any(
-        router.allow_migrate_model(alias, model)
-        for model in apps.get_models()
-        if any(isinstance(field, AnyVectorField) for field in model._meta.local_fields)
-        for alias in aliases
-    )
 
 
 def check_indexes(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
@@ -122,7 +109,7 @@ def check_definitions(
         for model in apps.get_models()
         if app_configs is None or model._meta.app_config in app_configs
         for name, expression in _definitions(model)
-        for alias, engine in _engines(model)
+        for alias, engine in engines_of(model)
         for function in _functions_in(expression)
         if (reason := engine.why_not_stored(function.name))
     ]
@@ -147,9 +134,9 @@ def _functions_in(expression: Any) -> Iterator[VectorFunction]:
 def check_names(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Refuse an index whose names, of what is made for it too, other parts of the project have."""
     clashes: dict[tuple[int, str], CheckMessage] = {}
-    bearers = {alias: _bearers(alias, engine) for alias, engine in _engines()}
+    bearers = {alias: _bearers(alias, engine) for alias, engine in engines_of()}
     for model, index in _indexes(app_configs):
-        for alias, engine in _engines(model):
+        for alias, engine in engines_of(model):
             for name in _names_made(engine, index, model):
                 for declared, bearer in bearers[alias].get(engine.same_name(name), ()):
                     # Of two indexes of one name Django itself says so.
@@ -231,7 +218,7 @@ def _check_index_dimensions(model: Any, index: MethodIndex) -> Iterator[CheckMes
     field = vector_field(model, index.fields[0])
     if field is None:
         return
-    for alias, engine in _engines(model):
+    for alias, engine in engines_of(model):
         most = engine.index_dimensions.get(index.kind_of(field))
         built = engine.why_not_built(index, model) is None
         dimensions = min(field.dimensions, index.prefix or field.dimensions)
@@ -242,30 +229,6 @@ def _check_index_dimensions(model: Any, index: MethodIndex) -> Iterator[CheckMes
                 obj=model,
                 id="dorm_vector.E103",
             )
-
-
-def check_btree(field: Any) -> Iterator[CheckMessage]:
-    """Refuse ``unique`` and ``db_index`` where a row of the B-tree could not hold the vector."""
-    if not (field.unique or field.db_index):
-        return
-    for alias, engine in _engines(field.model):
-        # Of float32, four bytes each.
-        most = int((engine.btree_dimensions or 0) * PER_FLOAT.get(field.kind, 0))
-        if most and field.dimensions > most:
-            yield checks.Error(
-                f"A B-tree of {engine.label} holds vectors of {most} {field.values.unit} at most, "
-                f"not of {field.dimensions} (database {alias!r}).",
-                hint="Remove unique, primary_key and db_index from the field.",
-                obj=field,
-                id="dorm_vector.E104",
-            )
-
-
-def check_kind(field: Any) -> Iterator[CheckMessage]:
-    """Refuse a field of a kind that a database has no columns for."""
-    for _, engine in _engines(field.model):
-        if engine.column_types and field.kind not in engine.column_types:
-            yield checks.Error(engine.why_no_column(field.kind), obj=field, id="dorm_vector.E105")
 
 
 def check_not_built(
@@ -282,7 +245,7 @@ def check_not_built(
             id="dorm_vector.I101",
         )
         for model, index in _indexes(app_configs)
-        for alias, engine in _engines(model)
+        for alias, engine in engines_of(model)
         if alias in (databases or ()) and (reason := engine.why_not_built(index, model))
     ]
 
@@ -293,7 +256,7 @@ def check_databases(
     """What is wrong within the databases that are named, which are asked, if they hold vectors."""
     return [
         message
-        for alias, engine in _engines()
+        for alias, engine in engines_of()
         if alias in (databases or ()) and may_hold_vectors([alias])
         for message in engine.check_database()
     ]
@@ -306,10 +269,3 @@ def _indexes(app_configs: Sequence[Any] | None) -> Iterator[tuple[Any, MethodInd
         for index in model._meta.indexes:
             if isinstance(index, MethodIndex) and index.fields:
                 yield model, index
-
-
-def _engines(model: Any = None) -> Iterator[tuple[str, Engine]]:
-    """The engine of each database, or of those that hold ``model``. Opens no connection."""
-    for alias in connections:
-        if model is None or router.allow_migrate_model(alias, model):
-            yield alias, engine_for(connections[alias])

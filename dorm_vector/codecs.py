@@ -125,20 +125,17 @@ class Layout(NamedTuple):
     header: int = 0
     trailer: int = 0
 
+    def size(self, count: int) -> int:
+        """How many bytes ``count`` numbers take."""
+        return self.header + struct.calcsize(f"{self.order}{count}{self.code}") + self.trailer
 
-def reader(layout: Layout, count: int, dtype: str | None) -> tuple[int, Callable[[bytes], Any]]:
-    """
-    The size of ``count`` numbers in bytes, and what reads them.
 
-    As a list, or as a numpy array of ``dtype``.
-    """
-    code, order, header, trailer = layout
-    form = struct.Struct(f"{order}{count}{code}")
-    size = header + form.size + trailer
-    if dtype is not None:
-        return size, _numpy_reader(layout, count, dtype)
+def reader(layout: Layout, count: int) -> Callable[[bytes], list[float]]:
+    """What reads ``count`` numbers as a list."""
+    code, order, header, _ = layout
     if code == "e":
-        return size, lambda data: list(form.unpack_from(data, header))
+        form = struct.Struct(f"{order}{count}{code}")
+        return lambda data: list(form.unpack_from(data, header))
     swapped = (order == ">") == (sys.byteorder == "little")
 
     def read(data: bytes) -> list[float]:
@@ -147,20 +144,7 @@ def reader(layout: Layout, count: int, dtype: str | None) -> tuple[int, Callable
             numbers.byteswap()
         return numbers.tolist()
 
-    return size, read
-
-
-def _numpy_reader(layout: Layout, count: int, dtype: str) -> Callable[[bytes], Any]:
-    import numpy
-
-    from dorm_vector.arrays import VectorArray
-
-    code, order, header, _ = layout
-    stored, read, shape = numpy.dtype(f"{order}{code}"), numpy.dtype(dtype), (count,)
-    if stored == read and not header:
-        # Over a copy, so that it can be written to, in two thirds of the time of astype().
-        return lambda data: VectorArray(shape, read, bytearray(data))
-    return lambda data: VectorArray(shape, stored, data, header).astype(read)
+    return read
 
 
 def to_float16(values: array[float]) -> bytes:

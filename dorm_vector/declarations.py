@@ -8,14 +8,16 @@ written nor compared so: in models that have vector fields they become lists of 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from django.apps import apps
+from django.db import router
 from django.db.models import Field, Model, Q, Value
 from django.db.models.signals import class_prepared
 from pgvector import Bit, HalfVector, SparseVector, Vector
 
-__all__ = ["plain", "settle"]
+__all__ = ["may_hold_vectors", "plain", "settle"]
 
 # Attributes of constraints and indexes that hold conditions and expressions.
 PARTS = ("condition", "check", "expressions")
@@ -80,10 +82,8 @@ def _sources(expression: Any) -> Iterator[Any]:
 
 
 def _settle_model(sender: type[Model], **kwargs: Any) -> None:
-    from dorm_vector.fields import AnyVectorField
-
     fields: list[Any] = sender._meta.local_fields
-    if not any(isinstance(_output(field), AnyVectorField) for field in fields):
+    if not any(_holds_vectors(_output(field)) for field in fields):
         return
     for field in fields:
         settle(vars(field).get("expression"))
@@ -92,8 +92,22 @@ def _settle_model(sender: type[Model], **kwargs: Any) -> None:
             settle(vars(declared).get(part))
 
 
+def _holds_vectors(field: Any) -> bool:
+    return getattr(field, "holds_vectors", False)
+
+
 def _output(field: Field[Any, Any]) -> Any:
     return getattr(field, "base_field", field)
+
+
+def may_hold_vectors(aliases: Sequence[str]) -> bool:
+    """Whether a model with a vector field belongs to one of these databases."""
+    return any(
+        router.allow_migrate_model(alias, model)
+        for model in apps.get_models()
+        if any(_holds_vectors(field) for field in model._meta.local_fields)
+        for alias in aliases
+    )
 
 
 class_prepared.connect(_settle_model, dispatch_uid="dorm_vector_declarations")

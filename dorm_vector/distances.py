@@ -26,6 +26,7 @@ from dorm_vector.misuse import refuse_misuse
 from dorm_vector.sql import SQL, Operand
 
 __all__ = [
+    "ADVISERS",
     "CosineDistance",
     "CosineSimilarity",
     "Distance",
@@ -36,6 +37,10 @@ __all__ = [
     "L2Distance",
     "MaxInnerProduct",
 ]
+
+
+#: Called under DEBUG with each distance that is compiled, its query and its engine.
+ADVISERS: list[Callable[[Any, Any, Any], None]] = []
 
 
 def undefined_as_nan(value: Any, expression: Any, connection: Any) -> Any:
@@ -141,7 +146,8 @@ class Distance(Func):
         stored = not getattr(compiler.query, "alias_cols", True)
         distance = engine.distance(metric, a, b, stored=stored)
         if settings.DEBUG:
-            self._warn_of_mistake(compiler.query, engine)
+            for advise in ADVISERS:
+                advise(self, compiler.query, engine)
         if self.search is None or self._is_planned(compiler.query):
             return distance
         return engine.without_index(distance)
@@ -150,11 +156,6 @@ class Distance(Func):
         """Whether an index may serve the search that the distance belongs to."""
         plan = getattr(query, "plan", None)
         return plan is not None and plan.search is self.search
-
-    def _warn_of_mistake(self, query: Any, engine: Any) -> None:
-        from dorm_vector.search.advice import warn_of_mistake
-
-        warn_of_mistake(self, query, engine)
 
     def defined_sql(self, compiler: Any, connection: Any) -> SQL:
         """The condition that the distance is a number."""

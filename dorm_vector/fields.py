@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from dorm_vector import forms
 from dorm_vector.declarations import plain, settle
-from dorm_vector.engines import engine_for
+from dorm_vector.engines import engine_for, engines_of
 from dorm_vector.kinds import KINDS, Kind
 from dorm_vector.misuse import VectorCol, refuse_misuse, refuse_misused
 
@@ -24,6 +24,9 @@ __all__ = ["AnyVectorField", "BitField", "HalfVectorField", "SparseVectorField",
 
 # Vectors have no order, no parts and no case; these are the lookups that remain.
 LOOKUPS = frozenset({"exact", "in", "isnull"})
+
+# Methods that prepare values for the database.
+PREPARES = ("get_prep_value", "get_db_prep_value", "get_db_prep_save", "pack")
 
 # Arguments that are vectors, or hold such.
 DECLARED = frozenset({"default", "db_default", "choices"})
@@ -53,6 +56,8 @@ class AnyVectorField(CheckFieldDefaultMixin, models.Field):
     kind: ClassVar[str]
     #: The keyword of the number of dimensions.
     size_keyword: ClassVar[str] = "dimensions"
+    #: How many dimensions take the bytes of a float32; 0 where that differs from vector to vector.
+    per_float: ClassVar[int] = 0
     _default_hint = ("list", "[]")
 
     def __init__(self, *args: Any, numpy: bool = False, **kwargs: Any) -> None:
@@ -90,9 +95,29 @@ class AnyVectorField(CheckFieldDefaultMixin, models.Field):
         return name, path, args, kwargs
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
-        from dorm_vector.checks import check_btree, check_kind
+        return [*super().check(**kwargs), *self._check_kind(), *self._check_btree()]
 
-        return [*super().check(**kwargs), *check_kind(self), *check_btree(self)]
+    def _check_kind(self) -> Iterator[checks.CheckMessage]:
+        """Refuse a field of a kind that a database has no columns for."""
+        for _alias, engine in engines_of(self.model):
+            if engine.column_types and self.kind not in engine.column_types:
+                yield checks.Error(engine.why_no_column(self.kind), obj=self, id="dorm_vector.E105")
+
+    def _check_btree(self) -> Iterator[checks.CheckMessage]:
+        """Refuse ``unique`` and ``db_index`` where a row of a B-tree could not hold the vector."""
+        if not (self.unique or self.db_index):  # type: ignore[attr-defined]
+            return
+        for alias, engine in engines_of(self.model):
+            # Of float32, four bytes each.
+            most = int((engine.btree_dimensions or 0) * self.per_float)
+            if most and self.dimensions > most:
+                yield checks.Error(
+                    f"A B-tree of {engine.label} holds vectors of {most} {self.values.unit} at "
+                    f"most, not of {self.dimensions} (database {alias!r}).",
+                    hint="Remove unique, primary_key and db_index from the field.",
+                    obj=self,
+                    id="dorm_vector.E104",
+                )
 
     # The column
 
@@ -157,6 +182,12 @@ class AnyVectorField(CheckFieldDefaultMixin, models.Field):
         return super().formfield(**{**defaults, **kwargs})
 
     # Values in SQL
+
+    @property
+    def prepares_as_declared(self) -> bool:
+        """Whether values are prepared as here, and not by a method of a project's own class."""
+        cls = type(self)
+        return all(getattr(cls, name) is getattr(AnyVectorField, name) for name in PREPARES)
 
     def get_prep_value(self, value: Any) -> Any:
         value = super().get_prep_value(value)
@@ -259,6 +290,7 @@ class VectorField(AnyVectorField):
 
     description = _("Vector (%(dimensions)s dimensions)")
     kind = "vector"
+    per_float = 1
 
 
 class HalfVectorField(AnyVectorField):
@@ -273,6 +305,7 @@ class HalfVectorField(AnyVectorField):
 
     description = _("Vector of half precision (%(dimensions)s dimensions)")
     kind = "halfvec"
+    per_float = 2
 
 
 class BitField(AnyVectorField):
@@ -288,6 +321,7 @@ class BitField(AnyVectorField):
 
     description = _("Bits (%(dimensions)s)")
     kind = "bit"
+    per_float = 32
     size_keyword = "length"
 
     @property

@@ -9,23 +9,20 @@ text for ``sparsevec``. Engines encode and decode these forms.
 from __future__ import annotations
 
 import itertools
-import operator
 import struct
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from pgvector import Bit, HalfVector, SparseVector, Vector
 
-from dorm_vector import codecs, values
+from dorm_vector import codecs, sparse, values
 
 __all__ = ["KINDS", "Kind"]
 
 # The greatest float16, and half a step above it: anything below is rounded to the former.
 FLOAT16_OVERFLOW = 65_520.0
-# Components that are looked at together, of a vector that is made as it is read.
-CHUNK = 4_096
 
 
 class Kind:
@@ -87,6 +84,12 @@ class Kind:
         """The numpy array of a packed vector."""
         return self.as_numpy(packed)
 
+    def reader(
+        self, layout: codecs.Layout, dimensions: int, *, numpy: bool
+    ) -> Callable[[bytes], Any]:
+        """What reads the numbers that lie so in bytes, as ``read`` does or as numpy's arrays."""
+        raise NotImplementedError
+
     def convert(self, packed: Any, to: Kind) -> Any:
         """A packed vector in the form of another kind."""
         return packed if to is self else to.pack(self.unpack(packed))
@@ -101,6 +104,8 @@ class VectorKind(Kind):
 
     name = "vector"
     max_dimensions = values.MAX_DIMENSIONS
+    #: That of numpy's arrays.
+    dtype: ClassVar[str] = "f4"
 
     def pack(self, value: Any, dimensions: int | None = None) -> bytes:
         return values.pack(value, dimensions)
@@ -129,7 +134,16 @@ class VectorKind(Kind):
 
         from dorm_vector.arrays import vector_array
 
-        return vector_array(numpy.frombuffer(decoded, dtype="f4"))
+        return vector_array(numpy.frombuffer(decoded, dtype="f4").astype(self.dtype, copy=False))
+
+    def reader(
+        self, layout: codecs.Layout, dimensions: int, *, numpy: bool
+    ) -> Callable[[bytes], Any]:
+        if not numpy:
+            return codecs.reader(layout, dimensions)
+        from dorm_vector import arrays
+
+        return arrays.reader(layout, dimensions, self.dtype)
 
     def unpack_numpy(self, packed: bytes) -> Any:
         return self.as_numpy(codecs.from_packed(packed))
@@ -139,18 +153,12 @@ class HalfKind(VectorKind):
     """float16, carried as the float32 of the same value."""
 
     name = "halfvec"
+    dtype = "f2"
 
     def pack(self, value: Any, dimensions: int | None = None) -> bytes:
         numbers = values.to_float32(value, dimensions)
         values.check_dimensions(len(numbers), dimensions)
         return codecs.to_packed(rounded_to_float16(numbers))
-
-    def as_numpy(self, decoded: array[float]) -> Any:
-        import numpy
-
-        from dorm_vector.arrays import vector_array
-
-        return vector_array(numpy.frombuffer(decoded, dtype="f4").astype("f2"))
 
 
 def rounded_to_float16(numbers: array[float]) -> array[float]:
@@ -268,67 +276,17 @@ class SparseKind(Kind):
     """The elements that are not zero, by their position from 0 on."""
 
     name = "sparsevec"
-    max_dimensions = 1_000_000_000
-    max_elements = 16_000
+    max_dimensions = sparse.MAX_DIMENSIONS
 
     def pack(self, value: Any, dimensions: int | None = None) -> str:
-        elements, size = self._elements(value, dimensions)
+        elements, size = sparse.elements_of(value, dimensions)
         self.check_size(size, dimensions)
         values.check_most(size, dimensions, self.max_dimensions)
-        positions = sorted(_position(place, size) for place in elements)
-        numbers = _numbers_at(elements, positions)
+        positions = sorted(sparse.position(place, size) for place in elements)
+        numbers = sparse.numbers_at(elements, positions)
         kept = [(place, number) for place, number in zip(positions, numbers, strict=True) if number]
-        self._check_elements(len(kept))
+        sparse.check_elements(len(kept))
         return codecs.to_sparse_text(kept, size)
-
-    def _elements(self, value: Any, dimensions: int | None) -> tuple[dict[Any, Any], int]:
-        if isinstance(value, str) and value.lstrip().startswith("{"):
-            try:
-                return codecs.from_sparse_text(value)
-            except ValueError:
-                raise ValidationError(
-                    f"{values.short(value)} is not a sparse vector.", code="invalid"
-                ) from None
-        if isinstance(value, Mapping):
-            if dimensions is None:
-                raise ValidationError(
-                    "A dict of elements needs the number of dimensions: use SparseVector.",
-                    code="dimensions",
-                )
-            return dict(value), dimensions
-        if hasattr(value, "tocoo"):
-            value = _from_scipy(value)
-        if isinstance(value, SparseVector):
-            pairs = zip(value.indices(), value.values(), strict=True)
-            return {int(place): number for place, number in pairs}, value.dimensions()
-        return self._from_dense(value, dimensions)
-
-    def _from_dense(self, value: Any, dimensions: int | None) -> tuple[dict[Any, Any], int]:
-        if values.is_stream(value):
-            return self._from_stream(value, dimensions)
-        numbers = values.to_float32(value, dimensions, most=self.max_dimensions)
-        return {place: number for place, number in enumerate(numbers) if number}, len(numbers)
-
-    def _from_stream(self, value: Any, dimensions: int | None) -> tuple[dict[Any, Any], int]:
-        """The elements of what is made as it is read, up to the first that is one too many."""
-        values.check_length(value, dimensions, self.max_dimensions)
-        stream, size = iter(value), 0
-        elements: dict[Any, Any] = {}
-        while chunk := list(itertools.islice(stream, CHUNK)):
-            places = range(size, size + len(chunk))
-            numbers = _numbers_at(dict(zip(places, chunk, strict=True)), places)
-            elements.update(pair for pair in zip(places, numbers, strict=True) if pair[1])
-            size += len(chunk)
-            values.check_most(size, dimensions, self.max_dimensions)
-            self._check_elements(len(elements))
-        return elements, size
-
-    def _check_elements(self, count: int) -> None:
-        if count > self.max_elements:
-            raise ValidationError(
-                f"Expected {self.max_elements} elements that are not zero at most, not {count}.",
-                code="elements",
-            )
 
     def held(self, iterator: Iterator[Any], dimensions: int) -> Any:
         # As a list they could be a thousand million numbers.
@@ -372,41 +330,6 @@ class SparseKind(Kind):
         from dorm_vector.arrays import vector_array
 
         return vector_array(self.unpack(decoded).to_numpy())
-
-
-def _position(place: Any, size: int) -> int:
-    try:
-        position = operator.index(place)
-    except TypeError:
-        position = -1
-    if isinstance(place, bool) or not 0 <= position < size:
-        raise ValidationError(
-            f"Position {values.short(place)} is not one from 0 to {size - 1}.", code="dimensions"
-        )
-    return position
-
-
-def _numbers_at(elements: dict[Any, Any], positions: Sequence[int]) -> array[float]:
-    try:
-        numbers = [elements[position] for position in positions]
-        return values.to_float32(numbers, most=len(numbers))
-    except ValidationError:
-        for position in positions:  # the error is to name the position in the vector
-            try:
-                values.to_float32([elements[position]])
-            except ValidationError as error:
-                sentence = error.message.replace("Component 0", f"Component {position}", 1)
-                raise ValidationError(sentence, code=error.code) from None
-        raise
-
-
-def _from_scipy(value: Any) -> SparseVector:
-    try:
-        return SparseVector(value)
-    except (TypeError, ValueError):
-        raise ValidationError(
-            f"{values.short(value)} is not a sparse vector.", code="invalid"
-        ) from None
 
 
 KINDS: dict[str, Kind] = {

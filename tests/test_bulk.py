@@ -34,6 +34,7 @@ from pgvector import SparseVector
 from dorm_vector import VectorQuerySet, bulk_copy, nearest
 from dorm_vector.bulk import CHUNK
 from dorm_vector.engines.postgresql import copying as postgresql_copy
+from dorm_vector.engines.postgresql import dumpers
 from dorm_vector.testing import explain_nearest
 from tests.support.matrix import only
 from tests.support.planner import forced
@@ -425,7 +426,7 @@ class TestAnyValue:
         with connections["postgresql"].cursor() as cursor:
             cursor.execute("CREATE TEMPORARY TABLE numbers (id integer, n numeric)")
             copied = (
-                b"\0\2" + postgresql_copy._fixed("i")(place) + postgresql_copy._numeric(value)
+                b"\0\2" + dumpers._fixed("i")(place) + dumpers._numeric(value)
                 for place, value in enumerate(values)
             )
             with cursor.copy("COPY numbers FROM STDIN (FORMAT BINARY)") as copying:

@@ -14,8 +14,8 @@ from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteEdit
 
 from dorm_vector import VectorIndex, models
 from dorm_vector.checks import check_names
-from dorm_vector.engines.alterations import VectorAlterations
-from dorm_vector.engines.schema import SideTableEditor, with_side_tables
+from dorm_vector.engines.base.schema import VectorAlterations
+from dorm_vector.engines.side_tables.schema import SideTableEditor, with_side_tables
 from tests.support.schema import Schema
 
 ENGINES = {"default": "sqlite", "libsql": "libsql"}

@@ -22,7 +22,7 @@ from django.test.utils import isolate_apps
 
 from dorm_vector import bulk_copy
 from dorm_vector import models as vector_models
-from dorm_vector.engines.postgresql.copying import dumper
+from dorm_vector.engines.postgresql.dumpers import dumper
 from tests.testapp.models import PAIRS, Composite, Everything, Full, Item, Owner, Stamped, TextKey
 
 ALIASES = list(django_settings.ENGINES)

@@ -23,7 +23,7 @@ from django.db.migrations.state import ProjectState
 from django.db.migrations.writer import MigrationWriter
 
 from dorm_vector import VectorExtension
-from dorm_vector.apps import prepare_connections
+from dorm_vector.engines.preparing import prepare_connections
 from tests.support import postgres
 
 

@@ -15,8 +15,8 @@ from psycopg import pq
 from psycopg.rows import tuple_row
 
 from dorm_vector import conf
-from dorm_vector.apps import prepare_connections
-from dorm_vector.engines import Engine, prepare
+from dorm_vector.engines import Engine
+from dorm_vector.engines.preparing import prepare, prepare_connections
 from dorm_vector.engines.sqlite import SQLiteEngine
 from tests.testapp.models import Item
 

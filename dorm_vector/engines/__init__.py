@@ -7,21 +7,18 @@ find out.
 
 from __future__ import annotations
 
-import contextlib
-import weakref
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.utils import load_backend
 from django.utils.module_loading import import_string
 
 from dorm_vector import conf
 from dorm_vector.engines.base import Engine
 
-__all__ = ["Engine", "engine_for", "prepare"]
+__all__ = ["ENGINES", "Engine", "engine_class", "engine_for", "engines_of", "forget_engines"]
 
 # Engines by name: the values that DORM_VECTOR["ENGINES"] takes besides dotted paths.
 ENGINES = {
@@ -61,59 +58,24 @@ def engine_for(connection: Any) -> Engine:
     except AttributeError:
         # What stands behind django.db.connection, and behind any other proxy.
         connection = connection.ops.connection
-        engine = _engine_class(connection, connection.alias)(connection)
+        engine = engine_class(connection, connection.alias)(connection)
         connection._dorm_vector_engine = engine
     return engine
 
 
-def prepare(connection: Any) -> None:
+def engines_of(model: Any = None) -> Iterator[tuple[str, Engine]]:
     """
-    Make what a Django connection has open fit for vectors, once.
-
-    ``AppConfig.ready()`` runs again where INSTALLED_APPS is changed, within transactions and while
-    rows are read: nothing of the sort must happen twice to a connection of the driver's.
-    """
-    raw = connection.connection
-    prepared = vars(connection).get("_dorm_vector_prepared", _nothing)
-    if raw is not None and prepared() is not raw:
-        connection._dorm_vector_prepared = _reference(raw)
-        engine_for(connection).prepare()
-
-
-def _nothing() -> None:
-    """A reference to nothing."""
-
-
-def _reference(raw: Any) -> Callable[[], Any]:
-    """What tells a connection of the driver's, and does not keep it open where that can be."""
-    try:
-        return weakref.ref(raw)
-    except TypeError:  # sqlite3's
-        return lambda: raw
-
-
-def prepare_editors() -> None:
-    """
-    Let the schema editors of all databases in the settings know vector indexes.
-
-    Their classes get it: an editor may be made before its connection has been opened, in any
-    thread. A backend that cannot be imported says so where its database is used.
+    The engine of each database, by alias, or of those that hold ``model``. Opens no connection.
     """
     for alias in connections:
-        with contextlib.suppress(ImproperlyConfigured, ImportError):
-            wrapper = load_backend(connections.settings[alias]["ENGINE"]).DatabaseWrapper
-            _engine_class(wrapper, alias).prepare_editors(wrapper)
+        if model is None or router.allow_migrate_model(alias, model):
+            yield alias, engine_for(connections[alias])
 
 
-def forget_engines() -> None:
-    """Let every connection find its engine anew, after a change of settings."""
-    for connection in connections.all(initialized_only=True):
-        vars(connection).pop("_dorm_vector_engine", None)
-
-
-def _engine_class(
+def engine_class(
     wrapper: BaseDatabaseWrapper | type[BaseDatabaseWrapper], alias: str
 ) -> type[Engine]:
+    """The class of the engine of a connection, or of a class of connections."""
     named = conf.get("ENGINES").get(alias)
     path = named or getattr(wrapper, "vector_engine", None) or _detect(wrapper)
     try:
@@ -124,6 +86,12 @@ def _engine_class(
             f"use one of {', '.join(map(repr, ENGINES))} or the dotted path of a class."
         ) from error
     return engine_class
+
+
+def forget_engines() -> None:
+    """Let every connection find its engine anew, after a change of settings."""
+    for connection in connections.all(initialized_only=True):
+        vars(connection).pop("_dorm_vector_engine", None)
 
 
 def _detect(wrapper: BaseDatabaseWrapper | type[BaseDatabaseWrapper]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from django.db.models import F, OrderBy
 
-from dorm_vector.distances import Distance
+from dorm_vector.distances import ADVISERS, Distance
 from dorm_vector.expressions import VectorValue
 from dorm_vector.indexes import MethodIndex, declared_indexes
 from dorm_vector.search.query import Named
@@ -166,3 +166,5 @@ def _warn(message: str) -> None:
 
 
 _INNER = {"django", "dorm_vector"}
+
+ADVISERS.append(warn_of_mistake)

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import FloatField, ManyToOneRel, OneToOneRel, OuterRef, QuerySet, Subquery
 from django.db.models.sql.query import Query
 
-from dorm_vector.engines.base.search import Found
+from dorm_vector.engines.base.run import Found
 from dorm_vector.sql import SQL
 
 __all__ = ["Members", "NearestMember", "one_further_out"]

@@ -20,7 +20,7 @@ from django.db.models.sql.query import Query
 from django.db.models.sql.where import AND
 
 from dorm_vector.engines import engine_for
-from dorm_vector.engines.base.search import driver_column
+from dorm_vector.engines.base.run import driver_column
 from dorm_vector.expressions import VectorValue
 from dorm_vector.sql import Plan
 

@@ -28,33 +28,17 @@ from dorm_vector.backends.libsql.client import DatabaseClient
 from dorm_vector.backends.libsql.creation import DatabaseCreation
 from dorm_vector.backends.libsql.features import DatabaseFeatures
 from dorm_vector.backends.libsql.introspection import DatabaseIntrospection
+from dorm_vector.backends.libsql.locations import SCHEME, is_remote, without_secrets
 from dorm_vector.backends.libsql.operations import DatabaseOperations
 from dorm_vector.backends.libsql.schema import DatabaseSchemaEditor
 
-__all__ = ["DatabaseWrapper", "is_remote", "without_secrets"]
+__all__ = ["DatabaseWrapper"]
 
-# The schemes that the client knows; it takes others for names of files.
-REMOTE = re.compile(r"(?:libsql|https?)://")
-SCHEME = re.compile(r"(\w+)://")
 # What OPTIONS takes besides Django's own transaction_mode and init_command.
 OPTIONS = frozenset(
     {"auth_token", "encryption_key", "offline", "sync_interval", "sync_url", "timeout"}
 )
 PLACES = re.compile(r"(?<!%)((?:%%)*)%s")
-
-
-def is_remote(name: Any) -> bool:
-    """Whether ``name`` is the URL of a server, and not a file."""
-    return REMOTE.match(os.fspath(name)) is not None
-
-
-def without_secrets(name: Any) -> str:
-    """A URL for a message: without a user, a password, a query and a fragment."""
-    scheme, separator, rest = str(os.fspath(name)).partition("://")
-    if not separator:
-        return scheme
-    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
 class DatabaseWrapper(SQLiteWrapper):

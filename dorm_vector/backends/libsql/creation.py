@@ -7,6 +7,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import NotSupportedError
 from django.db.backends.sqlite3.creation import DatabaseCreation as SQLiteCreation
 
+from dorm_vector.backends.libsql.locations import is_remote, without_secrets
+
 __all__ = ["DatabaseCreation"]
 
 # What ties a database to a server, which tests must not write to.
@@ -17,8 +19,6 @@ class DatabaseCreation(SQLiteCreation):
     """Test databases are in memory or in files, also where the database is on a server."""
 
     def _create_test_db(self, verbosity: int, autoclobber: bool, keepdb: bool = False) -> str:
-        from dorm_vector.backends.libsql.base import is_remote, without_secrets
-
         name = self._get_test_db_name()  # type: ignore[attr-defined]
         if is_remote(name):
             raise ImproperlyConfigured(

@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.core.checks import CheckMessage
 from django.db import NotSupportedError
-from django.db.backends.ddl_references import Statement
 from django.db.models import BinaryField
 
 from dorm_vector import codecs, values
+from dorm_vector.engines.base.expressions import EngineExpressions
+from dorm_vector.engines.base.indexes import EngineIndexes
 from dorm_vector.engines.base.loaders import Inserts, Loader
 from dorm_vector.engines.base.search import EngineSearch
 from dorm_vector.kinds import KINDS
 from dorm_vector.parameters import parameter
-from dorm_vector.sql import SQL, Operand, fill, literal
+from dorm_vector.sql import SQL, fill, literal
 
-__all__ = ["Engine", "prepares_as_declared"]
+__all__ = ["Engine"]
 
 # With these, a field writes its values by SQL of its own.
 PLACEHOLDERS = ("get_placeholder", "get_placeholder_sql")
-# And with these it prepares them.
-PREPARES = ("get_prep_value", "get_db_prep_value", "get_db_prep_save", "pack")
-
-
-def prepares_as_declared(field: Any) -> bool:
-    """Whether a field is one of the vector fields, and prepares its values as they do."""
-    from dorm_vector.fields import AnyVectorField
-
-    return isinstance(field, AnyVectorField) and not any(
-        getattr(type(field), name) is not getattr(AnyVectorField, name) for name in PREPARES
-    )
 
 
 def _padding_check(column: str, bits: int) -> str:
@@ -42,7 +31,7 @@ def _padding_check(column: str, bits: int) -> str:
     return f" AND substr({column}, -1) < X'{1 << bits % 8:02X}'" if bits % 8 else ""
 
 
-class Engine(EngineSearch):
+class Engine(EngineExpressions, EngineIndexes, EngineSearch):
     """
     What one database can do with vectors.
 
@@ -65,45 +54,12 @@ class Engine(EngineSearch):
     select_templates: ClassVar[dict[str, str]] = {}
     #: How the numbers lie in the bytes that SELECT reads, by field kind.
     layouts: ClassVar[dict[str, codecs.Layout]] = {}
-    #: SQL by metric.
-    distances: ClassVar[dict[str, str]] = {}
-    #: By metric, the condition that the distance, ``{distance}``, is what it ought to be. Float32
-    #: overflows and vanishes, and NaN may have been stored past the field.
-    trusted: ClassVar[dict[str, str]] = {}
-    #: By metric, slower SQL that is right always: for distances that are not trusted, and where a
-    #: column, a constraint or an index is made, which take no subqueries.
-    exact_distances: ClassVar[dict[str, str]] = {}
-    #: ``{distance}`` as a similarity, minus infinity where it is undefined.
-    similarity_template: ClassVar[str] = "(1 - {distance})"
-    #: SQL by the name of a function of vectors and by field kind: "norm", "normalize", "add", ...
-    #: with the operands ``{a}`` and ``{b}``.
-    functions: ClassVar[dict[str, dict[str, str]]] = {}
     #: Aggregates of Django's that work for vectors: "Avg", "Sum".
     native_aggregates: ClassVar[frozenset[str]] = frozenset()
     #: Functions and aggregates of Django's that an undefined distance would mislead.
     finite_only: ClassVar[frozenset[str]] = frozenset()
     #: Whether CAST converts vectors to text, and text to vectors.
     casts_text: ClassVar[bool] = False
-    #: Whether operands that are queries are named once, for a parser that has little room.
-    binds_operands: ClassVar[bool] = False
-    #: Whether a distance must be guarded against NULL operands, because it raises on them.
-    guards_null: ClassVar[bool] = False
-    #: The condition that ``{distance}`` is a number, for metrics that always are one where no
-    #: operand is NULL, and for the cosine distance.
-    defined_templates: ClassVar[tuple[str, str]] = ("{distance} IS NOT NULL", "")
-    #: By field kind, the condition that the vector ``{a}`` is neither NULL nor ``{zero}``, for the
-    #: cosine ``{distance}`` to a vector that is not zero. Cheaper than computing it twice.
-    nonzero_templates: ClassVar[dict[str, str]] = {}
-    #: Sentences on what to use instead of a metric that is missing.
-    alternatives: ClassVar[dict[str, str]] = {}
-    #: The largest number of dimensions that an approximate index takes, by field kind.
-    index_dimensions: ClassVar[dict[str, int]] = {}
-    #: The largest number of dimensions that a B-tree takes: ``unique`` and ``db_index``.
-    btree_dimensions: ClassVar[int | None] = None
-    #: Whether an index serves a plain ORDER BY, without ``nearest()``.
-    index_serves_order: ClassVar[bool] = False
-    #: The index methods that the engine builds: "hnsw", "ivfflat".
-    index_methods: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -194,8 +150,9 @@ class Engine(EngineSearch):
         slow: Callable[..., Any] = field.from_db_value
         if field.kind not in self.layouts:
             return slow
-        dtype = {"vector": "f4", "halfvec": "f2"}[field.kind] if field.numpy else None
-        size, read = codecs.reader(self.layouts[field.kind], field.dimensions, dtype)
+        layout = self.layouts[field.kind]
+        size = layout.size(field.dimensions)
+        read = field.values.reader(layout, field.dimensions, numpy=field.numpy)
 
         def convert(value: Any, expression: Any, connection: Any) -> Any:
             if type(value) is bytes and len(value) == size:
@@ -206,7 +163,7 @@ class Engine(EngineSearch):
 
     def writer(self, field: Any) -> Callable[[Any], Any]:
         """What makes the driver's parameters of a field's values that are no expressions."""
-        if not prepares_as_declared(field):
+        if not getattr(field, "prepares_as_declared", False):
             return functools.partial(field.get_db_prep_save, connection=self.connection)
         pack, kind, encode = field.pack, field.kind, self.encode
 
@@ -220,216 +177,11 @@ class Engine(EngineSearch):
         """What SELECT reads of the vector ``sql``."""
         return fill(self.select_templates.get(kind, "{a}"), a=SQL(sql)).sql
 
-    # Distances
-
-    def distance(self, metric: str, a: Operand, b: Operand, *, stored: bool = False) -> SQL:
-        """
-        The SQL of a distance.
-
-        ``{a}`` and ``{b}`` are the operands, ``{norm_a}`` and ``{norm_b}`` their L2 norms. NULL
-        where an operand is NULL. ``stored`` is for the definition of a column, a constraint or an
-        index.
-        """
-        # An aggregate may not stand in a query inside its own.
-        grouped = a.is_aggregate or b.is_aggregate
-        if self.binds_operands and not (stored or grouped):
-            (a, b), bind = self._bound([a, b])
-            return bind(self._distance(metric, a, b))
-        return self._distance(metric, a, b, stored=stored or grouped)
-
-    def _distance(self, metric: str, a: Operand, b: Operand, *, stored: bool = False) -> SQL:
-        template = self._checked_template(metric, stored)
-        a, b = self.prepared(a), self.prepared(b)
-        guards = [name for name, operand in (("a", a), ("b", b)) if operand.packed is None]
-        if self.guards_null and guards:
-            condition = " AND ".join(f"{{{name}}} IS NOT NULL" for name in guards)
-            template = f"CASE WHEN {condition} THEN {template} END"
-        norms = {}
-        if "{norm_" in template:
-            norms = {"norm_a": self._norm(a), "norm_b": self._norm(b)}
-        return fill(template, a=a, b=b, **norms, **self.distance_parts(a, b))
-
-    def function(
-        self,
-        name: str,
-        operands: Sequence[Operand],
-        numbers: dict[str, int] | None = None,
-        *,
-        stored: bool = False,
-    ) -> SQL:
-        """
-        The SQL of a function of one vector or two; ``numbers`` are arguments of its own.
-
-        NULL where an operand is NULL. ``stored`` is for the definition of a column, a constraint or
-        an index. Raises NotSupportedError.
-        """
-        if stored and (reason := self.why_not_stored(name)):
-            raise NotSupportedError(f"{reason}.")
-        if self.binds_operands and not (stored or any(each.is_aggregate for each in operands)):
-            operands, bind = self._bound(operands)
-            return bind(self._function(name, operands, numbers))
-        return self._function(name, operands, numbers)
-
-    def _bound(self, operands: Sequence[Operand]) -> tuple[list[Operand], Callable[[SQL], SQL]]:
-        """
-        The operands, those that are queries as the columns of one, and what puts that around.
-
-        Templates name their operands several times: nested, they would double with each level, and
-        a parser has room for so many levels only.
-        """
-        named = {f"dorm_{place}": each for place, each in enumerate(operands)}
-        deep = {name: each for name, each in named.items() if "(SELECT" in each.sql}
-        if not deep:
-            return list(operands), lambda made: made
-        columns = ", ".join(f"{{{name}}} AS {name}" for name in deep)
-
-        def bind(made: SQL) -> SQL:
-            return fill(f"(SELECT {{made}} FROM (SELECT {columns}))", made=made, **deep)  # noqa: S608 - names
-
-        shallow = [
-            each._replace(sql=name, params=()) if name in deep else each
-            for name, each in named.items()
-        ]
-        return shallow, bind
-
-    def _function(
-        self, name: str, operands: Sequence[Operand], numbers: dict[str, int] | None
-    ) -> SQL:
-        kind = operands[0].kind
-        template = self.functions.get(name, {}).get(kind)
-        if template is None:
-            raise NotSupportedError(f"{self.label} has no function {name} of {kind}.")
-        named = dict(zip("ab", operands, strict=False))
-        if self.guards_null:
-            condition = " AND ".join(f"{{{each}}} IS NOT NULL" for each in named)
-            template = f"CASE WHEN {condition} THEN {template} END"
-        parts = {each: SQL(literal(number)) for each, number in (numbers or {}).items()}
-        return fill(template, **named, **parts)
-
-    def why_not_stored(self, name: str) -> str | None:
-        """Why a function cannot stand in a definition, a sentence without its end; or None."""
-        if not any("(SELECT" in template for template in self.functions.get(name, {}).values()):
-            return None
-        return (
-            f"{self.label} takes no subqueries in generated columns, constraints and indexes, and "
-            f"computes {name} of vectors by one: compute it in queries"
-        )
-
-    def aggregate(self, name: str, a: Operand, suffix: SQL) -> SQL:
-        """The SQL of an aggregate; ``suffix`` is its FILTER clause. Raises NotSupportedError."""
-        template = self.functions.get(name, {}).get(a.kind)
-        if template is None:
-            raise NotSupportedError(f"{self.label} has no aggregate {name} of {a.kind}.")
-        return fill(template, a=a, filter=suffix, dimensions=SQL(str(a.dimensions)))
-
-    def distance_parts(self, a: Operand, b: Operand) -> dict[str, SQL]:
-        """What the template of a distance has places for, besides its operands."""
-        return {}
-
-    def prepared(self, operand: Operand) -> Operand:
-        """An operand of a distance in the form that the database's functions take."""
-        return operand
-
-    def at_precision(
-        self, precision: str | int, metric: str, a: Operand, b: Operand
-    ) -> tuple[str, Operand, Operand]:
-        """The metric and the operands of an index of less precision, where there are such."""
-        return metric, a, b
-
-    def defined(self, metric: str, a: Operand, b: Operand) -> SQL:
-        """The condition that a distance is a number: no operand is NULL, nor zero by cosine."""
-        if b.packed is not None and metric != "cosine":
-            self._distance_template(metric)  # raises where there is none
-            return fill("{a} IS NOT NULL", a=a)
-        if b.packed is None:
-            template = self.defined_templates[metric == "cosine"]
-        else:
-            template = self.nonzero_templates[b.kind]
-        parts: dict[str, SQL | Operand] = {"a": a}
-        if "{distance}" in template:
-            parts["distance"] = self.distance(metric, a, b)
-        if "{zero}" in template:
-            kind = KINDS[b.kind]
-            dimensions = kind.size(b.packed)
-            zero = self.encoded(kind.zero(dimensions), b.kind)
-            parts["zero"] = SQL(self.placeholder(b.kind, dimensions), (zero,))
-        return fill(template, **parts)
-
-    def similarity(self, distance: SQL, a: Operand, b: Operand) -> SQL:
-        """A distance as a similarity."""
-        return fill(self.similarity_template, distance=distance, a=a, b=b)
-
-    def _checked_template(self, metric: str, stored: bool) -> str:
-        """The template of a distance, with the exact one where it cannot be trusted."""
-        template = self._distance_template(metric)
-        if stored:
-            return self.exact_distances.get(metric, template)
-        if metric not in self.trusted:
-            return template
-        condition = self.trusted[metric].replace("{distance}", "dorm_d")
-        return (
-            f"(SELECT CASE WHEN {condition} THEN dorm_d ELSE {self.exact_distances[metric]} END "  # noqa: S608 - templates
-            f"FROM (SELECT {template} AS dorm_d))"
-        )
-
-    def _distance_template(self, metric: str) -> str:
-        try:
-            return self.distances[metric]
-        except KeyError:
-            instead = self.alternatives.get(metric, "")
-            raise NotSupportedError(
-                f"{self.label} has no {metric} distance. {instead}".rstrip()
-            ) from None
-
-    def _norm(self, operand: Operand) -> SQL:
-        if operand.packed is None:
-            return fill(self.functions["norm"][operand.kind], a=operand)
-        return SQL("%s", (math.hypot(*codecs.from_packed(operand.packed)),))
-
-    # Indexes
-
-    def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
-        """The statement that builds an index."""
-        return self._nothing_built(index, model)
-
-    def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
-        """The statement that drops an index."""
-        return self._nothing_built(index, model)
-
-    def why_not_built(self, index: Any, model: Any) -> str | None:
-        """Why the index is not built here, the first half of a sentence; None where it is."""
-        if index.method in self.index_methods:
-            return None
-        return f"{self.label} has no {index.method} index"
-
-    def made_names(self, index: Any) -> list[str]:
-        """The names that an index takes among those of tables, views and other indexes."""
-        return [index.name]
-
-    def same_name(self, name: str) -> str:
-        """What two names have in common that the database takes for one."""
-        return name
-
-    def reindex(self, index: Any, model: Any) -> str | None:
-        """
-        Make an index anew from the rows of its table.
-
-        Returns why it is not built here, the first half of a sentence, or None where it was made.
-        """
-        return self.why_not_built(index, model)
-
-    def _nothing_built(self, index: Any, model: Any) -> Statement:
-        # Django runs whatever create_sql() returns, so nothing has to be a statement as well.
-        what = f"{self.why_not_built(index, model)}: {index.name} is not built"
-        return Statement("SELECT %(what)s", what=literal(what.translate({0: " ", 92: "/"})))
-
     # Loading
 
     def why_not_copied(self, field: Any) -> str | None:
         """Why ``bulk_copy()`` cannot load a field by its ``loader``, the rest of a sentence."""
-        from dorm_vector.fields import AnyVectorField
-
-        known = isinstance(field, AnyVectorField | BinaryField)
+        known = isinstance(field, BinaryField) or getattr(field, "holds_vectors", False)
         if known or not any(hasattr(field, name) for name in PLACEHOLDERS):
             return None
         return f"{field} ({type(field).__name__}) is written by SQL of its own"

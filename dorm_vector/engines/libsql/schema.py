@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dorm_vector.backends.libsql.schema import DatabaseSchemaEditor as LibSQLSchemaEditor
-from dorm_vector.engines.schema import SideTableEditor
+from dorm_vector.engines.side_tables.schema import SideTableEditor
 
 __all__ = ["DatabaseSchemaEditor"]
 

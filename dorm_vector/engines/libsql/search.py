@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from dorm_vector.engines.base.search import Step
-from dorm_vector.engines.side_table_search import COUNT, SideTableSearch
+from dorm_vector.engines.base.run import Step
+from dorm_vector.engines.side_tables.search import COUNT, SideTableSearch
 from dorm_vector.sql import SQL
 
 __all__ = ["LibSQLSearch"]

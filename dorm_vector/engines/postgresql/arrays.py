@@ -32,10 +32,8 @@ def read_arrays(ops: Any) -> None:
 
 def _holds_vectors(field: Any) -> bool:
     """Whether a field is an array of vectors, or one of such arrays."""
-    from dorm_vector.fields import AnyVectorField
-
     base = getattr(field, "base_field", None)
-    return base is not None and (isinstance(base, AnyVectorField) or _holds_vectors(base))
+    return base is not None and (getattr(base, "holds_vectors", False) or _holds_vectors(base))
 
 
 def _to_list(value: Any, expression: Any, connection: Any) -> Any:

@@ -12,9 +12,9 @@ from django.db import NotSupportedError, models
 from django.db.backends.ddl_references import Columns, Statement
 
 from dorm_vector import codecs, conf
-from dorm_vector.engines.alterations import with_alterations
 from dorm_vector.engines.base import Engine
 from dorm_vector.engines.base.loaders import Loader
+from dorm_vector.engines.base.schema import with_alterations
 from dorm_vector.engines.postgresql import extension
 from dorm_vector.engines.postgresql.arrays import read_arrays
 from dorm_vector.engines.postgresql.rebuilding import without_indexes
@@ -164,7 +164,7 @@ class PostgreSQLEngine(PostgreSQLSearch, Engine):
     def why_not_copied(self, field: Any) -> str | None:
         if not hasattr(self.connection.Database, "adapters"):
             return "a binary COPY needs psycopg 3"
-        from dorm_vector.engines.postgresql.copying import dumper
+        from dorm_vector.engines.postgresql.dumpers import dumper
 
         if dumper(field, self.connection) is None:
             return f"no binary form is known of {field} ({type(field).__name__})"

@@ -12,7 +12,8 @@ from django.db import transaction
 from django.db.models import Q
 
 from dorm_vector import conf
-from dorm_vector.engines.base.search import EngineSearch, Step, oversampled
+from dorm_vector.engines.base.run import Step
+from dorm_vector.engines.base.search import EngineSearch, oversampled
 from dorm_vector.sql import SQL, Operand, fill, literal, word
 
 __all__ = ["PostgreSQLSearch"]

@@ -8,8 +8,10 @@ from django.apps import apps
 from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004
 
 from dorm_vector import codecs, conf
-from dorm_vector.engines.schema import SchemaObject, Site
+from dorm_vector.declarations import may_hold_vectors
+from dorm_vector.engines.preparing import prepare, prepare_connections
 from dorm_vector.engines.side_tables import WATCHED, SideTableEngine
+from dorm_vector.engines.side_tables.schema import SchemaObject, Site
 from dorm_vector.engines.sqlite import functions as sqlite_functions
 from dorm_vector.engines.sqlite import schema as schema  # the editor with side tables
 from dorm_vector.engines.sqlite import writes
@@ -261,8 +263,6 @@ class SQLiteEngine(SQLiteSearch, SideTableEngine):
             wrappers.append(writes.explain_refusals)
 
     def _may_hold_vectors(self) -> bool:
-        from dorm_vector.checks import may_hold_vectors
-
         return apps.models_ready and may_hold_vectors([self.connection.alias])
 
     def check(self) -> list[CheckMessage]:
@@ -271,9 +271,6 @@ class SQLiteEngine(SQLiteSearch, SideTableEngine):
 
     def enable(self, schema_editor: Any, *, schema: str | None = None) -> None:
         """Load sqlite-vec here, and see to it that every later connection loads it too."""
-        from dorm_vector.apps import prepare_connections
-        from dorm_vector.engines import prepare
-
         prepare_connections()
         self.connection.ensure_connection()
         prepare(self.connection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteSchemaEditor
 
-from dorm_vector.engines.schema import SideTableEditor
+from dorm_vector.engines.side_tables.schema import SideTableEditor
 
 __all__ = ["DatabaseSchemaEditor"]
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dorm_vector import codecs
-from dorm_vector.engines.base.search import Step, oversampled
-from dorm_vector.engines.side_table_search import SideTableSearch
+from dorm_vector.engines.base.run import Step
+from dorm_vector.engines.base.search import oversampled
+from dorm_vector.engines.side_tables.search import SideTableSearch
 from dorm_vector.parameters import parameter
 from dorm_vector.sql import SQL
 

@@ -9,7 +9,8 @@ from django.db import models
 from django.db.models.expressions import RawSQL
 from django.db.models.sql.query import Query
 
-from dorm_vector.engines.base.search import OBSTACLES, EngineSearch, Obstacle, Step
+from dorm_vector.engines.base.run import Step
+from dorm_vector.engines.base.search import OBSTACLES, EngineSearch, Obstacle
 from dorm_vector.sql import SQL
 
 __all__ = ["COUNT", "SideTableSearch"]

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.backends.ddl_references import Columns, Statement, Table
 
 from dorm_vector.engines.base import Engine
-from dorm_vector.engines.schema import (
+from dorm_vector.engines.side_tables.schema import (
     MARK,
     Removal,
     SchemaObject,
@@ -26,7 +26,7 @@ from dorm_vector.engines.schema import (
     require_side_tables,
     with_side_tables,
 )
-from dorm_vector.engines.side_table_search import COUNT, SideTableSearch
+from dorm_vector.engines.side_tables.search import COUNT, SideTableSearch
 
 __all__ = ["SideTableEngine"]
 

@@ -16,7 +16,7 @@ from django.db import ProgrammingError
 from django.db.backends.ddl_references import Statement
 
 from dorm_vector.engines import engine_for
-from dorm_vector.engines.alterations import VectorAlterations
+from dorm_vector.engines.base.schema import VectorAlterations
 
 __all__ = [
     "MARK",

@@ -1,0 +1,217 @@
+"""Distances, functions and aggregates of vectors as SQL."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from django.db import NotSupportedError
+
+from dorm_vector import codecs
+from dorm_vector.kinds import KINDS
+from dorm_vector.sql import SQL, Operand, fill, literal
+
+__all__ = ["EngineExpressions"]
+
+
+class EngineExpressions:
+    """
+    The part of an engine that computes.
+
+    Templates hold ``{a}`` and ``{b}`` for the operands of a distance; see ``distance``.
+    """
+
+    label: str
+    placeholder: Callable[[str, int], str]
+    encoded: Callable[[Any, str], Any]
+
+    #: SQL by metric.
+    distances: ClassVar[dict[str, str]] = {}
+    #: By metric, the condition that the distance, ``{distance}``, is what it ought to be. Float32
+    #: overflows and vanishes, and NaN may have been stored past the field.
+    trusted: ClassVar[dict[str, str]] = {}
+    #: By metric, slower SQL that is right always: for distances that are not trusted, and where a
+    #: column, a constraint or an index is made, which take no subqueries.
+    exact_distances: ClassVar[dict[str, str]] = {}
+    #: ``{distance}`` as a similarity, minus infinity where it is undefined.
+    similarity_template: ClassVar[str] = "(1 - {distance})"
+    #: SQL by the name of a function of vectors and by field kind: "norm", "normalize", "add", ...
+    #: with the operands ``{a}`` and ``{b}``.
+    functions: ClassVar[dict[str, dict[str, str]]] = {}
+    #: Whether operands that are queries are named once, for a parser that has little room.
+    binds_operands: ClassVar[bool] = False
+    #: Whether a distance must be guarded against NULL operands, because it raises on them.
+    guards_null: ClassVar[bool] = False
+    #: The condition that ``{distance}`` is a number, for metrics that always are one where no
+    #: operand is NULL, and for the cosine distance.
+    defined_templates: ClassVar[tuple[str, str]] = ("{distance} IS NOT NULL", "")
+    #: By field kind, the condition that the vector ``{a}`` is neither NULL nor ``{zero}``, for the
+    #: cosine ``{distance}`` to a vector that is not zero. Cheaper than computing it twice.
+    nonzero_templates: ClassVar[dict[str, str]] = {}
+    #: Sentences on what to use instead of a metric that is missing.
+    alternatives: ClassVar[dict[str, str]] = {}
+
+    def distance(self, metric: str, a: Operand, b: Operand, *, stored: bool = False) -> SQL:
+        """
+        The SQL of a distance.
+
+        ``{a}`` and ``{b}`` are the operands, ``{norm_a}`` and ``{norm_b}`` their L2 norms. NULL
+        where an operand is NULL. ``stored`` is for the definition of a column, a constraint or an
+        index.
+        """
+        # An aggregate may not stand in a query inside its own.
+        grouped = a.is_aggregate or b.is_aggregate
+        if self.binds_operands and not (stored or grouped):
+            (a, b), bind = self._bound([a, b])
+            return bind(self._distance(metric, a, b))
+        return self._distance(metric, a, b, stored=stored or grouped)
+
+    def _distance(self, metric: str, a: Operand, b: Operand, *, stored: bool = False) -> SQL:
+        template = self._checked_template(metric, stored)
+        a, b = self.prepared(a), self.prepared(b)
+        guards = [name for name, operand in (("a", a), ("b", b)) if operand.packed is None]
+        if self.guards_null and guards:
+            condition = " AND ".join(f"{{{name}}} IS NOT NULL" for name in guards)
+            template = f"CASE WHEN {condition} THEN {template} END"
+        norms = {}
+        if "{norm_" in template:
+            norms = {"norm_a": self._norm(a), "norm_b": self._norm(b)}
+        return fill(template, a=a, b=b, **norms, **self.distance_parts(a, b))
+
+    def function(
+        self,
+        name: str,
+        operands: Sequence[Operand],
+        numbers: dict[str, int] | None = None,
+        *,
+        stored: bool = False,
+    ) -> SQL:
+        """
+        The SQL of a function of one vector or two; ``numbers`` are arguments of its own.
+
+        NULL where an operand is NULL. ``stored`` is for the definition of a column, a constraint or
+        an index. Raises NotSupportedError.
+        """
+        if stored and (reason := self.why_not_stored(name)):
+            raise NotSupportedError(f"{reason}.")
+        if self.binds_operands and not (stored or any(each.is_aggregate for each in operands)):
+            operands, bind = self._bound(operands)
+            return bind(self._function(name, operands, numbers))
+        return self._function(name, operands, numbers)
+
+    def _bound(self, operands: Sequence[Operand]) -> tuple[list[Operand], Callable[[SQL], SQL]]:
+        """
+        The operands, those that are queries as the columns of one, and what puts that around.
+
+        Templates name their operands several times: nested, they would double with each level, and
+        a parser has room for so many levels only.
+        """
+        named = {f"dorm_{place}": each for place, each in enumerate(operands)}
+        deep = {name: each for name, each in named.items() if "(SELECT" in each.sql}
+        if not deep:
+            return list(operands), lambda made: made
+        columns = ", ".join(f"{{{name}}} AS {name}" for name in deep)
+
+        def bind(made: SQL) -> SQL:
+            return fill(f"(SELECT {{made}} FROM (SELECT {columns}))", made=made, **deep)  # noqa: S608 - names
+
+        shallow = [
+            each._replace(sql=name, params=()) if name in deep else each
+            for name, each in named.items()
+        ]
+        return shallow, bind
+
+    def _function(
+        self, name: str, operands: Sequence[Operand], numbers: dict[str, int] | None
+    ) -> SQL:
+        kind = operands[0].kind
+        template = self.functions.get(name, {}).get(kind)
+        if template is None:
+            raise NotSupportedError(f"{self.label} has no function {name} of {kind}.")
+        named = dict(zip("ab", operands, strict=False))
+        if self.guards_null:
+            condition = " AND ".join(f"{{{each}}} IS NOT NULL" for each in named)
+            template = f"CASE WHEN {condition} THEN {template} END"
+        parts = {each: SQL(literal(number)) for each, number in (numbers or {}).items()}
+        return fill(template, **named, **parts)
+
+    def why_not_stored(self, name: str) -> str | None:
+        """Why a function cannot stand in a definition, a sentence without its end; or None."""
+        if not any("(SELECT" in template for template in self.functions.get(name, {}).values()):
+            return None
+        return (
+            f"{self.label} takes no subqueries in generated columns, constraints and indexes, and "
+            f"computes {name} of vectors by one: compute it in queries"
+        )
+
+    def aggregate(self, name: str, a: Operand, suffix: SQL) -> SQL:
+        """The SQL of an aggregate; ``suffix`` is its FILTER clause. Raises NotSupportedError."""
+        template = self.functions.get(name, {}).get(a.kind)
+        if template is None:
+            raise NotSupportedError(f"{self.label} has no aggregate {name} of {a.kind}.")
+        return fill(template, a=a, filter=suffix, dimensions=SQL(str(a.dimensions)))
+
+    def distance_parts(self, a: Operand, b: Operand) -> dict[str, SQL]:
+        """What the template of a distance has places for, besides its operands."""
+        return {}
+
+    def prepared(self, operand: Operand) -> Operand:
+        """An operand of a distance in the form that the database's functions take."""
+        return operand
+
+    def at_precision(
+        self, precision: str | int, metric: str, a: Operand, b: Operand
+    ) -> tuple[str, Operand, Operand]:
+        """The metric and the operands of an index of less precision, where there are such."""
+        return metric, a, b
+
+    def defined(self, metric: str, a: Operand, b: Operand) -> SQL:
+        """The condition that a distance is a number: no operand is NULL, nor zero by cosine."""
+        if b.packed is not None and metric != "cosine":
+            self._distance_template(metric)  # raises where there is none
+            return fill("{a} IS NOT NULL", a=a)
+        if b.packed is None:
+            template = self.defined_templates[metric == "cosine"]
+        else:
+            template = self.nonzero_templates[b.kind]
+        parts: dict[str, SQL | Operand] = {"a": a}
+        if "{distance}" in template:
+            parts["distance"] = self.distance(metric, a, b)
+        if "{zero}" in template:
+            kind = KINDS[b.kind]
+            dimensions = kind.size(b.packed)
+            zero = self.encoded(kind.zero(dimensions), b.kind)
+            parts["zero"] = SQL(self.placeholder(b.kind, dimensions), (zero,))
+        return fill(template, **parts)
+
+    def similarity(self, distance: SQL, a: Operand, b: Operand) -> SQL:
+        """A distance as a similarity."""
+        return fill(self.similarity_template, distance=distance, a=a, b=b)
+
+    def _checked_template(self, metric: str, stored: bool) -> str:
+        """The template of a distance, with the exact one where it cannot be trusted."""
+        template = self._distance_template(metric)
+        if stored:
+            return self.exact_distances.get(metric, template)
+        if metric not in self.trusted:
+            return template
+        condition = self.trusted[metric].replace("{distance}", "dorm_d")
+        return (
+            f"(SELECT CASE WHEN {condition} THEN dorm_d ELSE {self.exact_distances[metric]} END "  # noqa: S608 - templates
+            f"FROM (SELECT {template} AS dorm_d))"
+        )
+
+    def _distance_template(self, metric: str) -> str:
+        try:
+            return self.distances[metric]
+        except KeyError:
+            instead = self.alternatives.get(metric, "")
+            raise NotSupportedError(
+                f"{self.label} has no {metric} distance. {instead}".rstrip()
+            ) from None
+
+    def _norm(self, operand: Operand) -> SQL:
+        if operand.packed is None:
+            return fill(self.functions["norm"][operand.kind], a=operand)
+        return SQL("%s", (math.hypot(*codecs.from_packed(operand.packed)),))

@@ -1,0 +1,61 @@
+"""Vector indexes in the schema."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.db.backends.ddl_references import Statement
+
+from dorm_vector.sql import literal
+
+__all__ = ["EngineIndexes"]
+
+
+class EngineIndexes:
+    """The part of an engine that builds indexes; this one builds none."""
+
+    label: str
+
+    #: The largest number of dimensions that an approximate index takes, by field kind.
+    index_dimensions: ClassVar[dict[str, int]] = {}
+    #: Whether an index serves a plain ORDER BY, without ``nearest()``.
+    index_serves_order: ClassVar[bool] = False
+    #: The index methods that the engine builds: "hnsw", "ivfflat".
+    index_methods: ClassVar[frozenset[str]] = frozenset()
+    #: The largest number of dimensions that a B-tree takes: ``unique`` and ``db_index``.
+    btree_dimensions: ClassVar[int | None] = None
+
+    def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
+        """The statement that builds an index."""
+        return self._nothing_built(index, model)
+
+    def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
+        """The statement that drops an index."""
+        return self._nothing_built(index, model)
+
+    def why_not_built(self, index: Any, model: Any) -> str | None:
+        """Why the index is not built here, the first half of a sentence; None where it is."""
+        if index.method in self.index_methods:
+            return None
+        return f"{self.label} has no {index.method} index"
+
+    def made_names(self, index: Any) -> list[str]:
+        """The names that an index takes among those of tables, views and other indexes."""
+        return [index.name]
+
+    def same_name(self, name: str) -> str:
+        """What two names have in common that the database takes for one."""
+        return name
+
+    def reindex(self, index: Any, model: Any) -> str | None:
+        """
+        Make an index anew from the rows of its table.
+
+        Returns why it is not built here, the first half of a sentence, or None where it was made.
+        """
+        return self.why_not_built(index, model)
+
+    def _nothing_built(self, index: Any, model: Any) -> Statement:
+        # Django runs whatever create_sql() returns, so nothing has to be a statement as well.
+        what = f"{self.why_not_built(index, model)}: {index.name} is not built"
+        return Statement("SELECT %(what)s", what=literal(what.translate({0: " ", 92: "/"})))

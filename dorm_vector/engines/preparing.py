@@ -1,0 +1,71 @@
+"""
+Making connections fit for vectors as they open.
+
+What is made so is one connection of the driver's, or the class of its schema editor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.db.backends.signals import connection_created
+from django.db.utils import load_backend
+
+from dorm_vector.engines import engine_class, engine_for
+from dorm_vector.parameters import shorten_log
+
+__all__ = ["prepare", "prepare_connections", "prepare_editors"]
+
+
+def prepare_connections() -> None:
+    """Prepare every database connection that opens from now on, in any thread."""
+    connection_created.connect(_on_connection_created, dispatch_uid="dorm_vector")
+
+
+def _on_connection_created(sender: Any, connection: Any, **kwargs: Any) -> None:
+    prepare(connection)
+
+
+def prepare(connection: Any) -> None:
+    """
+    Make what a Django connection has open fit for vectors, once.
+
+    ``AppConfig.ready()`` runs again where INSTALLED_APPS is changed, within transactions and while
+    rows are read: nothing of the sort must happen twice to a connection of the driver's.
+    """
+    raw = connection.connection
+    prepared = vars(connection).get("_dorm_vector_prepared", _nothing)
+    if raw is not None and prepared() is not raw:
+        connection._dorm_vector_prepared = _reference(raw)
+        engine_for(connection).prepare()
+    shorten_log(connection)
+
+
+def _nothing() -> None:
+    """A reference to nothing."""
+
+
+def _reference(raw: Any) -> Callable[[], Any]:
+    """What tells a connection of the driver's, and does not keep it open where that can be."""
+    try:
+        return weakref.ref(raw)
+    except TypeError:  # sqlite3's
+        return lambda: raw
+
+
+def prepare_editors() -> None:
+    """
+    Let the schema editors of all databases in the settings know vector indexes.
+
+    Their classes get it: an editor may be made before its connection has been opened, in any
+    thread. A backend that cannot be imported says so where its database is used.
+    """
+    for alias in connections:
+        with contextlib.suppress(ImproperlyConfigured, ImportError):
+            wrapper = load_backend(connections.settings[alias]["ENGINE"]).DatabaseWrapper
+            engine_class(wrapper, alias).prepare_editors(wrapper)

@@ -1,0 +1,7 @@
+"""What the engines have in common whose vector indexes are tables kept by triggers."""
+
+from __future__ import annotations
+
+from dorm_vector.engines.side_tables.engine import WATCHED, SideTableEngine
+
+__all__ = ["WATCHED", "SideTableEngine"]
