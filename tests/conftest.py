@@ -17,7 +17,8 @@ from tests import testapp
 from tests.support import postgres
 
 # They assert, for more than one module of tests.
-pytest.register_assert_rewrite("tests.support.side_tables", "tests.support.side_table_migrations")
+for name in ("bulk", "libsql_backend", "side_table_migrations", "side_tables"):
+    pytest.register_assert_rewrite(f"tests.support.{name}")
 
 # Behaviours that an engine lacks: (engine, name of the test) to the reason. They are run all the
 # same, and the run fails where one of them works after all.

@@ -70,7 +70,7 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def faults(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """The lines of a module of tests, and what is wrong there."""
     for line, name in imported(tree):
-        if name.startswith("tests.test_"):
+        if name.startswith("tests.") and ".test_" in name:
             yield line, f"{name} {IMPORT}"
     for test in tests_in(tree):
         for node in inside(test):

@@ -16,13 +16,13 @@ FAULTY = {
         """
         from tests import test_that
         import tests.test_that
-        from tests.test_that import Thing, make
+        from tests.there.test_that import Thing, make
         """,
         [
             (2, f"tests.test_that {lint.IMPORT}"),
             (3, f"tests.test_that {lint.IMPORT}"),
-            (4, f"tests.test_that.Thing {lint.IMPORT}"),
-            (4, f"tests.test_that.make {lint.IMPORT}"),
+            (4, f"tests.there.test_that.Thing {lint.IMPORT}"),
+            (4, f"tests.there.test_that.make {lint.IMPORT}"),
         ],
     ),
     "an early return": (

@@ -7,11 +7,7 @@ from typing import Any
 from django.db import connections, migrations
 from django.db.migrations.state import ProjectState
 
-from dorm_vector import (
-    HnswIndex,
-    IvfflatIndex,
-    models,
-)
+from dorm_vector import HnswIndex, IvfflatIndex, models
 
 __all__ = ["Schema", "hnsw", "ivfflat"]
 

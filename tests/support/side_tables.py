@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
-from django.db import (
-    migrations,
-    transaction,
-)
+from django.db import migrations, transaction
 from django.db.models import GeneratedField
 
 from dorm_vector import VectorIndex, models
@@ -28,8 +25,6 @@ __all__ = [
 ]
 
 QUERY = [1.0, 1.0, 2.0]
-
-
 VECTORS: list[Any] = [
     [1, 2, 3],
     [0.1, 0.2, 0.4],
