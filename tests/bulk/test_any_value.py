@@ -10,6 +10,7 @@ from django.db import connections
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dorm_vector.engines.postgresql import copying as postgresql_copy
 from dorm_vector.engines.postgresql import dumpers
 from tests.support.bulk import KOLKATA, NEW_YORK, UTC, saved_and_copied
 from tests.testapp.models import Everything
@@ -85,7 +86,7 @@ class TestAnyValue:
         with connections["postgresql"].cursor() as cursor:
             cursor.execute("CREATE TEMPORARY TABLE numbers (id integer, n numeric)")
             copied = (
-                b"\0\2" + dumpers._fixed("i")(place) + postgresql_copy._numeric(value)
+                b"\0\2" + dumpers._fixed("i")(place) + dumpers._numeric(value)
                 for place, value in enumerate(values)
             )
             with cursor.copy("COPY numbers FROM STDIN (FORMAT BINARY)") as copying:
