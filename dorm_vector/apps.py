@@ -10,7 +10,7 @@ from django.core.signals import setting_changed
 from django.db import connections
 
 from dorm_vector.engines import forget_engines
-from dorm_vector.engines.preparing import prepare, prepare_connections, prepare_editors
+from dorm_vector.engines.preparing import prepare, prepare_classes, prepare_connections
 
 __all__ = ["DormVectorConfig"]
 
@@ -37,7 +37,7 @@ class DormVectorConfig(AppConfig):
         checks.register()
         setting_changed.connect(_on_setting_changed, dispatch_uid="dorm_vector")
         _register_array_lookups()
-        prepare_editors()
+        prepare_classes()
         prepare_connections()
         for connection in connections.all(initialized_only=True):
             prepare(connection)

@@ -19,7 +19,7 @@ from django.db.utils import load_backend
 from dorm_vector.engines import engine_class, engine_for
 from dorm_vector.parameters import shorten_log
 
-__all__ = ["prepare", "prepare_connections", "prepare_editors"]
+__all__ = ["prepare", "prepare_classes", "prepare_connections"]
 
 
 def prepare_connections() -> None:
@@ -58,9 +58,9 @@ def _reference(raw: Any) -> Callable[[], Any]:
         return lambda: raw
 
 
-def prepare_editors() -> None:
+def prepare_classes() -> None:
     """
-    Let the schema editors of all databases in the settings know vector indexes.
+    Let the schema editors and the introspection of all databases in the settings know vectors.
 
     Their classes get it: an editor may be made before its connection has been opened, in any
     thread. A backend that cannot be imported says so where its database is used.
@@ -68,4 +68,6 @@ def prepare_editors() -> None:
     for alias in connections:
         with contextlib.suppress(ImproperlyConfigured, ImportError):
             wrapper = load_backend(connections.settings[alias]["ENGINE"]).DatabaseWrapper
-            engine_class(wrapper, alias).prepare_editors(wrapper)
+            engine_class(wrapper, alias).prepare_wrapper(wrapper)
+    for connection in connections.all(initialized_only=True):
+        engine_for(connection)  # made before its class knew

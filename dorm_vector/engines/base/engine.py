@@ -14,6 +14,7 @@ from django.db.models import BinaryField
 from dorm_vector import codecs, values
 from dorm_vector.engines.base.expressions import EngineExpressions
 from dorm_vector.engines.base.indexes import EngineIndexes
+from dorm_vector.engines.base.introspection import EngineIntrospection
 from dorm_vector.engines.base.loaders import Inserts, Loader
 from dorm_vector.engines.base.search import EngineSearch
 from dorm_vector.kinds import KINDS
@@ -31,7 +32,7 @@ def _padding_check(column: str, bits: int) -> str:
     return f" AND substr({column}, -1) < X'{1 << bits % 8:02X}'" if bits % 8 else ""
 
 
-class Engine(EngineExpressions, EngineIndexes, EngineSearch):
+class Engine(EngineExpressions, EngineIndexes, EngineIntrospection, EngineSearch):
     """
     What one database can do with vectors.
 
@@ -63,9 +64,15 @@ class Engine(EngineExpressions, EngineIndexes, EngineSearch):
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
-        self.prepare_editors(connection)
+        self.prepare_wrapper(connection)
         #: ``parameter``, of query vectors: one query asks for the same one several times.
         self.encoded = functools.lru_cache(maxsize=8)(self.parameter)
+
+    @classmethod
+    def prepare_wrapper(cls, wrapper: Any) -> None:
+        """Let a connection, or a class of connections, know vectors."""
+        cls.prepare_editors(wrapper)
+        cls.prepare_introspection(wrapper)
 
     @classmethod
     def prepare_editors(cls, wrapper: Any) -> None:

@@ -17,6 +17,7 @@ from dorm_vector.engines.base.loaders import Loader
 from dorm_vector.engines.base.schema import with_alterations
 from dorm_vector.engines.postgresql import extension
 from dorm_vector.engines.postgresql.arrays import read_arrays
+from dorm_vector.engines.postgresql.introspection import PostgreSQLIntrospection
 from dorm_vector.engines.postgresql.rebuilding import without_indexes
 from dorm_vector.engines.postgresql.search import PostgreSQLSearch, at_stage
 from dorm_vector.engines.postgresql.session import set_for_session
@@ -63,7 +64,7 @@ class CastColumns(Columns):
         return self.template % super().__str__()
 
 
-class PostgreSQLEngine(PostgreSQLSearch, Engine):
+class PostgreSQLEngine(PostgreSQLSearch, PostgreSQLIntrospection, Engine):
     """pgvector's types, operators and indexes."""
 
     name = "postgresql"

@@ -23,6 +23,7 @@ from dorm_vector.sql import literal, word
 MAX_DIMENSIONS = 8192
 
 FLOATS = ("vector", "halfvec")
+BLOB = "typeof({column}) IN ('blob', 'null')"
 
 ROUGH_NORM = "vec_distance_l2({a}, zeroblob(length({a})))"
 # sqlite-vec's functions add up squares in float32. Between these they neither vanish nor overflow.
@@ -124,11 +125,11 @@ class SQLiteEngine(SQLiteSearch, SideTableEngine):
     column_types = {"vector": "blob", "halfvec": "blob", "bit": "blob"}
     # length() of the four bytes a component, since vec_length() would break INSERT and VACUUM on a
     # connection without the extension; typeof(), because length() of text counts characters.
+    # The other way of writing it tells halves to who reads the schema.
     column_checks = {
-        **dict.fromkeys(
-            FLOATS, "typeof({column}) IN ('blob', 'null') AND length({column}) = 4*{dimensions}"
-        ),
-        "bit": "typeof({column}) IN ('blob', 'null') AND length({column}) = {bytes}{padding}",
+        "vector": f"{BLOB} AND length({{column}}) = 4*{{dimensions}}",
+        "halfvec": f"{BLOB} AND length({{column}}) = 2*2*{{dimensions}}",
+        "bit": f"{BLOB} AND length({{column}}) = {{bytes}}{{padding}}",
     }
     # An undefined distance is NULL to sqlite-vec, which would sort first. SQLite stores no NaN, and
     # infinity is its greatest number: distances read it as NaN. sqlite-vec has no inner product.

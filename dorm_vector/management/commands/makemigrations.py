@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from importlib import import_module
 from typing import Any
 
-from django.apps import apps
-from django.core.management import find_commands
 from django.core.management.base import CommandError
 from django.core.management.commands import makemigrations
 
+from dorm_vector.management import chaining
 from dorm_vector.management.extension import migration_for
 
 __all__ = ["Command"]
@@ -68,15 +65,9 @@ class Command(makemigrations.Command):
         return None
 
 
-def others_command() -> type[makemigrations.Command]:
-    """The command that Django would run without this app: of the first app that has one."""
-    for config in apps.get_app_configs():
-        folder = os.path.join(config.path, "management")
-        if config.name != "dorm_vector" and "makemigrations" in find_commands(folder):
-            module = import_module(f"{config.name}.management.commands.makemigrations")
-            command: type[makemigrations.Command] = module.Command
-            return command
-    return Command
+def others_command() -> type[Any]:
+    """The command that Django would run without this app."""
+    return chaining.others_command("makemigrations") or Command
 
 
 def _over(other: Any) -> type[Command]:

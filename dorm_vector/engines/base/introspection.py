@@ -1,0 +1,70 @@
+"""What there is of vectors in a database that exists: columns, indexes, and tables of our own."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, ClassVar, NamedTuple
+
+__all__ = ["EngineIntrospection", "FoundIndex", "VectorColumn"]
+
+
+class VectorColumn(NamedTuple):
+    """A column of vectors: the kind of its field, and its dimensions; None where it has any."""
+
+    kind: str
+    dimensions: int | None
+
+
+class FoundIndex(NamedTuple):
+    """
+    A vector index of a table.
+
+    ``options`` are keyword arguments of the class that ``method`` stands for ("vector", "hnsw",
+    "ivfflat"); ``gap`` is what they cannot say of the index, None where they say all.
+    """
+
+    name: str
+    column: str
+    method: str
+    metric: str
+    options: dict[str, Any]
+    gap: str | None = None
+    definition: str | None = None
+
+
+class EngineIntrospection:
+    """The part of an engine that reads what there is. That of the base class knows of nothing."""
+
+    connection: Any
+    #: What the connection's introspection is given.
+    introspection: ClassVar[Any] = None
+
+    @classmethod
+    def prepare_introspection(cls, wrapper: Any) -> None:
+        """Let a connection, or a class of connections, know vectors when it is introspected."""
+        if cls.introspection is None:
+            return
+        if not issubclass(wrapper.introspection_class, cls.introspection):
+            wrapper.introspection_class = _over(cls.introspection, wrapper.introspection_class)
+        if isinstance(wrapper, type):
+            return
+        if not isinstance(wrapper.introspection, wrapper.introspection_class):
+            wrapper.introspection = wrapper.introspection_class(wrapper)
+
+    def vector_columns(self, table: str) -> dict[str, VectorColumn]:
+        """The columns of a table that hold vectors, by name."""
+        return {}
+
+    def vector_indexes(self, table: str) -> list[FoundIndex]:
+        """The vector indexes of a table, those that were made without this package included."""
+        return []
+
+    def own_tables(self) -> frozenset[str]:
+        """The tables that indexes are kept in: no model has them."""
+        return frozenset()
+
+
+@functools.cache
+def _over(part: Any, base: Any) -> type[Any]:
+    """The introspection class ``base`` with vectors: one class for each."""
+    return type(base.__name__, (part, base), {"__module__": base.__module__})

@@ -1,0 +1,147 @@
+"""
+What there is of vectors in a database whose indexes are side tables.
+
+Its columns are blobs: the CHECK of a column says what is in it. What an index is over is read from
+its triggers and its side table.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from dorm_vector.engines.base.introspection import (
+    EngineIntrospection,
+    FoundIndex,
+    VectorColumn,
+)
+from dorm_vector.engines.introspection import VectorIntrospection
+from dorm_vector.engines.side_tables.schema import SchemaObject, fold
+
+__all__ = ["SideTableIntrospection"]
+
+TRIGGERS = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'"
+TABLE = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name COLLATE NOCASE = ?"
+# Of a side table: its own statement, and those of its indexes.
+PARTS = "SELECT sql FROM sqlite_master WHERE tbl_name COLLATE NOCASE = ? AND sql IS NOT NULL"
+
+INSERT = "_insert"
+# What a row's vector has to be for the side table to hold it.
+MEASURE = re.compile(r"THEN (\w+)\(")
+STORABLE = re.compile(r'WHEN NEW\."((?:[^"]|"")+)" IS NOT NULL\s+THEN (\w+)\(')
+PREFIX = re.compile(r', substr\(NEW\."(?:[^"]|"")+", 1, (\d+)\)')
+BITS = re.compile(r"USING vec0\(vector bit\[")
+GRAPH = re.compile(r"libsql_vector_idx\([^,]+,(.*)\)", re.DOTALL)
+OPTION = re.compile(r"'(\w+)=([\w.]+)'")
+
+#: The endings of the tables that virtual tables keep their rows in.
+SHADOWS = ("config", "content", "data", "docsize", "idx")
+
+# How numbers stand in the templates of checks.
+PLACES = {"dimensions": "DIMENSIONS", "bytes": "BYTES", "padding": "PADDING"}
+
+
+class SideTableIntrospection(EngineIntrospection):
+    """The part of an engine with side tables that reads what there is."""
+
+    introspection = VectorIntrospection
+
+    column_checks: ClassVar[dict[str, str]]
+    shadows: ClassVar[dict[str, str]]
+    signs: ClassVar[dict[str, str]]
+    storable: ClassVar[dict[str, str]]
+
+    def vector_columns(self, table: str) -> dict[str, VectorColumn]:
+        sql = self._statement(table)
+        columns = {}
+        for kind, template in self.column_checks.items():
+            for match in _check(template).finditer(sql):
+                name = match["column"].replace('""', '"')
+                columns[name] = VectorColumn(kind, _dimensions(match.groupdict()))
+        return columns
+
+    def vector_indexes(self, table: str) -> list[FoundIndex]:
+        triggers = self._made_triggers()
+        return [
+            found
+            for trigger in triggers
+            if fold(trigger.table) == fold(table)
+            and (found := self._index(trigger.name.removesuffix(INSERT), trigger.sql or ""))
+        ]
+
+    def own_tables(self) -> frozenset[str]:
+        sides = [trigger.name.removesuffix(INSERT) for trigger in self._made_triggers()]
+        endings = (*self.shadows, *SHADOWS)
+        return frozenset(sides) | {f"{side}_{end}" for side in sides for end in endings}
+
+    def _index(self, name: str, trigger: str) -> FoundIndex | None:
+        metrics = {MEASURE.findall(sql)[0]: metric for metric, sql in self.storable.items()}
+        match = STORABLE.search(trigger)
+        if match is None or match[2] not in metrics:
+            return None
+        definition = "\n".join(row[0] for row in self._rows(PARTS, name))
+        options: dict[str, Any] = {}
+        if BITS.search(definition):
+            options["precision"] = "bit"
+        elif prefix := PREFIX.search(trigger):
+            options["prefix"] = int(prefix[1]) // 4
+        options.update(_graph_options(definition))
+        column = match[1].replace('""', '"')
+        return FoundIndex(name, column, "vector", metrics[match[2]], options, definition=definition)
+
+    def _made_triggers(self) -> list[SchemaObject]:
+        """The triggers that fill side tables: one for each."""
+        sign = self.signs.get("insert")
+        rows = [SchemaObject(*row) for row in self._rows(TRIGGERS)]
+        return [
+            row
+            for row in rows
+            if row.name.endswith(INSERT)
+            and row.is_made(sign and sign.format(index=row.name.removesuffix(INSERT)))
+        ]
+
+    def _statement(self, table: str) -> str:
+        return "".join(row[0] for row in self._rows(TABLE, table))
+
+    def _rows(self, sql: str, *parameters: str) -> list[Any]:
+        self.connection.ensure_connection()
+        rows: list[Any] = self.connection.connection.execute(sql, parameters).fetchall()
+        return rows
+
+
+def _graph_options(definition: str) -> dict[str, Any]:
+    graph = GRAPH.search(definition)
+    found = dict(OPTION.findall(graph[1])) if graph else {}
+    found.pop("metric", None)
+    return {name: _number(value) for name, value in found.items()}
+
+
+def _number(text: str) -> Any:
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _check(template: str) -> re.Pattern[str]:
+    """What a CHECK looks like that was made from a template, of any column and dimensions."""
+    pattern = re.escape(template.format(column="COLUMN", **PLACES))
+    pattern = pattern.replace("COLUMN", r'"(?P<column>(?:[^"]|"")+)"', 1)
+    pattern = pattern.replace("COLUMN", '"(?P=column)"')
+    pattern = pattern.replace(
+        "PADDING", r"""(?: AND substr\("(?P=column)", -1\) < X'(?P<less>\w\w)')?"""
+    )
+    for place in ("DIMENSIONS", "BYTES"):
+        pattern = pattern.replace(place, rf"(?P<{place.lower()}>\d+)(?![\d*])")
+    return re.compile(pattern)
+
+
+def _dimensions(parts: dict[str, str | None]) -> int:
+    if dimensions := parts.get("dimensions"):
+        return int(dimensions)
+    whole = 8 * int(parts["bytes"] or 0)
+    # The last byte is less than 1 << bits where it has fewer than eight of them.
+    less = parts.get("less")
+    return whole - 8 + int(less, 16).bit_length() - 1 if less else whole

@@ -1,0 +1,24 @@
+"""Commands that build on the one of the same name that a project has otherwise."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any
+
+from django.apps import apps
+from django.core.management import find_commands
+from django.core.management.base import BaseCommand
+
+__all__ = ["others_command"]
+
+
+def others_command(name: str) -> type[BaseCommand] | None:
+    """The command of that name of the first other app that has one; None where none has."""
+    for config in apps.get_app_configs():
+        folder = os.path.join(config.path, "management")
+        if config.name != "dorm_vector" and name in find_commands(folder):
+            module: Any = import_module(f"{config.name}.management.commands.{name}")
+            command: type[BaseCommand] = module.Command
+            return command
+    return None

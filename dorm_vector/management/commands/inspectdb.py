@@ -1,0 +1,75 @@
+"""``manage.py inspectdb``, with the fields of vectors and their indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management.commands import inspectdb
+from django.db import connections
+
+from dorm_vector.engines import engine_for
+from dorm_vector.expressions import FIELDS
+from dorm_vector.indexes import HnswIndex, IvfflatIndex, VectorIndex
+from dorm_vector.management.chaining import others_command
+
+__all__ = ["Command"]
+
+INDEXES = {index.method: index for index in (HnswIndex, IvfflatIndex, VectorIndex)}
+ANY_DIMENSIONS = "A vector of any dimensions: give its column a number of them."
+
+
+class Command(inspectdb.Command):
+    """The ``inspectdb`` that the project has otherwise, knowing vectors."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Command:
+        other = others_command("inspectdb") if cls is Command else None
+        if other is None:
+            return super().__new__(cls)
+        if not issubclass(other, inspectdb.Command):  # it has nothing that could be added to
+            return other(*args, **kwargs)  # type: ignore[return-value]
+        return super().__new__(type("Command", (cls, other), {"__module__": __name__}))
+
+    def handle_inspection(self, options: Any) -> Iterator[str]:
+        self._connection = connections[options["database"]]
+        self._imports: set[str] = set()
+        lines = list(super().handle_inspection(options))
+        for line in lines:
+            yield line
+            if line.startswith("from ") and line.endswith(" import models"):
+                yield from (f"import {module}" for module in sorted(self._imports))
+
+    def get_field_type(self, connection: Any, table_name: Any, row: Any) -> Any:
+        found = engine_for(connection).vector_columns(table_name).get(row.name)
+        if found is None:
+            return super().get_field_type(connection, table_name, row)
+        if found.dimensions is None:
+            return "TextField", {}, [ANY_DIMENSIONS]
+        field = FIELDS[found.kind]
+        return self._path(field), {field.size_keyword: found.dimensions}, []
+
+    def get_meta(self, table_name: Any, constraints: Any, names: Any, *args: Any) -> list[str]:
+        meta: list[str] = super().get_meta(table_name, constraints, names, *args)
+        found = engine_for(self._connection).vector_indexes(table_name)
+        notes = [
+            f"    # The vector index {index.name!r} {index.gap}." for index in found if index.gap
+        ]
+        indexes = [
+            f"            {self._index(index, names[index.column])},"
+            for index in found
+            if not index.gap and index.column in names
+        ]
+        listed = ["        indexes = [", *indexes, "        ]"] if indexes else []
+        return [*meta[:1], *notes, *meta[1:], *listed]
+
+    def _index(self, found: Any, field: str) -> str:
+        index = INDEXES[found.method](
+            fields=[field], name=found.name, metric=found.metric, **found.options
+        )
+        _, _, kwargs = index.deconstruct()
+        arguments = ", ".join(f"{name}={value!r}" for name, value in kwargs.items())
+        return f"{self._path(INDEXES[found.method])}({arguments})"
+
+    def _path(self, cls: Any) -> str:
+        self._imports.add(cls.__module__)
+        return f"{cls.__module__}.{cls.__qualname__}"
