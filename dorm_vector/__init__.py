@@ -33,6 +33,7 @@ from dorm_vector.lookups import VectorIn as VectorIn  # registered as it is impo
 from dorm_vector.operations import VectorExtension
 from dorm_vector.querysets import VectorQuerySet
 from dorm_vector.search import advice as advice  # heard by the distances
+from dorm_vector.search.fusion import fuse
 from dorm_vector.search.nearest import nearest
 from dorm_vector.search.settings import search_params
 
@@ -70,6 +71,7 @@ __all__ = [
     "VectorToJSON",
     "bulk_copy",
     "engine_for",
+    "fuse",
     "load_sqlite_vec_extension",
     "nearest",
     "search_params",

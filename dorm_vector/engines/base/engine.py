@@ -61,6 +61,8 @@ class Engine(EngineExpressions, EngineIndexes, EngineIntrospection, EngineSearch
     finite_only: ClassVar[frozenset[str]] = frozenset()
     #: Whether CAST converts vectors to text, and text to vectors.
     casts_text: ClassVar[bool] = False
+    #: A ``{value}`` in the first of a list of rows, which says that its column is of a ``{type}``.
+    listed_value: ClassVar[str] = "{value}"
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection

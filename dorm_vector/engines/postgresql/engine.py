@@ -94,6 +94,7 @@ class PostgreSQLEngine(PostgreSQLSearch, PostgreSQLIntrospection, Engine):
     }
     native_aggregates = frozenset({"Avg", "Sum"})
     casts_text = True
+    listed_value = "CAST({value} AS {type})"
     # NaN is greater than all numbers here, and would be the greatest similarity.
     similarity_template = (
         "CASE WHEN {a} IS NOT NULL AND {b} IS NOT NULL "

@@ -1,0 +1,134 @@
+"""``fuse()``: several searches as one, by the ranks that they give to their rows."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from django.core.exceptions import FieldDoesNotExist
+from django.db.models import Model, QuerySet
+
+from dorm_vector.search.fused import Fusion, joined, without_conditions
+from dorm_vector.values import short
+
+__all__ = ["fuse"]
+
+M = TypeVar("M", bound=Model)
+
+
+def fuse(
+    *querysets: QuerySet[M],
+    k: float = 60,
+    weights: Sequence[float] | None = None,
+    annotation: str = "score",
+) -> QuerySet[M]:
+    """
+    The rows of several searches, best first by reciprocal rank fusion.
+
+    Each of ``querysets``, the legs, is a search: it has an order and an end, as
+    ``nearest(..., k=100)``, ``matching(..., k=100)`` and ``order_by("-created")[:100]`` have. The
+    score of a row is the sum of ``weight / (k + rank)`` over the legs that have it, the first rank
+    of a leg being 1 (Cormack, Clarke and Büttcher, SIGIR 2009). Rows of equal scores are in the
+    order of their primary keys.
+
+    The result is an ordinary, lazy queryset, annotated with ``score`` and with ``score_ranks``, a
+    tuple that has the rank in each leg, or None; ``annotation`` gives both another name. Its rows
+    are read as the first leg would read them: with the class of its queryset, its
+    ``select_related()``, ``only()`` and ``prefetch_related()``, but without its annotations. Each
+    leg runs as a query of its own whenever the result is evaluated, on the same database, with the
+    promises and the index that it has by itself.
+
+    ``weights`` are as many positive numbers as there are legs, by default 1 each.
+
+    Raises TypeError for what is no queryset of rows, and ValueError for legs without an order or
+    an end, of several models or databases, for weights and a ``k`` that are not positive numbers,
+    and for an ``annotation`` that is the name of a field.
+    """
+    _check_legs(querysets)
+    fusion = Fusion(
+        tuple(leg.query.clone() for leg in querysets),
+        _weights(weights, len(querysets)),
+        _positive("k", k),
+    )
+    rows = without_conditions(querysets[0])
+    ranks = _check_annotation("fuse", rows, annotation)
+    return joined(rows, fusion, annotation, ranks)
+
+
+def _check_legs(legs: Sequence[Any]) -> None:
+    if not legs:
+        raise ValueError("fuse() takes at least one queryset.")
+    for place, leg in enumerate(legs, start=1):
+        _check_leg(place, leg)
+    labels = list(dict.fromkeys(leg.model._meta.concrete_model._meta.label for leg in legs))
+    if len(labels) > 1:
+        raise ValueError(
+            f"fuse() takes querysets of one model, not of {' and '.join(labels)}: the rows of "
+            "several have no keys in common."
+        )
+    if len({leg._db for leg in legs}) > 1 and len({leg.db for leg in legs}) > 1:
+        aliases = " and ".join(dict.fromkeys(repr(leg.db) for leg in legs))
+        raise ValueError(
+            f"fuse() takes querysets of one database, not of {aliases}: give all the same using()."
+        )
+
+
+def _check_leg(place: int, leg: Any) -> None:
+    if not isinstance(leg, QuerySet):
+        raise TypeError(f"fuse() takes querysets, and leg {place} is {short(leg)}.")
+    if leg._fields is not None:  # type: ignore[attr-defined]
+        raise TypeError(
+            f"fuse() takes querysets of rows, and leg {place} has values(): call that on what "
+            "fuse() returns."
+        )
+    if leg.query.is_empty():
+        return
+    if leg.query.high_mark is None:
+        raise ValueError(
+            f"fuse() takes querysets with an end, and leg {place} has none: slice it, or give its "
+            "search a k."
+        )
+    if not leg.ordered:
+        raise ValueError(
+            f"fuse() takes querysets with an order, and leg {place} has none: its rows have no "
+            "ranks without order_by()."
+        )
+
+
+def _weights(given: Any, count: int) -> tuple[float, ...]:
+    if given is None:
+        return (1.0,) * count
+    if isinstance(given, str) or not hasattr(given, "__len__") or len(given) != count:
+        raise ValueError(
+            f"fuse() takes as many weights as querysets, {count:,}, and not {short(given)}."
+        )
+    return tuple(_positive("weights", weight) for weight in given)
+
+
+def _positive(name: str, value: Any) -> float:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value <= 0:
+        raise ValueError(f"fuse() takes positive numbers as {name}, not {short(value)}.")
+    return float(value)
+
+
+def _check_annotation(caller: str, rows: QuerySet[Any], name: str) -> str:
+    """The name of the ranks. Raises ValueError where it, or that of the scores, is taken."""
+    ranks = f"{name}_ranks"
+    for each in (name, ranks):
+        if each in rows.query.annotations:
+            raise ValueError(
+                f"{caller}() would annotate its rows with {each!r}, which they are annotated with "
+                "already: give another name as annotation=."
+            )
+        try:
+            rows.model._meta.get_field(each)
+        except FieldDoesNotExist:
+            continue
+        raise ValueError(
+            f"{caller}() would annotate its rows with {each!r}, which is a field of "
+            f"{rows.model._meta.label}: give another name as annotation=."
+        )
+    return ranks
