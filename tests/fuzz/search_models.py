@@ -69,12 +69,15 @@ class LiveQuery(Query):
         return Query.get_compiler(live, using, connection, elide_empty)
 
 
-def queryset_of(query_class: type[Query]) -> type[QuerySet[Any]]:
-    class OwnQuerySet(QuerySet[Any]):
-        def __init__(self, model: Any = None, query: Any = None, **kwargs: Any) -> None:
-            super().__init__(model, query or query_class(model), **kwargs)
+class TaggedRows(QuerySet[Any]):
+    query_class: type[Query] = TaggedQuery
 
-    return OwnQuerySet
+    def __init__(self, model: Any = None, query: Any = None, **kwargs: Any) -> None:
+        super().__init__(model, query or self.query_class(model), **kwargs)
+
+
+class LiveRows(TaggedRows):
+    query_class = LiveQuery
 
 
 class FewManager(Manager[Any]):
@@ -280,8 +283,8 @@ def kinds() -> list[Kind]:
         linked(),
         of_two(),
         with_manager("Managed", FewManager()),
-        with_manager("Tagged", Manager.from_queryset(queryset_of(TaggedQuery))()),
-        with_manager("Live", Manager.from_queryset(queryset_of(LiveQuery))()),
+        with_manager("Tagged", Manager.from_queryset(TaggedRows)()),
+        with_manager("Live", Manager.from_queryset(LiveRows)()),
         parents("Doc"),
         parents("Book", vector_index(name="book_i", metric="l2")),
         plain("Half", field=models.HalfVectorField, values="halfvec"),
@@ -307,3 +310,7 @@ def kinds() -> list[Kind]:
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in kinds()}
 KINDS["B"] = of_two_parent()
+# Pickling finds a class by its name in a module.
+globals().update(
+    {model.__name__: model for kind in KINDS.values() for model in (kind.model, *kind.tables)}
+)
