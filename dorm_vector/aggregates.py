@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 from django.core.exceptions import FieldError
 from django.db.models import Aggregate, Value
@@ -36,6 +36,9 @@ class VectorAggregate(Aggregate):
     """An aggregate of vectors, component by component; NULLs are left out."""
 
     engine_name: str = ""
+    #: SQL by the name of an engine and by field kind, for engines whose own tables have none: with
+    #: the operand ``{a}``, its ``{dimensions}``, and the FILTER clause, ``{filter}``.
+    sql: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     arity = 1
     window_compatible = False
 
@@ -79,7 +82,7 @@ class VectorAggregate(Aggregate):
             known.kind or "vector",
         )
         return engine_for(connection).aggregate(
-            self.engine_name, vector, filter_clause(self, compiler)
+            self.engine_name, vector, filter_clause(self, compiler), self.sql
         )
 
 

@@ -14,7 +14,7 @@ from dorm_vector import conf
 from dorm_vector.declarations import may_hold_vectors
 from dorm_vector.engines import Engine, engines_of
 from dorm_vector.functions import VectorFunction
-from dorm_vector.indexes import METRICS, SUFFIXES, MethodIndex, vector_field
+from dorm_vector.methods import MethodIndex, vector_field
 
 __all__ = ["register"]
 
@@ -83,17 +83,7 @@ def _messages() -> Iterator[tuple[list[str], CheckMessage]]:
 
 def check_indexes(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Compare each index with its field: the declaration alone does not know the field."""
-    return [
-        message
-        for model, index in _indexes(app_configs)
-        for check in (
-            _check_index_field,
-            _check_index_opclass,
-            _check_index_dimensions,
-            _check_index_stage,
-        )
-        for message in check(model, index)
-    ]
+    return [message for model, index in _indexes(app_configs) for message in index.problems(model)]
 
 
 def check_definitions(
@@ -111,7 +101,7 @@ def check_definitions(
         for name, expression in _definitions(model)
         for alias, engine in engines_of(model)
         for function in _functions_in(expression)
-        if (reason := engine.why_not_stored(function.name))
+        if (reason := engine.why_not_stored(function.name, function.sql))
     ]
 
 
@@ -181,54 +171,6 @@ def _names_made(engine: Engine, index: MethodIndex, model: Any) -> list[str]:
     """The names that an index takes, where it is built."""
     known = not index.fields or vector_field(model, index.fields[0]) is not None
     return engine.made_names(index) if known and not engine.why_not_built(index, model) else []
-
-
-def _check_index_field(model: Any, index: MethodIndex) -> Iterator[CheckMessage]:
-    if vector_field(model, index.fields[0]) is None:
-        yield checks.Error(
-            f"{index.name!r} needs a vector field, and {index.fields[0]!r} is none.",
-            obj=model,
-            id="dorm_vector.E101",
-        )
-
-
-def _check_index_opclass(model: Any, index: MethodIndex) -> Iterator[CheckMessage]:
-    field = vector_field(model, index.fields[0])
-    if field is None or index.misfit(field):
-        return
-    kind = index.kind_of(field)
-    fitting = [f"{kind}_{SUFFIXES[name]}" for name in METRICS[index.method][kind]]
-    wanted = index.opclass or f"{kind}_{index.suffix_of(index.metric)}"
-    if wanted not in fitting:
-        yield checks.Error(
-            f"The operator class {wanted!r} of {index.name!r} does not fit {field.name!r}.",
-            hint=f"Use one of {', '.join(fitting)}.",
-            obj=model,
-            id="dorm_vector.E102",
-        )
-
-
-def _check_index_stage(model: Any, index: MethodIndex) -> Iterator[CheckMessage]:
-    field = vector_field(model, index.fields[0])
-    if field is not None and (sentence := index.misfit(field)):
-        yield checks.Error(sentence, obj=model, id="dorm_vector.E106")
-
-
-def _check_index_dimensions(model: Any, index: MethodIndex) -> Iterator[CheckMessage]:
-    field = vector_field(model, index.fields[0])
-    if field is None:
-        return
-    for alias, engine in engines_of(model):
-        most = engine.index_dimensions.get(index.kind_of(field))
-        built = engine.why_not_built(index, model) is None
-        dimensions = min(field.dimensions, index.prefix or field.dimensions)
-        if built and most and dimensions > most:
-            yield checks.Error(
-                f"{index.name!r} is over {dimensions} dimensions, and an index of "
-                f"{engine.label} takes {most} at most (database {alias!r}).",
-                obj=model,
-                id="dorm_vector.E103",
-            )
 
 
 def check_not_built(

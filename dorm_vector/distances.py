@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -23,6 +23,7 @@ from dorm_vector.expressions import (
     vector_field_of,
 )
 from dorm_vector.misuse import refuse_misuse
+from dorm_vector.registry import METRICS, register
 from dorm_vector.sql import SQL, Operand
 
 __all__ = [
@@ -38,6 +39,9 @@ __all__ = [
     "MaxInnerProduct",
 ]
 
+
+# The field kinds of numbers.
+FLOATS = ("vector", "halfvec", "sparsevec")
 
 #: Called under DEBUG with each distance that is compiled, its query and its engine.
 ADVISERS: list[Callable[[Any, Any, Any], None]] = []
@@ -76,20 +80,38 @@ class Distance(Func):
     """
 
     arity = 2
-    metric: str = ""
+    #: The name of the metric. A subclass that gives one is registered by it: ``nearest()``,
+    #: indexes and checks know it.
+    metric: ClassVar[str] = ""
+    #: The field kinds whose vectors have the distance.
+    kinds: ClassVar[tuple[str, ...]] = FLOATS
+    #: SQL by the name of an engine, for those that have none in their own tables: with the operands
+    #: ``{a}`` and ``{b}``, and their L2 norms ``{norm_a}`` and ``{norm_b}``.
+    sql: ClassVar[Mapping[str, str]] = {}
+    #: The ending of the operator classes of indexes, behind the field kind.
+    operator_class: ClassVar[str] = ""
+    #: By index method, the field kinds of indexes that serve the metric, where the method itself
+    #: does not name it.
+    indexed_by: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    #: Whether vectors that a field takes may have no such distance; whether zero has none.
+    may_be_undefined: ClassVar[bool] = False
+    undefined_at_zero: ClassVar[bool] = False
     output_field = _float_field(undefined_as_nan)
     #: The kind of a query vector of which nothing else is known; None for one that follows from it.
     value_kind: str | None = None
     #: The search of ``nearest()`` that orders by the distance.
     search: Any = None
-    #: The metrics that ``nearest()`` knows by name: each class that has a name of its own.
-    registry: ClassVar[dict[str, type[Distance]]] = {}
+    #: The classes of all metrics, by name.
+    registry: ClassVar[dict[str, type[Distance]]] = METRICS  # type: ignore[assignment]
     #: The operands' dimensions and kind, where both are ``SETTLED``.
     _known: tuple[int | None, str | None] | None = None
 
     def __init__(
         self, expression: Any, vector: Any, *, precision: str | None = None, **extra: Any
     ) -> None:
+        if not self.metric:
+            name = type(self).__name__
+            raise TypeError(f"{name} needs a metric: name one in the class, such as 'chebyshev'.")
         if precision not in (None, "half", "bit"):
             raise ValueError(f'precision takes "half", "bit" or None, not {precision!r}.')
         expression, vector = operands((expression, vector), self.value_kind)
@@ -104,7 +126,7 @@ class Distance(Func):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "metric" in vars(cls):
-            Distance.registry[cls.metric] = cls
+            register(METRICS, cls.metric, cls)
 
     def at_precision(self, precision: str | int) -> Distance:
         """The distance by which an index of that precision, or prefix, orders."""
@@ -177,7 +199,7 @@ class Distance(Func):
         """
         given = self.get_source_expressions()
         for field in filter(None, (vector_field_of(each, self) for each in given)):
-            if self.metric not in field.values.metrics:
+            if field.kind not in self.kinds:
                 raise FieldError(
                     f"{type(self).__name__} is no distance of {field.kind}; use one for "
                     f"{', '.join(field.values.metrics)}."
@@ -192,6 +214,7 @@ class L2Distance(Distance):
     """The Euclidean distance."""
 
     metric = "l2"
+    operator_class = "l2_ops"
 
 
 class CosineDistance(Distance):
@@ -202,26 +225,31 @@ class CosineDistance(Distance):
     """
 
     metric = "cosine"
-    #: Whether vectors that a field takes may have no such distance.
+    operator_class = "cosine_ops"
     may_be_undefined = True
+    undefined_at_zero = True
 
 
 class MaxInnerProduct(Distance):
     """The inner product, negated so that the greatest one sorts first."""
 
     metric = "ip"
+    operator_class = "ip_ops"
 
 
 class L1Distance(Distance):
     """The taxicab distance, the sum of the absolute differences."""
 
     metric = "l1"
+    operator_class = "l1_ops"
 
 
 class HammingDistance(Distance):
     """How many bits differ."""
 
     metric = "hamming"
+    kinds = ("bit",)
+    operator_class = "hamming_ops"
     value_kind = "bit"
 
 
@@ -233,6 +261,8 @@ class JaccardDistance(Distance):
     """
 
     metric = "jaccard"
+    kinds = ("bit",)
+    operator_class = "jaccard_ops"
     value_kind = "bit"
 
 

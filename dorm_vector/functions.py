@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from django.core.exceptions import FieldError
 from django.db.models import FloatField, Func, IntegerField, JSONField
@@ -69,6 +70,9 @@ class VectorFunction(Func):
     """
 
     name: str = ""
+    #: SQL by the name of an engine and by field kind, for engines whose own tables have none: with
+    #: the operands ``{a}`` and ``{b}``, and the ``numbers()``.
+    sql: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     arity: int | None = 1
     #: Whether two operands have to be of one length.
     same_length: bool = True
@@ -130,7 +134,9 @@ class VectorFunction(Func):
         ]
         # A column, a constraint or an index: the only queries that name no tables.
         stored = not getattr(compiler.query, "alias_cols", True)
-        return engine_for(connection).function(self.name, made, self.numbers(), stored=stored)
+        return engine_for(connection).function(
+            self.name, made, self.numbers(), stored=stored, sql=self.sql
+        )
 
 
 class VectorNorm(VectorFunction):

@@ -18,6 +18,7 @@ from django.core.exceptions import ValidationError
 from pgvector import Bit, HalfVector, SparseVector, Vector
 
 from dorm_vector import codecs, sparse, values
+from dorm_vector.registry import metrics_of
 
 __all__ = ["KINDS", "Kind"]
 
@@ -33,8 +34,13 @@ class Kind:
     max_dimensions: ClassVar[int]
     #: What a dimension is called in sentences.
     unit: ClassVar[str] = "dimensions"
-    #: The distances that such vectors have, the default of ``nearest()`` first.
-    metrics: ClassVar[tuple[str, ...]] = ("cosine", "l2", "ip", "l1")
+    #: The metric that ``nearest()`` takes where nothing names another one.
+    default_metric: ClassVar[str] = "cosine"
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that such vectors have, the default first."""
+        return metrics_of(self.name, self.default_metric)
 
     def pack(self, value: Any, dimensions: int | None = None) -> Any:
         """``value`` in the canonical form. Raises ValidationError for what is no such vector."""
@@ -182,7 +188,7 @@ class BitKind(Kind):
     # PostgreSQL's own limit is far above what can be indexed, or compared in a useful time.
     max_dimensions = 83_886_080
     unit = "bits"
-    metrics = ("hamming", "jaccard")
+    default_metric = "hamming"
 
     def pack(self, value: Any, dimensions: int | None = None) -> str:
         bits = self._bits(value, dimensions)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from django.db.models import Model, QuerySet
 
 from dorm_vector.bulk import bulk_copy
 from dorm_vector.search.nearest import nearest
+from dorm_vector.search.settings import SearchParams
 
 __all__ = ["VectorQuerySet"]
 
@@ -28,12 +29,8 @@ class VectorQuerySet(QuerySet[M]):
         max_distance: float | None = None,
         exact: bool = False,
         annotation: str = "distance",
-        ef_search: int | None = None,
-        probes: int | None = None,
-        iterative_scan: str | None = None,
-        max_scan_tuples: int | None = None,
-        scan_mem_multiplier: float | None = None,
         oversample: int | None = None,
+        **params: Unpack[SearchParams],
     ) -> QuerySet[M]:
         """The rows nearest to ``to``; see the function ``nearest``."""
         return nearest(
@@ -45,12 +42,8 @@ class VectorQuerySet(QuerySet[M]):
             max_distance=max_distance,
             exact=exact,
             annotation=annotation,
-            ef_search=ef_search,
-            probes=probes,
-            iterative_scan=iterative_scan,
-            max_scan_tuples=max_scan_tuples,
-            scan_mem_multiplier=scan_mem_multiplier,
             oversample=oversample,
+            **params,
         )
 
     def bulk_copy(self, objs: Iterable[Model], **options: Any) -> int:

@@ -31,7 +31,7 @@ from django.db import connection, connections
 from django.test import override_settings
 
 import dorm_vector
-from dorm_vector import conf, indexes
+from dorm_vector import conf
 from dorm_vector.engines import ENGINES
 from dorm_vector.engines.base import Engine
 from dorm_vector.engines.libsql import LibSQLEngine, search
@@ -39,6 +39,8 @@ from dorm_vector.engines.libsql import engine as libsql
 from dorm_vector.engines.postgresql import PostgreSQLEngine
 from dorm_vector.engines.sqlite import SQLiteEngine
 from dorm_vector.engines.sqlite.extension import TIERS
+from dorm_vector.options import Word
+from dorm_vector.registry import METHODS, METRICS
 from dorm_vector.sql import SQL, fill
 from tests.support.paths import DOCS, ROOT
 
@@ -307,38 +309,37 @@ def test_table_of_indexes() -> None:
 def test_table_of_operator_classes() -> None:
     def opclass(method: str, metric: str) -> str:
         kind = "bit" if metric in ("hamming", "jaccard") else "vector"
-        known = metric in indexes.METRICS[method][kind]
-        return code(f"{kind}_{indexes.SUFFIXES[metric]}") if known else "none"
+        classes = METHODS[method].operator_classes(kind)
+        return next((code(name) for name, of in classes.items() if of == metric), "none")
 
     assert table("indexes.rst", "indexes-operator-classes") == [
-        [code(metric), opclass("hnsw", metric), opclass("ivfflat", metric)]
-        for metric in indexes.SUFFIXES
+        [code(metric), opclass("hnsw", metric), opclass("ivfflat", metric)] for metric in METRICS
     ]
 
 
 def test_table_of_index_options() -> None:
     assert table("indexes.rst", "indexes-options") == [
-        [code(option), f"`{index.__name__}`", f"{least:,} to {greatest:,}"]
+        [code(name), f"`{index.__name__}`", f"{option.least:,} to {option.greatest:,}"]
         for index in (dorm_vector.HnswIndex, dorm_vector.IvfflatIndex)
-        for option, (least, greatest) in index.options.items()
+        for name, option in index.options.items()
     ]
 
 
 def test_table_of_graph_options() -> None:
-    def taken(values: Any) -> str:
-        if isinstance(values[0], str):
-            return ", ".join(f'``"{value}"``' for value in values)
-        least, greatest = values
-        return f"{least:,} to {greatest:,}"
+    def taken(option: Any) -> str:
+        if isinstance(option, Word):
+            return ", ".join(f'``"{word}"``' for word in option.words)
+        return f"{option.least:,} to {option.greatest:,}"
 
     defaults = {**libsql.PARAMETERS, "insert_l": 70, "search_l": search.SEARCH_L}
     assert [row[:3] for row in table("indexes.rst", "indexes-graph-options")] == [
         [
-            code(option),
-            taken(values),
-            f'``"{value}"``' if isinstance(value := defaults[option], str) else str(value),
+            code(name),
+            taken(option),
+            f'``"{value}"``' if isinstance(value := defaults[name], str) else str(value),
         ]
-        for option, values in dorm_vector.VectorIndex.graph_options.items()
+        for name, option in dorm_vector.VectorIndex.options.items()
+        if option.of == "graph"
     ]
 
 
@@ -379,7 +380,13 @@ def test_every_engine_and_tier_is_named() -> None:
 
 def test_every_attribute_of_an_engine_is_described() -> None:
     text = (DOCS / "engines.rst").read_text()
-    attributes = [name for name in Engine.__annotations__ if not name.startswith("_")]
+    # Of the contract and its parts; what is no ClassVar is made by the engine.
+    attributes = [
+        name
+        for part in Engine.__mro__
+        for name, kind in vars(part).get("__annotations__", {}).items()
+        if kind.startswith("ClassVar")
+    ]
     assert [name for name in attributes if f"``{name}``" not in text] == []
 
 

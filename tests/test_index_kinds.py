@@ -10,7 +10,6 @@ from django.conf import settings
 from django.db import migrations
 
 from dorm_vector import HnswIndex, IvfflatIndex, VectorIndex, models, nearest
-from dorm_vector.indexes import METRICS
 from dorm_vector.testing import explain_nearest
 from tests.support import oracle
 from tests.support.planner import forced
@@ -82,7 +81,7 @@ class TestOperatorClasses:
         schema = Schema("postgresql")
         schema.run(migrations.AddField("thing", "kind", self.FIELDS[kind].clone()))
         options = {"lists": 2} if method is IvfflatIndex else {}
-        metrics = METRICS[method.method].get(kind, ())
+        metrics = method.metrics.get(kind, ())
         try:
             for metric in metrics:
                 index = method(fields=["kind"], name=f"of_{metric}", metric=metric, **options)

@@ -6,21 +6,21 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, Unpack
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db.models import F, Manager, Model, OuterRef, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.query import RawQuerySet
 
-from dorm_vector.distances import CosineDistance, Distance
+from dorm_vector.distances import Distance
 from dorm_vector.engines.base.search import joins_many
 from dorm_vector.expressions import VectorValue
 from dorm_vector.fields import AnyVectorField
 from dorm_vector.indexes import MethodIndex, declared_indexes
 from dorm_vector.search.many import Members, NearestMember, one_further_out
 from dorm_vector.search.query import Key, KeyOfDistinct, Near, Order, OtherRow, Search, searching
-from dorm_vector.search.settings import validated
+from dorm_vector.search.settings import SearchParams, validated
 from dorm_vector.values import short
 
 __all__ = ["nearest"]
@@ -38,12 +38,8 @@ def nearest(
     max_distance: float | None = None,
     exact: bool = False,
     annotation: str = "distance",
-    ef_search: int | None = None,
-    probes: int | None = None,
-    iterative_scan: str | None = None,
-    max_scan_tuples: int | None = None,
-    scan_mem_multiplier: float | None = None,
     oversample: int | None = None,
+    **params: Unpack[SearchParams],
 ) -> QuerySet[M]:
     """
     The rows whose vector ``field`` is nearest to ``to``, annotated with their distance, best first.
@@ -61,7 +57,7 @@ def nearest(
     left out; equal distances are ordered by primary key. ``exact=True`` uses no index.
     ``oversample`` is how many times as many rows an index has to find, to be ordered by their true
     distance: by default 2 for one of half precision, 4 for one of bits or of a prefix, and 1 for
-    all others. The other keywords tune the index search of this query; see ``search_params``.
+    all others. The other keywords tune the index search of this query; see ``SearchParams``.
 
     The first 1,000 rows are one sequence, whatever slices they are read in. A search inside another
     query is exact.
@@ -79,13 +75,7 @@ def nearest(
     search = Search(
         annotation,
         tuple(index for index in indexes if index.metric == function.metric),
-        validated(
-            ef_search=ef_search,
-            probes=probes,
-            iterative_scan=iterative_scan,
-            max_scan_tuples=max_scan_tuples,
-            scan_mem_multiplier=scan_mem_multiplier,
-        ),
+        validated("nearest()", params),
         exact,
         None if max_distance is None else float(max_distance),
         oversample,
@@ -178,7 +168,7 @@ def _check_annotation(rows: QuerySet[Any], name: str) -> None:
 
 
 def _function(metric: str | None, indexes: Sequence[MethodIndex], path: Path) -> type[Distance]:
-    name = metric or (indexes[0].metric if indexes else path.vector_field.values.metrics[0])
+    name = metric or (indexes[0].metric if indexes else path.vector_field.values.default_metric)
     if name not in Distance.registry:
         known = ", ".join(Distance.registry)
         raise ValueError(f"nearest() has no metric {name!r}; use one of {known}.")
@@ -312,7 +302,7 @@ def _has_no_neighbours(function: type[Distance], vector: Any) -> bool:
     """Whether no distance to a vector is defined: None, and by cosine the zero vector."""
     if not isinstance(vector, VectorValue):
         return False
-    return vector.value is None or (function is CosineDistance and vector.is_zero)
+    return vector.value is None or (function.undefined_at_zero and vector.is_zero)
 
 
 def _check_limits(k: Any, max_distance: Any, oversample: Any) -> None:

@@ -4,48 +4,58 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypedDict, Unpack
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from dorm_vector.engines import engine_for
+from dorm_vector.registry import METHODS
 
-__all__ = ["search_params", "validated"]
+__all__ = ["SearchParams", "search_params", "validated"]
 
-# Least and greatest value, or the words. Source: https://github.com/pgvector/pgvector#query-options
-RANGES: dict[str, tuple[type, float, float]] = {
-    "ef_search": (int, 1, 1000),
-    "probes": (int, 1, 32768),
-    "max_scan_tuples": (int, 1, 2147483647),
-    "scan_mem_multiplier": (float, 1, 1000),
-}
 # Queries; a setting around the statements of a transaction itself would come between them.
 READS = re.compile(r"[\s(]*(?:SELECT|WITH|EXPLAIN)\b", re.I)
-WORDS = {"iterative_scan": ("off", "relaxed_order", "strict_order")}
 
 
-def validated(**params: Any) -> dict[str, Any]:
-    """The parameters that are not None. Raises ValueError for a value out of range."""
-    given = {name: value for name, value in params.items() if value is not None}
-    for name, value in given.items():
-        if name in WORDS:
-            _check_word(name, value)
-        else:
-            _check_range(name, value)
-    return given
+class SearchParams(TypedDict, total=False):
+    """
+    What the searches of an index may be tuned by, by the names that index methods give them.
+
+    Those of a project's own index method are taken as well; see ``MethodIndex.search_options``.
+    """
+
+    #: How many candidates an HNSW index keeps, and so finds at a time: 1 to 1000.
+    ef_search: int | None
+    #: How many lists an IVFFlat index looks at: 1 to 32768.
+    probes: int | None
+    #: "off", "relaxed_order" or "strict_order": how to go on where a filter leaves too few rows.
+    iterative_scan: str | None
+    #: Where an iterative scan of HNSW ends: that many rows, and that many times ``work_mem``.
+    max_scan_tuples: int | None
+    scan_mem_multiplier: float | None
 
 
-def _check_word(name: str, value: Any) -> None:
-    if value not in WORDS[name]:
-        words = ", ".join(map(repr, WORDS[name]))
-        raise ValueError(f"{name} takes one of {words}, not {value!r}.")
+def validated(caller: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    The parameters that are not None.
+
+    Raises ValueError for a value out of range, and TypeError for a name that no index method has.
+    """
+    for name, value in params.items():
+        options = [m.search_options[name] for m in METHODS.values() if name in m.search_options]
+        if not options:
+            raise TypeError(
+                f"{caller} has no keyword {name!r}; indexes are searched with {', '.join(names())}."
+            )
+        if value is not None and not any(option.takes(value) for option in options):
+            raise ValueError(f"{name} takes {options[0].taken}, not {value!r}.")
+    return {name: value for name, value in params.items() if value is not None}
 
 
-def _check_range(name: str, value: Any) -> None:
-    kind, least, greatest = RANGES[name]
-    number = isinstance(value, kind | int) and not isinstance(value, bool)
-    if not number or not least <= value <= greatest:
-        raise ValueError(f"{name} takes {least} to {greatest}, not {value!r}.")
+def names() -> list[str]:
+    """The search parameters of all index methods."""
+    return list(dict.fromkeys(name for m in METHODS.values() for name in m.search_options))
 
 
 class search_params(contextlib.ContextDecorator):  # noqa: N801 - a function to its callers
@@ -65,21 +75,10 @@ class search_params(contextlib.ContextDecorator):  # noqa: N801 - a function to 
     def __init__(
         self,
         using: str | None = None,
-        *,
-        ef_search: int | None = None,
-        probes: int | None = None,
-        iterative_scan: str | None = None,
-        max_scan_tuples: int | None = None,
-        scan_mem_multiplier: float | None = None,
+        **params: Unpack[SearchParams],
     ) -> None:
         self.using = using
-        self.params = validated(
-            ef_search=ef_search,
-            probes=probes,
-            iterative_scan=iterative_scan,
-            max_scan_tuples=max_scan_tuples,
-            scan_mem_multiplier=scan_mem_multiplier,
-        )
+        self.params = validated("search_params()", params)
         self._entered: list[contextlib.ExitStack] = []
 
     def __enter__(self) -> search_params:

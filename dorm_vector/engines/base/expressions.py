@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from django.db import NotSupportedError
 
 from dorm_vector import codecs
 from dorm_vector.kinds import KINDS
+from dorm_vector.registry import METRICS
 from dorm_vector.sql import SQL, Operand, fill, literal
 
 __all__ = ["EngineExpressions"]
+
+T = TypeVar("T")
+#: SQL by the name of an engine and by field kind.
+Templates = Mapping[str, Mapping[str, str]]
+NONE: Templates = {}
+
+# An undefined distance is NULL, NaN, infinity, or the greatest number that a database has.
+DEFINED = "{distance} < 1.7976931348623157e308"
 
 
 class EngineExpressions:
@@ -26,7 +35,7 @@ class EngineExpressions:
     placeholder: Callable[[str, int], str]
     encoded: Callable[[Any, str], Any]
 
-    #: SQL by metric.
+    #: SQL by metric. Of metrics that are not there, the classes may have some: ``Distance.sql``.
     distances: ClassVar[dict[str, str]] = {}
     #: By metric, the condition that the distance, ``{distance}``, is what it ought to be. Float32
     #: overflows and vanishes, and NaN may have been stored past the field.
@@ -45,7 +54,7 @@ class EngineExpressions:
     guards_null: ClassVar[bool] = False
     #: The condition that ``{distance}`` is a number, for metrics that always are one where no
     #: operand is NULL, and for the cosine distance.
-    defined_templates: ClassVar[tuple[str, str]] = ("{distance} IS NOT NULL", "")
+    defined_templates: ClassVar[tuple[str, str]] = ("{distance} IS NOT NULL", DEFINED)
     #: By field kind, the condition that the vector ``{a}`` is neither NULL nor ``{zero}``, for the
     #: cosine ``{distance}`` to a vector that is not zero. Cheaper than computing it twice.
     nonzero_templates: ClassVar[dict[str, str]] = {}
@@ -86,19 +95,22 @@ class EngineExpressions:
         numbers: dict[str, int] | None = None,
         *,
         stored: bool = False,
+        sql: Templates = NONE,
     ) -> SQL:
         """
         The SQL of a function of one vector or two; ``numbers`` are arguments of its own.
 
         NULL where an operand is NULL. ``stored`` is for the definition of a column, a constraint or
-        an index. Raises NotSupportedError.
+        an index. ``sql`` has templates by engine and by field kind, for what ``functions`` lacks.
+        Raises NotSupportedError.
         """
-        if stored and (reason := self.why_not_stored(name)):
+        if stored and (reason := self.why_not_stored(name, sql)):
             raise NotSupportedError(f"{reason}.")
+        template = self._function_template(name, operands[0].kind, sql)
         if self.binds_operands and not (stored or any(each.is_aggregate for each in operands)):
             operands, bind = self._bound(operands)
-            return bind(self._function(name, operands, numbers))
-        return self._function(name, operands, numbers)
+            return bind(self._function(template, operands, numbers))
+        return self._function(template, operands, numbers)
 
     def _bound(self, operands: Sequence[Operand]) -> tuple[list[Operand], Callable[[SQL], SQL]]:
         """
@@ -122,13 +134,21 @@ class EngineExpressions:
         ]
         return shallow, bind
 
-    def _function(
-        self, name: str, operands: Sequence[Operand], numbers: dict[str, int] | None
-    ) -> SQL:
-        kind = operands[0].kind
-        template = self.functions.get(name, {}).get(kind)
+    def _templates(self, name: str, sql: Templates) -> Mapping[str, str]:
+        """The SQL of a function by field kind."""
+        return {**(self.own(sql) or {}), **self.functions.get(name, {})}
+
+    def _function_template(
+        self, name: str, kind: str, sql: Templates = NONE, what: str = "function"
+    ) -> str:
+        template = self._templates(name, sql).get(kind)
         if template is None:
-            raise NotSupportedError(f"{self.label} has no function {name} of {kind}.")
+            raise NotSupportedError(f"{self.label} has no {what} {name} of {kind}.")
+        return template
+
+    def _function(
+        self, template: str, operands: Sequence[Operand], numbers: dict[str, int] | None
+    ) -> SQL:
         named = dict(zip("ab", operands, strict=False))
         if self.guards_null:
             condition = " AND ".join(f"{{{each}}} IS NOT NULL" for each in named)
@@ -136,20 +156,19 @@ class EngineExpressions:
         parts = {each: SQL(literal(number)) for each, number in (numbers or {}).items()}
         return fill(template, **named, **parts)
 
-    def why_not_stored(self, name: str) -> str | None:
+    def why_not_stored(self, name: str, sql: Templates = NONE) -> str | None:
         """Why a function cannot stand in a definition, a sentence without its end; or None."""
-        if not any("(SELECT" in template for template in self.functions.get(name, {}).values()):
+        templates = self._templates(name, sql).values()
+        if not any("(SELECT" in template for template in templates):
             return None
         return (
             f"{self.label} takes no subqueries in generated columns, constraints and indexes, and "
             f"computes {name} of vectors by one: compute it in queries"
         )
 
-    def aggregate(self, name: str, a: Operand, suffix: SQL) -> SQL:
+    def aggregate(self, name: str, a: Operand, suffix: SQL, sql: Templates = NONE) -> SQL:
         """The SQL of an aggregate; ``suffix`` is its FILTER clause. Raises NotSupportedError."""
-        template = self.functions.get(name, {}).get(a.kind)
-        if template is None:
-            raise NotSupportedError(f"{self.label} has no aggregate {name} of {a.kind}.")
+        template = self._function_template(name, a.kind, sql, "aggregate")
         return fill(template, a=a, filter=suffix, dimensions=SQL(str(a.dimensions)))
 
     def distance_parts(self, a: Operand, b: Operand) -> dict[str, SQL]:
@@ -168,13 +187,13 @@ class EngineExpressions:
 
     def defined(self, metric: str, a: Operand, b: Operand) -> SQL:
         """The condition that a distance is a number: no operand is NULL, nor zero by cosine."""
-        if b.packed is not None and metric != "cosine":
+        known = METRICS[metric]
+        if b.packed is not None and not known.may_be_undefined:
             self._distance_template(metric)  # raises where there is none
             return fill("{a} IS NOT NULL", a=a)
-        if b.packed is None:
-            template = self.defined_templates[metric == "cosine"]
-        else:
-            template = self.nonzero_templates[b.kind]
+        template = self.defined_templates[known.may_be_undefined]
+        if b.packed is not None and known.undefined_at_zero:
+            template = self.nonzero_templates.get(b.kind, template)
         parts: dict[str, SQL | Operand] = {"a": a}
         if "{distance}" in template:
             parts["distance"] = self.distance(metric, a, b)
@@ -203,15 +222,19 @@ class EngineExpressions:
         )
 
     def _distance_template(self, metric: str) -> str:
-        try:
-            return self.distances[metric]
-        except KeyError:
+        found = self.distances.get(metric) or self.own(METRICS[metric].sql)
+        if found is None:
             instead = self.alternatives.get(metric, "")
-            raise NotSupportedError(
-                f"{self.label} has no {metric} distance. {instead}".rstrip()
-            ) from None
+            raise NotSupportedError(f"{self.label} has no {metric} distance. {instead}".rstrip())
+        return found
+
+    @classmethod
+    def own(cls, by_engine: Mapping[str, T]) -> T | None:
+        """What is for this engine, or for one that it is derived from, of what goes by names."""
+        names = (vars(base).get("name") for base in cls.__mro__)
+        return next((by_engine[name] for name in names if name and name in by_engine), None)
 
     def _norm(self, operand: Operand) -> SQL:
         if operand.packed is None:
-            return fill(self.functions["norm"][operand.kind], a=operand)
+            return fill(self._function_template("norm", operand.kind), a=operand)
         return SQL("%s", (math.hypot(*codecs.from_packed(operand.packed)),))

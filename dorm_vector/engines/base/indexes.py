@@ -16,8 +16,9 @@ class EngineIndexes:
 
     label: str
 
-    #: The largest number of dimensions that an approximate index takes, by field kind.
-    index_dimensions: ClassVar[dict[str, int]] = {}
+    #: The largest number of dimensions that an approximate index takes, by field kind, and by
+    #: method and kind where methods differ.
+    index_dimensions: ClassVar[dict[str | tuple[str, str], int]] = {}
     #: Whether an index serves a plain ORDER BY, without ``nearest()``.
     index_serves_order: ClassVar[bool] = False
     #: The index methods that the engine builds: "hnsw", "ivfflat".
@@ -38,6 +39,13 @@ class EngineIndexes:
         if index.method in self.index_methods:
             return None
         return f"{self.label} has no {index.method} index"
+
+    def most_dimensions(self, index: Any, kind: str) -> int | None:
+        """The most dimensions that an index takes of a field kind; None for no limit."""
+        own: int | None = index.max_dimensions.get(kind)
+        return own or self.index_dimensions.get(
+            (index.method, kind), self.index_dimensions.get(kind)
+        )
 
     def made_names(self, index: Any) -> list[str]:
         """The names that an index takes among those of tables, views and other indexes."""

@@ -355,7 +355,7 @@ class LibSQLEngine(LibSQLSearch, SideTableEngine):
         return None
 
     def _parts(self, index: Any, model: Any, schema_editor: Any) -> dict[str, Any]:
-        given = {**PARAMETERS, **index.graph_parameters()}
+        given = {**PARAMETERS, **index.parameters("graph")}
         metric = {"l2": "l2", "cosine": "cosine"}[index.metric]
         parameters = ", ".join(
             literal(f"{word(name)}={value}") for name, value in {"metric": metric, **given}.items()

@@ -37,7 +37,7 @@ class LibSQLSearch(SideTableSearch):
     least_vectors: ClassVar[int] = LEAST_VECTORS
 
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
-        most = int(index.graph_parameters().get("search_l", SEARCH_L))
+        most = int(index.parameters("graph").get("search_l", SEARCH_L))
         oversample, less = search.oversample or OVERSAMPLE, query.left_out
         # The graph is walked for search_l vectors, however many of them are asked for.
         ladder = [((most // oversample) - less, most), (most - less, most)]

@@ -134,6 +134,17 @@ class PostgreSQLEngine(PostgreSQLSearch, PostgreSQLIntrospection, Engine):
         read = {"vector": codecs.from_network, "halfvec": codecs.from_network_float16}[kind]
         return read(value)
 
+    # Indexes
+
+    def access_method(self, index: Any) -> str:
+        """What the database calls the method of an index."""
+        return str(self.methods.get(index.method, index.method))
+
+    def why_not_built(self, index: Any, model: Any) -> str | None:
+        # Those that a project's class says that the database has.
+        known = self.own(dict.fromkeys(getattr(index, "engines", ()), True))
+        return None if known else super().why_not_built(index, model)
+
     @classmethod
     def prepare_editors(cls, wrapper: Any) -> None:
         wrapper.SchemaEditorClass = with_alterations(wrapper.SchemaEditorClass)
@@ -141,8 +152,9 @@ class PostgreSQLEngine(PostgreSQLSearch, PostgreSQLIntrospection, Engine):
     def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
         prepared = copy.copy(index)
         prepared.opclasses = opclasses = list(map(word, index.opclasses_for(model)))
+        using = f" USING {word(self.access_method(index))}"
         statement: Statement = models.Index.create_sql(
-            prepared, model, schema_editor, using=f" USING {self.methods[index.method]}", **kwargs
+            prepared, model, schema_editor, using=using, **kwargs
         )
         if index.stage:
             field = index.vector_field(model)
@@ -150,7 +162,7 @@ class PostgreSQLEngine(PostgreSQLSearch, PostgreSQLIntrospection, Engine):
             column = model._meta.get_field(index.fields[0]).column
             columns = (model._meta.db_table, [column], schema_editor.quote_name)
             statement.parts["columns"] = CastColumns(*columns, f"({cast}) {opclasses[0]}")
-        if options := index.storage_parameters():
+        if options := index.parameters("storage"):
             listed = ", ".join(
                 f"{word(name)} = {literal(value)}" for name, value in options.items()
             )

@@ -66,9 +66,9 @@ def without_indexes(engine: Any, model: Any, settings: dict[str, Any]) -> Iterat
 
 def _found(engine: Any, model: Any, table: str) -> list[Found]:
     declared = {
-        (index.name, engine.methods[index.method])
+        (index.name, engine.access_method(index))
         for index in model._meta.indexes
-        if getattr(index, "method", None) in engine.methods
+        if hasattr(index, "method") and engine.why_not_built(index, model) is None
     }
     with engine.connection.cursor() as cursor:
         cursor.execute(INDEXES, [table])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -14,18 +14,13 @@ from django.db.models import Q
 from dorm_vector import conf
 from dorm_vector.engines.base.run import Step
 from dorm_vector.engines.base.search import EngineSearch, oversampled
+from dorm_vector.options import Option
+from dorm_vector.registry import METHODS
 from dorm_vector.sql import SQL, Operand, fill, literal, word
 
 __all__ = ["PostgreSQLSearch"]
 
-# The settings that search parameters stand for.
-SETTINGS = {
-    "ef_search": "hnsw.ef_search",
-    "probes": "ivfflat.probes",
-    "iterative_scan": "hnsw.iterative_scan",
-    "max_scan_tuples": "hnsw.max_scan_tuples",
-    "scan_mem_multiplier": "hnsw.scan_mem_multiplier",
-}
+ITERATIVE_SCAN = "hnsw.iterative_scan"
 
 DEFAULT_EF_SEARCH = 40
 MAX_EF_SEARCH = 1000
@@ -78,6 +73,7 @@ class PostgreSQLSearch(EngineSearch):
     """The part of the engine that searches."""
 
     methods: dict[str, str]
+    access_method: Callable[[Any], str]
     # Whether a block came back short must not depend on the slice: what follows would not fit.
     reads_blocks = True
     slack = 1
@@ -85,11 +81,17 @@ class PostgreSQLSearch(EngineSearch):
     lacks_settings = False
 
     def search_settings(self, params: dict[str, Any]) -> dict[str, Any]:
-        settings = {SETTINGS[name]: value for name, value in params.items()}
-        # IVFFlat knows no strict order.
-        if params.get("iterative_scan") in ("off", "relaxed_order"):
-            settings["ivfflat.iterative_scan"] = params["iterative_scan"]
-        return settings
+        return {
+            f"{prefix}.{name}": value
+            for prefix, options in self._search_options()
+            for name, value in params.items()
+            if name in options and options[name].takes(value)
+        }
+
+    def _search_options(self) -> Iterator[tuple[str, Mapping[str, Option]]]:
+        """The options of searches by access method, which is what names of settings begin with."""
+        for name, method in METHODS.items():
+            yield self.methods.get(name, name), method.search_options
 
     def at_precision(
         self, precision: str | int, metric: str, a: Operand, b: Operand
@@ -153,7 +155,7 @@ class PostgreSQLSearch(EngineSearch):
         return 0
 
     def can_run_at_once(self, query: Any, search: Any, index: Any) -> bool:
-        relaxed = self.methods[index.method] == "ivfflat" or "relaxed_order" in (
+        relaxed = not index.is_ordered or "relaxed_order" in (
             search.params.get("iterative_scan"),
             conf.get("ITERATIVE_SCAN"),
         )
@@ -165,18 +167,18 @@ class PostgreSQLSearch(EngineSearch):
     @contextlib.contextmanager
     def settings_for(self, search: Any, index: Any, step: Step) -> Iterator[None]:
         params = dict(search.params)
-        if self.methods[index.method] == "hnsw" and step.candidates > DEFAULT_EF_SEARCH:
-            self._raise_ef_search(params, step.candidates)
+        if "ef_search" in index.search_options and step.candidates > DEFAULT_EF_SEARCH:
+            name = f"{self.access_method(index)}.ef_search"
+            self._raise_ef_search(params, step.candidates, name)
         if self.lacks_settings and conf.get("ITERATIVE_SCAN"):
             params.setdefault("iterative_scan", conf.get("ITERATIVE_SCAN"))
         with self.local_settings(self.search_settings(params)):
             yield
 
-    def _raise_ef_search(self, params: dict[str, Any], count: int) -> None:
+    def _raise_ef_search(self, params: dict[str, Any], count: int, name: str) -> None:
         """An index search has ``ef_search`` candidates at a time; more rows want more of them."""
-        name = SETTINGS["ef_search"]
-        given = params.get("ef_search")
-        current = int(given or self._current_settings([name])[name] or DEFAULT_EF_SEARCH)
+        given = params.get("ef_search") or self._current_settings([name])[name]
+        current = int(given or DEFAULT_EF_SEARCH)
         if count > current:
             params["ef_search"] = min(count, MAX_EF_SEARCH)
 
@@ -189,8 +191,8 @@ class PostgreSQLSearch(EngineSearch):
         mode = conf.get("ITERATIVE_SCAN")
         if self.lacks_settings or mode in (None, "off") or "iterative_scan" in search.params:
             return False
-        name = SETTINGS["iterative_scan"]
-        self.lacks_settings = self._current_settings([name])[name] in (None, "", "off")
+        current = self._current_settings([ITERATIVE_SCAN])[ITERATIVE_SCAN]
+        self.lacks_settings = current in (None, "", "off")
         return self.lacks_settings
 
     def is_cut_short(self, plan_compiler: Any) -> bool:

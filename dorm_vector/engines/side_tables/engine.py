@@ -115,7 +115,7 @@ class SideTableEngine(SideTableSearch, SideTableIntrospection, Engine):
         if reason := super().why_not_built(index, model):
             return reason
         field = index.vector_field(model)
-        most = self.index_dimensions.get(field.kind)
+        most = self.most_dimensions(index, field.kind)
         if most is None:
             return f"{self.maker} has no index of {field.kind} vectors"
         if index.metric not in self.storable:

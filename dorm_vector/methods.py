@@ -1,0 +1,321 @@
+"""What vector indexes of all methods have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from django.core import checks
+from django.core.checks import CheckMessage
+from django.core.exceptions import FieldError
+from django.db import NotSupportedError
+from django.db.models import Index
+from django.utils.functional import cached_property
+
+from dorm_vector.engines import Engine, engine_for, engines_of
+from dorm_vector.fields import AnyVectorField
+from dorm_vector.options import Option
+from dorm_vector.registry import METHODS, METRICS, register
+
+__all__ = ["MethodIndex", "declared_indexes", "vector_field"]
+
+# What migrations can write: no numbers of numpy's, which are floats as well.
+PLAIN = (int, float, str)
+
+
+class MethodIndex(Index):
+    """
+    An index of one method of pgvector's; databases that lack the method build nothing.
+
+    ``metric`` is the distance that the index serves: "l2" (the default), "cosine", "ip" or "l1".
+    ``opclass`` or ``opclasses``, pgvector's own spelling, name it as well: "vector_cosine_ops".
+    The operator class that is written follows from the field, the metric and the precision.
+
+    ``precision="half"`` indexes the vectors rounded to float16: half the size, and up to 4,000
+    dimensions instead of 2,000. ``precision="bit"`` indexes the signs of their components, and
+    ``prefix`` that many of their first components, which is enough for embeddings of the
+    Matryoshka kind. ``nearest()`` orders what such an index finds by the true distance.
+    """
+
+    #: The name of the method. A subclass that gives one is registered by it: ``search_params()``,
+    #: ``nearest()`` and checks know it.
+    method: ClassVar[str] = ""
+    #: Whether the index stands for the best one that a database has.
+    portable: ClassVar[bool] = False
+    #: By field kind, the metrics that it serves; see ``Distance.indexed_by`` too.
+    metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    #: What the index is built with, all of it optional.
+    options: ClassVar[Mapping[str, Option]] = {}
+    #: What ``nearest()`` and ``search_params()`` take for searches of such indexes.
+    search_options: ClassVar[Mapping[str, Option]] = {}
+    #: The names of engines with pgvector's types whose database builds it by ``USING`` the method,
+    #: besides the methods that an engine has by itself.
+    engines: ClassVar[frozenset[str]] = frozenset()
+    #: The most dimensions by field kind, where they are not those of an engine's other indexes.
+    max_dimensions: ClassVar[Mapping[str, int]] = {}
+    #: Whether its scans deliver the nearest row first.
+    is_ordered: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *expressions: Any,
+        opclass: str | None = None,
+        opclasses: Any = (),
+        metric: str | None = None,
+        precision: str | None = None,
+        prefix: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for option in self.options:
+            setattr(self, option, kwargs.pop(option, None))
+        super().__init__(*expressions, **kwargs)
+        self.opclass = self._only_opclass(opclass, opclasses)
+        self.metric = self._only_metric(metric)
+        self.precision, self.prefix = precision, prefix
+        self._check_columns()
+        self._check_options()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "method" in vars(cls):
+            register(METHODS, cls.method, cls)
+
+    @cached_property
+    def max_name_length(self) -> int:  # type: ignore[override]
+        # What Django's own PostgreSQL indexes allow: a suffix may be longer than three characters.
+        return Index.max_name_length - len(Index.suffix) + len(self.suffix)
+
+    def deconstruct(self) -> Any:
+        path, expressions, kwargs = super().deconstruct()
+        if self.metric:
+            kwargs["metric"] = self.metric
+        if self.precision:
+            kwargs["precision"] = self.precision
+        if self.prefix:
+            kwargs["prefix"] = self.prefix
+        return path, expressions, {**kwargs, **self.parameters()}
+
+    def parameters(self, of: str | None = None) -> dict[str, Any]:
+        """The options that were given, or those of one part of the index; see ``Option.of``."""
+        given = {
+            name: getattr(self, name)
+            for name, option in self.options.items()
+            if of in (None, option.of)
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def opclasses_for(self, model: Any) -> list[str]:
+        """The operator class for the field of ``model``, in a list as Django has it."""
+        if self.expressions:  # django.contrib.postgres.indexes.OpClass says it there
+            return []
+        field = self.vector_field(model)
+        if sentence := self.misfit(field):
+            raise FieldError(sentence)
+        expected = self.expected_opclass(field)
+        if self.opclass not in (None, expected):
+            raise FieldError(
+                f"The operator class {self.opclass!r} of {self.name!r} does not fit "
+                f"{model._meta.label}.{self.fields[0]}; use {expected!r}."
+            )
+        return [expected]
+
+    def vector_field(self, model: Any) -> AnyVectorField:
+        """The field of ``model`` that is indexed. Raises FieldError where it holds no vectors."""
+        field = vector_field(model, self.fields[0])
+        if field is None:
+            raise FieldError(
+                f"{self!r} needs a vector field, and {model._meta.label}.{self.fields[0]} is none."
+            )
+        return field
+
+    def misfit(self, field: AnyVectorField) -> str | None:
+        """Why ``precision`` or ``prefix`` cannot be of a field, a sentence; None where they can."""
+        if self.stage and field.kind not in ("vector", "halfvec"):
+            option = "prefix" if self.prefix else "precision"
+            return f"{self.name!r} has {option}, which is for vectors of numbers, not {field.kind}."
+        if self.prefix and self.prefix > field.dimensions:
+            return (
+                f"{self.name!r} is over the first {self.prefix} components, and {field.name!r} has "
+                f"{field.dimensions}."
+            )
+        return None
+
+    @property
+    def stage(self) -> str | int | None:
+        """What is indexed of a vector, "half", "bit" or a number of components; None: all of it."""
+        return self.prefix or self.precision
+
+    def kind_of(self, field: AnyVectorField) -> str:
+        """The field kind that is indexed: that of the field, unless it is rounded."""
+        return {"half": "halfvec", "bit": "bit"}.get(self.precision or "", field.kind)
+
+    def expected_opclass(self, field: AnyVectorField) -> str:
+        """The operator class that serves the metric of the index over a field."""
+        metric = "hamming" if self.precision == "bit" else self.metric
+        return self.operator_class(self.kind_of(field), metric)
+
+    @classmethod
+    def operator_class(cls, kind: str, metric: str) -> str:
+        """The name of the operator class for a field kind and a metric."""
+        return f"{kind}_{METRICS[metric].operator_class}"
+
+    @classmethod
+    def operator_classes(cls, kind: str) -> dict[str, str]:
+        """All operator classes of the method for a field kind, with the metrics they are for."""
+        own = [m for m, metric in METRICS.items() if kind in metric.indexed_by.get(cls.method, ())]
+        return {cls.operator_class(kind, m): m for m in (*cls.metrics.get(kind, ()), *own)}
+
+    @classmethod
+    def all_operator_classes(cls) -> dict[str, str]:
+        kinds = {kind for metric in METRICS.values() for kind in metric.kinds}
+        return {name: m for kind in kinds for name, m in cls.operator_classes(kind).items()}
+
+    def problems(self, model: Any) -> Iterator[CheckMessage]:
+        """What the checks say of the index of a model: it does not know its field before."""
+        field = vector_field(model, self.fields[0])
+        if field is None:
+            yield checks.Error(
+                f"{self.name!r} needs a vector field, and {self.fields[0]!r} is none.",
+                obj=model,
+                id="dorm_vector.E101",
+            )
+            return
+        if sentence := self.misfit(field):
+            yield checks.Error(sentence, obj=model, id="dorm_vector.E106")
+        else:
+            yield from self._check_opclass(model, field)
+        for alias, engine in engines_of(model):
+            if engine.why_not_built(self, model) is None:
+                yield from self._check_built(model, field, alias, engine)
+
+    def _check_opclass(self, model: Any, field: AnyVectorField) -> Iterator[CheckMessage]:
+        fitting = self.operator_classes(self.kind_of(field))
+        wanted = self.opclass or self.expected_opclass(field)
+        if wanted not in fitting:
+            yield checks.Error(
+                f"The operator class {wanted!r} of {self.name!r} does not fit {field.name!r}.",
+                hint=f"Use one of {', '.join(fitting)}.",
+                obj=model,
+                id="dorm_vector.E102",
+            )
+
+    def _check_built(
+        self, model: Any, field: AnyVectorField, alias: str, engine: Engine
+    ) -> Iterator[CheckMessage]:
+        """What only the database says that builds the index."""
+        most = engine.most_dimensions(self, self.kind_of(field))
+        dimensions = min(field.dimensions, self.prefix or field.dimensions)
+        if most and dimensions > most:
+            yield checks.Error(
+                f"{self.name!r} is over {dimensions} dimensions, and an index of "
+                f"{engine.label} takes {most} at most (database {alias!r}).",
+                obj=model,
+                id="dorm_vector.E103",
+            )
+        for sentence in self.refused_options(engine):
+            message = f"{sentence} (database {alias!r})."
+            yield checks.Error(message, obj=model, id="dorm_vector.E109")
+
+    def refused_options(self, engine: Engine) -> Iterator[str]:
+        """What a database does not take of the options, in sentences without an end."""
+        for name, value in self.parameters().items():
+            taken = engine.own(self.options[name].engines)
+            if taken is not None and not taken.takes(value):
+                yield f"{engine.label} takes {name} {taken.phrase}, and {self.name!r} has {value!r}"
+
+    def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
+        self.opclasses_for(model)  # a misfit is refused where nothing is built as well
+        engine = engine_for(schema_editor.connection)
+        for sentence in self.refused_options(engine):
+            raise NotSupportedError(f"{sentence}.")
+        return engine.create_index(self, model, schema_editor, **kwargs)
+
+    def remove_sql(self, model: Any, schema_editor: Any, **kwargs: Any) -> Any:
+        engine = engine_for(schema_editor.connection)
+        return engine.remove_index(self, model, schema_editor, **kwargs)
+
+    def _only_opclass(self, opclass: str | None, opclasses: Any) -> str | None:
+        given = [*([opclass] if opclass else []), *opclasses]
+        if len(set(given)) > 1:
+            raise ValueError(f"{self._label} takes one operator class, not {given!r}.")
+        return given[0] if given else None
+
+    def _only_metric(self, metric: str | None) -> str:
+        if self.expressions:
+            return self._no_metric(metric)
+        named = [name for name in (metric, self._metric_of_opclass()) if name]
+        if len(set(named)) > 1:
+            raise ValueError(
+                f"{self._label} got the metric {metric!r} and the operator class "
+                f"{self.opclass!r}, which is for {named[1]!r}."
+            )
+        found = named[0] if named else "l2"
+        known = sorted(set(self.all_operator_classes().values()))
+        if found not in known:
+            raise ValueError(
+                f"{self._label} has no metric {found!r}; use one of {', '.join(known)}."
+            )
+        return found
+
+    def _no_metric(self, metric: str | None) -> str:
+        if metric or self.opclass or len(self.expressions) != 1:
+            raise ValueError(
+                f"{self._label} takes one expression, with its operator class in an OpClass()."
+            )
+        return ""
+
+    def _metric_of_opclass(self) -> str | None:
+        if self.opclass is None:
+            return None
+        names = self.all_operator_classes()
+        if self.opclass not in names:
+            raise ValueError(
+                f"{self._label} has no operator class {self.opclass!r}; "
+                f"use one of {', '.join(sorted(names))}."
+            )
+        return names[self.opclass]
+
+    def _check_columns(self) -> None:
+        if set('"\0') & set(self.name or ""):
+            raise ValueError(f"{self._label} needs a name without quotation marks and NUL.")
+        if not self.expressions and len(self.fields) != 1:
+            raise ValueError(f"{self._label} takes one field, not {self.fields!r}.")
+        if self.fields and self.fields[0].startswith("-"):
+            raise ValueError(f"{self._label} has no order: write {self.fields[0][1:]!r}.")
+        if self.include:
+            raise ValueError(f"{self._label} cannot include other columns: {self.include!r}.")
+
+    def _check_options(self) -> None:
+        if self.precision not in (None, "half", "bit") or (self.stage and self.expressions):
+            raise ValueError(
+                f'{self._label} takes precision="half" or "bit" over a field, '
+                f"not {self.precision!r}."
+            )
+        if self.prefix is not None and (type(self.prefix) is not int or self.prefix < 1):
+            raise ValueError(f"{self._label} takes prefix of 1 or more, not {self.prefix!r}.")
+        if self.prefix and self.precision:
+            raise ValueError(f"{self._label} takes either precision or prefix, not both.")
+        for name, value in self.parameters().items():
+            if type(value) not in PLAIN or not self.options[name].takes(value):
+                raise ValueError(
+                    f"{self._label} takes {name} {self.options[name].phrase}, not {value!r}."
+                )
+
+    @property
+    def _label(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
+
+
+def declared_indexes(field: Any) -> Iterator[MethodIndex]:
+    """The vector indexes that the model of ``field`` declares for it."""
+    model = getattr(field, "model", None)
+    for index in model._meta.indexes if model else ():
+        if isinstance(index, MethodIndex) and index.fields == [field.name]:
+            yield index
+
+
+def vector_field(model: Any, name: str) -> AnyVectorField | None:
+    """The vector field of that name, that of a GeneratedField included, or None."""
+    field = model._meta.get_field(name)
+    field = getattr(field, "output_field", None) or field
+    return field if isinstance(field, AnyVectorField) else None

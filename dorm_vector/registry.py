@@ -1,0 +1,61 @@
+"""
+What subclassing registers: metrics by ``Distance``, index methods by ``MethodIndex``.
+
+Kinds, engines and checks read them here, where they need not know of expressions and indexes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+from dorm_vector.options import Option
+
+__all__ = ["METHODS", "METRICS", "Method", "Metric", "metrics_of", "register"]
+
+
+class Metric(Protocol):
+    """What a metric's class says of it; see ``dorm_vector.distances.Distance``."""
+
+    metric: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]]
+    sql: ClassVar[Mapping[str, str]]
+    operator_class: ClassVar[str]
+    indexed_by: ClassVar[Mapping[str, tuple[str, ...]]]
+    may_be_undefined: ClassVar[bool]
+    undefined_at_zero: ClassVar[bool]
+
+
+class Method(Protocol):
+    """What an index method's class says of it; see ``dorm_vector.indexes.MethodIndex``."""
+
+    method: ClassVar[str]
+    metrics: ClassVar[Mapping[str, tuple[str, ...]]]
+    options: ClassVar[Mapping[str, Option]]
+    search_options: ClassVar[Mapping[str, Option]]
+
+
+#: By the name of a metric.
+METRICS: dict[str, type[Metric]] = {}
+#: By the name of an index method.
+METHODS: dict[str, type[Method]] = {}
+
+
+def register(known: dict[str, Any], name: str, cls: type) -> None:
+    """
+    Let a class be the one of a name.
+
+    Raises ValueError where another class has it, unless it is the same one, defined once more.
+    """
+    other = known.setdefault(name, cls)
+    if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise ValueError(
+            f"{cls.__qualname__} needs a name of its own: {name!r} is that of {other.__qualname__}."
+        )
+    known[name] = cls
+
+
+def metrics_of(kind: str, default: str) -> list[str]:
+    """The metrics of vectors of a kind, its default first."""
+    found = [name for name, metric in METRICS.items() if kind in metric.kinds]
+    return sorted(found, key=lambda name: name != default)
