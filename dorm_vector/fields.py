@@ -1,282 +1,36 @@
-"""The vector fields: declaration, validation and the forms hook."""
+"""The vector fields: what they hold, and what they read."""
 
 from __future__ import annotations
 
-import contextlib
-import struct
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from django.core import checks
-from django.core.exceptions import ValidationError
-from django.db import NotSupportedError, models
-from django.db.models.fields.mixins import CheckFieldDefaultMixin
-from django.utils.functional import cached_property
+from django.db.models.expressions import Combinable
 from django.utils.translation import gettext_lazy as _
+from pgvector import SparseVector
 
-from dorm_vector import forms
-from dorm_vector.declarations import plain, settle
-from dorm_vector.engines import engine_for, engines_of
-from dorm_vector.kinds import KINDS, Kind
-from dorm_vector.misuse import VectorCol, refuse_misuse, refuse_misused
+from dorm_vector.anyvector import AnyVectorField
+from dorm_vector.types import (
+    BitsLike,
+    BitsRead,
+    BitsSet,
+    FieldOptions,
+    SparseLike,
+    SparseRead,
+    SparseSet,
+    VectorLike,
+    VectorRead,
+    VectorSet,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from django.utils.functional import _StrOrPromise as Text
+    from numpy.typing import NDArray
 
 __all__ = ["AnyVectorField", "BitField", "HalfVectorField", "SparseVectorField", "VectorField"]
 
-# Vectors have no order, no parts and no case; these are the lookups that remain.
-LOOKUPS = frozenset({"exact", "in", "isnull"})
 
-# Methods that prepare values for the database.
-PREPARES = ("get_prep_value", "get_db_prep_value", "get_db_prep_save", "pack")
-
-# Arguments that are vectors, or hold such.
-DECLARED = frozenset({"default", "db_default", "choices"})
-
-
-class _OnlyNone(tuple):
-    """Django asks ``value in empty_values``, which numpy arrays would answer element by element."""
-
-    def __contains__(self, value: object) -> bool:
-        return value is None
-
-
-class AnyVectorField(CheckFieldDefaultMixin, models.Field):
-    """
-    What the vector fields have in common.
-
-    ``numpy=True`` reads numpy arrays instead of Python's values.
-
-    Raises ValueError for a number of dimensions that no vector can have.
-    """
-
-    empty_strings_allowed = False
-    empty_values = _OnlyNone([None])
-    #: For those who look at fields of any type.
-    holds_vectors: ClassVar[bool] = True
-    #: The name of the field's kind, in ``dorm_vector.kinds.KINDS``.
-    kind: ClassVar[str]
-    #: The keyword of the number of dimensions.
-    size_keyword: ClassVar[str] = "dimensions"
-    #: How many dimensions take the bytes of a float32; 0 where that differs from vector to vector.
-    per_float: ClassVar[int] = 0
-    _default_hint = ("list", "[]")
-
-    def __init__(self, *args: Any, numpy: bool = False, **kwargs: Any) -> None:
-        dimensions = kwargs.pop(self.size_keyword, None)
-        # The first positional argument of Django's fields is verbose_name, and pgvector.django's.
-        if args and dimensions is None and not isinstance(args[0], str):
-            dimensions, args = args[0], args[1:]
-        most = self.values.max_dimensions
-        if type(dimensions) is not int or not 1 <= dimensions <= most:
-            raise ValueError(
-                f"{type(self).__name__}({self.size_keyword}=...) takes an int from 1 to "
-                f"{most}, not {dimensions!r}."
-            )
-        self.dimensions = dimensions
-        self.numpy = numpy
-        for name in DECLARED & kwargs.keys():
-            settle(kwargs[name])
-            kwargs[name] = plain(kwargs[name])
-        super().__init__(*args, **kwargs)
-
-    @property
-    def values(self) -> Kind:
-        """What the field knows of its values."""
-        return KINDS[self.kind]
-
-    @property
-    def max_dimensions(self) -> int:
-        return self.values.max_dimensions
-
-    def deconstruct(self) -> Any:
-        name, path, args, kwargs = super().deconstruct()
-        kwargs[self.size_keyword] = self.dimensions
-        if self.numpy:
-            kwargs["numpy"] = True
-        return name, path, args, kwargs
-
-    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
-        return [*super().check(**kwargs), *self._check_kind(), *self._check_btree()]
-
-    def _check_kind(self) -> Iterator[checks.CheckMessage]:
-        """Refuse a field of a kind that a database has no columns for."""
-        for _alias, engine in engines_of(self.model):
-            if engine.column_types and self.kind not in engine.column_types:
-                yield checks.Error(engine.why_no_column(self.kind), obj=self, id="dorm_vector.E105")
-
-    def _check_btree(self) -> Iterator[checks.CheckMessage]:
-        """Refuse ``unique`` and ``db_index`` where a row of a B-tree could not hold the vector."""
-        if not (self.unique or self.db_index):  # type: ignore[attr-defined]
-            return
-        for alias, engine in engines_of(self.model):
-            # Of float32, four bytes each.
-            most = int((engine.btree_dimensions or 0) * self.per_float)
-            if most and self.dimensions > most:
-                yield checks.Error(
-                    f"A B-tree of {engine.label} holds vectors of {most} {self.values.unit} at "
-                    f"most, not of {self.dimensions} (database {alias!r}).",
-                    hint="Remove unique, primary_key and db_index from the field.",
-                    obj=self,
-                    id="dorm_vector.E104",
-                )
-
-    # The column
-
-    def db_type(self, connection: Any) -> str:
-        return engine_for(connection).column_type(self.kind, self.dimensions)
-
-    def cast_db_type(self, connection: Any) -> str:
-        return engine_for(connection).cast_type(self.kind, self.dimensions)
-
-    def db_check(self, connection: Any) -> str | None:
-        column = getattr(self, "column", None)
-        if column is None:  # the output_field of a GeneratedField
-            return None
-        quoted = connection.ops.quote_name(column)
-        return engine_for(connection).column_check(self.kind, quoted, self.dimensions)
-
-    def get_col(self, alias: str, output_field: Any = None) -> Any:
-        if alias == self.model._meta.db_table and output_field in (None, self):
-            return self.cached_col
-        return VectorCol(alias, self, output_field)
-
-    @cached_property
-    def cached_col(self) -> Any:
-        return VectorCol(self.model._meta.db_table, self)
-
-    def get_lookups(self) -> dict[str, Any]:
-        """Those that a vector has, and those that were registered for vectors."""
-        refused = models.Field.get_class_lookups().keys() - LOOKUPS
-        lookups = super().get_lookups()
-        return {name: lookup for name, lookup in lookups.items() if name not in refused}
-
-    # Python values
-
-    def to_python(self, value: Any) -> Any:
-        if self._is_null(value):
-            return None
-        packed = self.values.pack(value, self.dimensions)
-        return self.values.unpack_numpy(packed) if self.numpy else self.values.unpack(packed)
-
-    def _is_null(self, value: Any) -> bool:
-        """Whether a value is None, or the text that ``value_to_string()`` makes of it."""
-        return value is None or (self.null and isinstance(value, str) and not value.strip())
-
-    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
-        value = super().pre_save(model_instance, add)
-        if hasattr(value, "__next__"):  # it can be read once only, and the instance keeps it
-            with self.named_errors():
-                value = self.values.held(value, self.dimensions)
-            setattr(model_instance, self.attname, value)
-        return value
-
-    def value_to_string(self, obj: models.Model) -> str:
-        packed = self.get_prep_value(self.value_from_object(obj))
-        return "" if packed is None else self.values.to_text(packed)
-
-    def formfield(self, **kwargs: Any) -> Any:
-        defaults = {
-            "form_class": forms.VectorField,
-            "dimensions": self.dimensions,
-            "kind": self.kind,
-        }
-        return super().formfield(**{**defaults, **kwargs})
-
-    # Values in SQL
-
-    @property
-    def prepares_as_declared(self) -> bool:
-        """Whether values are prepared as here, and not by a method of a project's own class."""
-        cls = type(self)
-        return all(getattr(cls, name) is getattr(AnyVectorField, name) for name in PREPARES)
-
-    def get_prep_value(self, value: Any) -> Any:
-        value = super().get_prep_value(value)
-        if value is None or hasattr(value, "as_sql"):
-            return value
-        try:
-            return self.values.pack(value, self.dimensions)
-        except ValidationError as error:
-            raise self.named(error) from None
-
-    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
-        return super().get_db_prep_save(None if self._is_null(value) else value, connection)
-
-    def pack(self, value: Any) -> Any:
-        """
-        A value to be saved that is no expression in the form in which it travels; None for NULL.
-
-        Raises ValidationError that names the field.
-        """
-        return None if self._is_null(value) else self.get_prep_value(value)
-
-    def named(self, error: ValidationError) -> ValidationError:
-        """The same error, saying whose value was refused; forms and clean() say it themselves."""
-        if getattr(self, "model", None) is None:  # the output_field of an expression
-            return error
-        message = f"{self.model._meta.label}.{self.name}: {error.message}"
-        return ValidationError(message, code=error.code, params=error.params)
-
-    @contextlib.contextmanager
-    def named_errors(self) -> Iterator[None]:
-        """A block whose ValidationErrors say whose value was refused."""
-        try:
-            yield
-        except ValidationError as error:
-            raise self.named(error) from None
-
-    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
-        value = value if prepared else self.get_prep_value(value)
-        if value is None or hasattr(value, "as_sql"):
-            return value
-        return engine_for(connection).parameter(value, self.kind)
-
-    def get_placeholder(self, value: Any, compiler: Any, connection: Any) -> str:
-        if hasattr(value, "as_sql"):
-            refuse_misused(value, compiler.query, connection)
-            return "%s"
-        return engine_for(connection).placeholder(self.kind, self.dimensions)
-
-    def get_placeholder_sql(self, value: Any, compiler: Any, connection: Any) -> Any:
-        """The same for Django 6.1, which compiles expressions here."""
-        if hasattr(value, "as_sql"):
-            refuse_misused(value, compiler.query, connection)
-            return compiler.compile(value)
-        return engine_for(connection).placeholder(self.kind, self.dimensions), (value,)
-
-    def select_format(self, compiler: Any, sql: str, params: Any) -> Any:
-        refuse_misuse(compiler)
-        if not compiler.query.subquery:
-            sql = engine_for(compiler.connection).select_sql(sql, self.kind)
-        return sql, params
-
-    def get_db_converters(self, connection: Any) -> list[Any]:
-        return [engine_for(connection).reader(self)]
-
-    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
-        if value is None:
-            return None
-        engine = engine_for(connection)
-        if isinstance(value, int | float):
-            raise NotSupportedError(
-                f"{engine.label} computed {value!r} from vectors, where a vector was expected; "
-                "use the functions and aggregates of dorm_vector."
-            )
-        with self.named_errors():
-            return self._read(value, engine)
-
-    def _read(self, value: Any, engine: Any) -> Any:
-        try:
-            decoded = engine.decode(value, self.kind, self.dimensions)
-        except (ValueError, struct.error):
-            raise ValidationError(
-                f"Expected {self.dimensions} {self.values.unit}, not {len(value)} bytes.",
-                code="dimensions",
-            ) from None
-        read = self.values.read(decoded, self.dimensions)
-        return self.values.as_numpy(decoded) if self.numpy else read
-
-
-class VectorField(AnyVectorField):
+class VectorField(AnyVectorField[VectorSet, VectorRead]):
     """
     A vector of ``dimensions`` finite float32 numbers, 1 to 16,000 of them.
 
@@ -292,8 +46,51 @@ class VectorField(AnyVectorField):
     kind = "vector"
     per_float = 1
 
+    @overload
+    def __init__(
+        self: VectorField[VectorLike | Combinable, list[float]],
+        *args: int | Text,
+        dimensions: int = ...,
+        null: Literal[False] = ...,
+        numpy: Literal[False] = ...,
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
 
-class HalfVectorField(AnyVectorField):
+    @overload
+    def __init__(
+        self: VectorField[VectorLike | Combinable, NDArray[np.float32]],
+        *args: int | Text,
+        dimensions: int = ...,
+        null: Literal[False] = ...,
+        numpy: Literal[True],
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: VectorField[VectorLike | Combinable | None, list[float] | None],
+        *args: int | Text,
+        dimensions: int = ...,
+        null: Literal[True],
+        numpy: Literal[False] = ...,
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: VectorField[VectorLike | Combinable | None, NDArray[np.float32] | None],
+        *args: int | Text,
+        dimensions: int = ...,
+        null: Literal[True],
+        numpy: Literal[True],
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+
+
+class HalfVectorField(AnyVectorField[VectorSet, VectorRead]):
     """
     A vector of ``dimensions`` float16 numbers, 1 to 16,000 of them.
 
@@ -307,8 +104,51 @@ class HalfVectorField(AnyVectorField):
     kind = "halfvec"
     per_float = 2
 
+    @overload
+    def __init__(
+        self: HalfVectorField[VectorLike | Combinable, list[float]],
+        *args: int | Text,
+        dimensions: int = ...,
+        null: Literal[False] = ...,
+        numpy: Literal[False] = ...,
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
 
-class BitField(AnyVectorField):
+    @overload
+    def __init__(
+        self: HalfVectorField[VectorLike | Combinable, NDArray[np.float16]],
+        *args: int | Text,
+        dimensions: int = ...,
+        null: Literal[False] = ...,
+        numpy: Literal[True],
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: HalfVectorField[VectorLike | Combinable | None, list[float] | None],
+        *args: int | Text,
+        dimensions: int = ...,
+        null: Literal[True],
+        numpy: Literal[False] = ...,
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: HalfVectorField[VectorLike | Combinable | None, NDArray[np.float16] | None],
+        *args: int | Text,
+        dimensions: int = ...,
+        null: Literal[True],
+        numpy: Literal[True],
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+
+
+class BitField(AnyVectorField[BitsSet, BitsRead]):
     """
     A vector of ``length`` bits.
 
@@ -324,12 +164,55 @@ class BitField(AnyVectorField):
     per_float = 32
     size_keyword = "length"
 
+    @overload
+    def __init__(
+        self: BitField[BitsLike | Combinable, str],
+        *args: int | Text,
+        length: int = ...,
+        null: Literal[False] = ...,
+        numpy: Literal[False] = ...,
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: BitField[BitsLike | Combinable, NDArray[np.bool_]],
+        *args: int | Text,
+        length: int = ...,
+        null: Literal[False] = ...,
+        numpy: Literal[True],
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: BitField[BitsLike | Combinable | None, str | None],
+        *args: int | Text,
+        length: int = ...,
+        null: Literal[True],
+        numpy: Literal[False] = ...,
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: BitField[BitsLike | Combinable | None, NDArray[np.bool_] | None],
+        *args: int | Text,
+        length: int = ...,
+        null: Literal[True],
+        numpy: Literal[True],
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+
     @property
     def length(self) -> int:
         return self.dimensions
 
 
-class SparseVectorField(AnyVectorField):
+class SparseVectorField(AnyVectorField[SparseSet, SparseRead]):
     """
     A vector of ``dimensions``, up to 1,000,000,000, of which 16,000 at most are not zero.
 
@@ -342,3 +225,46 @@ class SparseVectorField(AnyVectorField):
 
     description = _("Sparse vector (%(dimensions)s dimensions)")
     kind = "sparsevec"
+
+    @overload
+    def __init__(
+        self: SparseVectorField[SparseLike | Combinable, SparseVector],
+        *args: int | Text,
+        dimensions: int = ...,
+        null: Literal[False] = ...,
+        numpy: Literal[False] = ...,
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: SparseVectorField[SparseLike | Combinable, NDArray[np.float32]],
+        *args: int | Text,
+        dimensions: int = ...,
+        null: Literal[False] = ...,
+        numpy: Literal[True],
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: SparseVectorField[SparseLike | Combinable | None, SparseVector | None],
+        *args: int | Text,
+        dimensions: int = ...,
+        null: Literal[True],
+        numpy: Literal[False] = ...,
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: SparseVectorField[SparseLike | Combinable | None, NDArray[np.float32] | None],
+        *args: int | Text,
+        dimensions: int = ...,
+        null: Literal[True],
+        numpy: Literal[True],
+        **options: Unpack[FieldOptions],
+    ) -> None: ...
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeVar, Unpack
+from typing import Self, Unpack
 
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 
 from dorm_vector.bulk import bulk_copy
 from dorm_vector.search.nearest import nearest
 from dorm_vector.search.settings import SearchParams
+from dorm_vector.types import BulkOptions, Owner, QueryVector, Row
 
 __all__ = ["VectorQuerySet"]
 
-M = TypeVar("M", bound=Model)
 
-
-class VectorQuerySet(QuerySet[M]):
+class VectorQuerySet(QuerySet[Owner, Row]):
     """A queryset with ``nearest()``: ``objects = VectorQuerySet.as_manager()``."""
 
     def nearest(
         self,
         field: str,
-        to: Any,
+        to: QueryVector,
         *,
         k: int | None = None,
         metric: str | None = None,
@@ -31,7 +30,7 @@ class VectorQuerySet(QuerySet[M]):
         annotation: str = "distance",
         oversample: int | None = None,
         **params: Unpack[SearchParams],
-    ) -> QuerySet[M]:
+    ) -> Self:
         """The rows nearest to ``to``; see the function ``nearest``."""
         return nearest(
             self,
@@ -46,7 +45,7 @@ class VectorQuerySet(QuerySet[M]):
             **params,
         )
 
-    def bulk_copy(self, objs: Iterable[Model], **options: Any) -> int:
+    def bulk_copy(self, objs: Iterable[Owner], **options: Unpack[BulkOptions]) -> int:
         """Insert many rows; see the function ``bulk_copy``."""
         return bulk_copy(self, objs, **options)
 

@@ -22,7 +22,7 @@ from tests.support.imports import (
 # that do not import it. A name stands for what is in its folder too, unless that has a line of its
 # own. CONTRIBUTING.md says what is where.
 LAYERS = """
-    conf  codecs  declarations  options
+    conf  codecs  declarations  options  types
     arrays  parameters  registry  sparse  values
     kinds
     sql
@@ -30,7 +30,7 @@ LAYERS = """
     engines.base
     engines  engines.side_tables
     engines.postgresql  engines.sqlite  engines.libsql
-    misuse  forms  fields
+    misuse  forms  anyvector  fields
     expressions  lookups
     aggregates  distances  functions
     methods

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar, Unpack
+from typing import Any, NamedTuple, TypeVar, Unpack, overload
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db.models import F, Manager, Model, OuterRef, QuerySet
@@ -21,6 +21,7 @@ from dorm_vector.indexes import MethodIndex, declared_indexes
 from dorm_vector.search.many import Members, NearestMember, one_further_out
 from dorm_vector.search.query import Key, KeyOfDistinct, Near, Order, OtherRow, Search, searching
 from dorm_vector.search.settings import SearchParams, validated
+from dorm_vector.types import Found, Manages, QueryVector, Rows
 from dorm_vector.values import short
 
 __all__ = ["nearest"]
@@ -28,10 +29,39 @@ __all__ = ["nearest"]
 M = TypeVar("M", bound=Model)
 
 
+class SearchOptions(SearchParams, total=False):
+    """The keywords of a search."""
+
+    k: int | None
+    metric: str | None
+    max_distance: float | None
+    exact: bool
+    annotation: str
+    oversample: int | None
+
+
+@overload
 def nearest(
-    queryset: QuerySet[M] | Manager[M] | type[M],
+    queryset: Rows, field: str, to: QueryVector, **options: Unpack[SearchOptions]
+) -> Rows: ...
+
+
+@overload
+def nearest(
+    queryset: Manages[Found], field: str, to: QueryVector, **options: Unpack[SearchOptions]
+) -> Found: ...
+
+
+@overload
+def nearest(
+    queryset: type[M], field: str, to: QueryVector, **options: Unpack[SearchOptions]
+) -> QuerySet[M]: ...
+
+
+def nearest(
+    queryset: QuerySet[Any, Any] | Manages[QuerySet[Any, Any]] | type[Model],
     field: str,
-    to: Any,
+    to: QueryVector,
     *,
     k: int | None = None,
     metric: str | None = None,
@@ -40,7 +70,7 @@ def nearest(
     annotation: str = "distance",
     oversample: int | None = None,
     **params: Unpack[SearchParams],
-) -> QuerySet[M]:
+) -> QuerySet[Any, Any]:
     """
     The rows whose vector ``field`` is nearest to ``to``, annotated with their distance, best first.
 

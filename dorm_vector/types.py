@@ -1,0 +1,136 @@
+"""Vectors in annotations: what the fields take, and the options of fields and searches by name."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, SupportsFloat, TypeAlias, TypedDict
+
+from django.db.models import Model, QuerySet
+from django.db.models.expressions import Combinable
+from pgvector import Bit, HalfVector, SparseVector, Vector
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise as Text
+    from typing_extensions import TypeVar
+else:
+    Text = str
+
+    def TypeVar(name: str, *, default: object = None, **options: Any) -> typing.TypeVar:  # noqa: N802
+        """Python has defaults of type variables from 3.13 on."""
+        return typing.TypeVar(name, **options)
+
+
+__all__ = [
+    "BitsLike",
+    "BitsRead",
+    "BitsSet",
+    "BulkOptions",
+    "FieldOptions",
+    "Found",
+    "Manages",
+    "Owner",
+    "QueryVector",
+    "Read",
+    "Row",
+    "Rows",
+    "Set",
+    "SparseLike",
+    "SparseRead",
+    "SparseSet",
+    "VectorLike",
+    "VectorRead",
+    "VectorSet",
+]
+
+
+class Array(Protocol):
+    """What numpy can read."""
+
+    def __array__(self) -> Any: ...
+
+
+class Coordinates(Protocol):
+    """A sparse array of scipy's."""
+
+    def tocoo(self) -> Any: ...
+
+
+Packed: TypeAlias = str | bytes | bytearray | memoryview
+#: What a vector can be made of.
+VectorLike: TypeAlias = (
+    Iterable[SupportsFloat] | Packed | Array | Vector | HalfVector | SparseVector
+)
+#: What bits can be made of.
+BitsLike: TypeAlias = Iterable[bool] | Packed | Array | Bit
+#: What a sparse vector can be made of.
+SparseLike: TypeAlias = VectorLike | Mapping[int, SupportsFloat] | Coordinates
+#: What can be searched for: a vector, an expression, or an instance that has one.
+QueryVector: TypeAlias = (
+    VectorLike | BitsLike | SparseLike | Combinable | QuerySet[Any, Any] | Model | None
+)
+
+# What a field may be set to, and what it reads; as in Django's own fields the former comes first.
+Set = TypeVar("Set", contravariant=True, default=Any)
+Read = TypeVar("Read", covariant=True, default=Any)
+VectorSet = TypeVar("VectorSet", contravariant=True, default=VectorLike | Combinable)
+VectorRead = TypeVar("VectorRead", covariant=True, default=list[float])
+BitsSet = TypeVar("BitsSet", contravariant=True, default=BitsLike | Combinable)
+BitsRead = TypeVar("BitsRead", covariant=True, default=str)
+SparseSet = TypeVar("SparseSet", contravariant=True, default=SparseLike | Combinable)
+SparseRead = TypeVar("SparseRead", covariant=True, default=SparseVector)
+
+# A queryset's model, and what its rows are: dicts of values(), for example.
+Owner = TypeVar("Owner", bound=Model, covariant=True)
+Row = TypeVar("Row", covariant=True, default=Owner)
+# A queryset that stays what it is, and one that a manager gives.
+Rows = TypeVar("Rows", bound=QuerySet[Any, Any])
+Found = TypeVar("Found", covariant=True, bound=QuerySet[Any, Any])
+
+
+class Manages(Protocol[Found]):
+    """A manager, whose querysets may be of a project's own class."""
+
+    def all(self) -> Found: ...
+
+    def get_queryset(self) -> QuerySet[Any, Any]: ...
+
+
+class FieldOptions(TypedDict, total=False):
+    """The options that Django's fields have, without those that say what is read."""
+
+    verbose_name: Text | None
+    name: str | None
+    primary_key: bool
+    unique: bool
+    blank: bool
+    db_index: bool
+    default: Any
+    db_default: Any
+    editable: bool
+    serialize: bool
+    choices: Any
+    help_text: Text
+    db_column: str | None
+    db_comment: str | None
+    db_tablespace: str | None
+    auto_created: bool
+    validators: Iterable[Callable[[Any], None]]
+    error_messages: Mapping[str, Text] | None
+    unique_for_date: str | None
+    unique_for_month: str | None
+    unique_for_year: str | None
+
+
+class BulkOptions(TypedDict, total=False):
+    """The keywords of ``bulk_copy()``."""
+
+    batch_size: int | None
+    ignore_conflicts: bool
+    update_conflicts: bool
+    unique_fields: Sequence[str]
+    update_fields: Sequence[str]
+    progress: Callable[[int], object] | None
+    rebuild_indexes: bool
+    maintenance_work_mem: str | None
+    workers: int | None
