@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dorm_vector.bulk import bulk_copy
+from dorm_vector.embeddings import EmbedReport, embed
 from dorm_vector.engines import engine_for
 from dorm_vector.engines.sqlite.extension import load_sqlite_vec_extension
 from dorm_vector.fields import BitField, HalfVectorField, SparseVectorField, VectorField
@@ -44,6 +45,7 @@ __all__ = [
     "BitField",
     "CosineDistance",
     "CosineSimilarity",
+    "EmbedReport",
     "HalfVectorField",
     "HammingDistance",
     "HnswIndex",
@@ -70,6 +72,7 @@ __all__ = [
     "VectorSum",
     "VectorToJSON",
     "bulk_copy",
+    "embed",
     "engine_for",
     "fuse",
     "load_sqlite_vec_extension",

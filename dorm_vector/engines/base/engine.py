@@ -12,6 +12,7 @@ from django.db import NotSupportedError
 from django.db.models import BinaryField
 
 from dorm_vector import codecs, values
+from dorm_vector.engines.base.embedding import EngineEmbedding
 from dorm_vector.engines.base.expressions import EngineExpressions
 from dorm_vector.engines.base.indexes import EngineIndexes
 from dorm_vector.engines.base.introspection import EngineIntrospection
@@ -32,7 +33,7 @@ def _padding_check(column: str, bits: int) -> str:
     return f" AND substr({column}, -1) < X'{1 << bits % 8:02X}'" if bits % 8 else ""
 
 
-class Engine(EngineExpressions, EngineIndexes, EngineIntrospection, EngineSearch):
+class Engine(EngineExpressions, EngineIndexes, EngineIntrospection, EngineSearch, EngineEmbedding):
     """
     What one database can do with vectors.
 

@@ -17,6 +17,7 @@ from dorm_vector.engines.base.loaders import Loader
 from dorm_vector.engines.base.schema import with_alterations
 from dorm_vector.engines.postgresql import extension
 from dorm_vector.engines.postgresql.arrays import read_arrays
+from dorm_vector.engines.postgresql.embedding import PostgreSQLEmbedding
 from dorm_vector.engines.postgresql.introspection import PostgreSQLIntrospection
 from dorm_vector.engines.postgresql.rebuilding import without_indexes
 from dorm_vector.engines.postgresql.search import PostgreSQLSearch, at_stage
@@ -64,7 +65,7 @@ class CastColumns(Columns):
         return self.template % super().__str__()
 
 
-class PostgreSQLEngine(PostgreSQLSearch, PostgreSQLIntrospection, Engine):
+class PostgreSQLEngine(PostgreSQLEmbedding, PostgreSQLSearch, PostgreSQLIntrospection, Engine):
     """pgvector's types, operators and indexes."""
 
     name = "postgresql"

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.backends.ddl_references import Columns, Statement, Table
 
 from dorm_vector.engines.base import Engine
+from dorm_vector.engines.side_tables.embedding import SideTableEmbedding
 from dorm_vector.engines.side_tables.introspection import SideTableIntrospection
 from dorm_vector.engines.side_tables.schema import (
     MARK,
@@ -43,7 +44,7 @@ FIND = (
 DROP = "DROP {type} {name}"
 
 
-class SideTableEngine(SideTableSearch, SideTableIntrospection, Engine):
+class SideTableEngine(SideTableEmbedding, SideTableSearch, SideTableIntrospection, Engine):
     """The engine of a database whose indexes are side tables."""
 
     index_methods = frozenset({"vector"})

@@ -1,0 +1,7 @@
+"""``embed()``: vectors for the rows that have none."""
+
+from __future__ import annotations
+
+from dorm_vector.embeddings.run import EmbedReport, embed
+
+__all__ = ["EmbedReport", "embed"]
