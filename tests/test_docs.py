@@ -7,7 +7,8 @@ The ``python`` blocks of a page are executed in their order, in one namespace, o
 - its caption (in Markdown: a comment in its first line) is the file that it stands for. Later
   blocks can import it. What ``settings.py`` says is in force from there on, and the tables of
   ``models.py`` are created, or get the indexes that are new.
-- the classes ``sqlite``, ``postgresql`` and ``libsql`` restrict it to these engines.
+- the classes ``sqlite``, ``postgresql`` and ``libsql`` restrict it to these engines, and one like
+  ``django6.0`` to Django from that version on.
 - ``console`` and other languages are not executed.
 """
 
@@ -23,6 +24,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import django
 import pytest
 from django.apps import apps
 from django.conf import settings
@@ -64,7 +66,18 @@ class Block(NamedTuple):
     language: str
     source: str
     caption: str
-    engines: list[str]
+    #: The engines that it is for, and "django6.0" from which version on.
+    classes: list[str]
+
+    def is_for(self, engine: str) -> bool:
+        versions = {name for name in self.classes if name.startswith("django")}
+        engines = set(self.classes) - versions
+        known = all(_version(name) <= django.VERSION for name in versions)
+        return known and (not engines or engine in engines)
+
+
+def _version(name: str) -> tuple[int, ...]:
+    return tuple(map(int, name.removeprefix("django").split(".")))
 
 
 def blocks(page: Path) -> Iterator[Block]:
@@ -79,7 +92,7 @@ def blocks(page: Path) -> Iterator[Block]:
             language=groups["language"],
             source=textwrap.dedent(match["source"]),
             caption=groups.get("caption") or options.get("caption", ""),
-            engines=options.get("class", "").split(),
+            classes=options.get("class", "").split(),
         )
 
 
@@ -188,7 +201,7 @@ def test_examples_run(page: Path, database: str, monkeypatch: pytest.MonkeyPatch
         stack.callback(lambda: [apps.all_models.pop(label) for label in labels])
         stack.callback(runner.drop_tables)
         for block in found:
-            if not block.engines or database in block.engines:
+            if block.is_for(database):
                 runner.run(block)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
 import subprocess
 import sys
+import threading
 from collections import Counter
 from io import StringIO
 from pathlib import Path
@@ -15,9 +17,10 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connections, transaction
 
-from tests.support.embedding import BATCH_SIZE, LOG, vector_of
+from dorm_vector import EmbedReport, embed
+from tests.support.embedding import BATCH_SIZE, LOG, by_name, vector_of
 from tests.testapp.models import Item
 
 ROWS, KILLS = 400, 10
@@ -115,6 +118,33 @@ def test_killed_ten_times(database: Any, tmp_path: Path) -> None:
     assert set(done.values()) == {1}
     assert sum(len(texts) for _, texts in calls) <= ROWS + KILLS * (1 + BATCH_SIZE)
     assert all(len(texts) <= BATCH_SIZE for _, texts in calls)
+
+
+def test_within_a_running_loop(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook, where Django has to be told; its connections are others there."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    rows = Item.objects.using("scratch")
+    rows.bulk_create(Item(name=f"text {number}") for number in range(10))
+    loops: list[Any] = []
+
+    async def eventually(found: list[Any]) -> list[list[float]]:
+        loops.append(asyncio.get_running_loop())
+        return by_name(found)
+
+    async def cell() -> EmbedReport:
+        try:
+            return embed(rows, "embedding", eventually, batch_size=4)
+        finally:
+            connections["scratch"].close()
+
+    report = asyncio.run(cell())
+    assert (report.embedded, report.calls) == (10, 3)
+    assert [row.embedding for row in rows.all()] == [vector_of(row.name) for row in rows.all()]
+    # One loop for all calls, which ends with them, and its thread too.
+    assert len(set(loops)) == 1
+    assert loops[0].is_closed()
+    threads = [each.name for each in threading.enumerate()]
+    assert not any(name.startswith("dorm_vector") for name in threads)
 
 
 class TestWorkers:

@@ -54,8 +54,10 @@ class Job:
 
     def function(self) -> Callable[[list[Any]], Any]:
         """The embedder. Raises ImportError where there is none."""
-        found = import_string(self.embedder)
-        function: Callable[[list[Any]], Any] = found() if inspect.isclass(found) else found
+        found: Any = import_string(self.embedder)
+        if inspect.isclass(found):
+            found = found()
+        function: Callable[[list[Any]], Any] = found
         return function
 
     def caller(self, field: Any) -> Embedder:
@@ -169,7 +171,8 @@ def work(pipe: Connection, job: Job, settings: dict[str, Any] | None) -> None:
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise
         except Exception as error:
-            pipe.send(str(error) or type(error).__name__)
+            said = " ".join(getattr(error, "messages", [str(error)]))
+            pipe.send(said or type(error).__name__)
 
 
 def _work(pipe: Connection, job: Job, settings: dict[str, Any] | None) -> None:
