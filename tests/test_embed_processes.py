@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from io import StringIO
 from pathlib import Path
@@ -72,7 +73,7 @@ class Workers:
 
     def wait_for_calls(self, number: int, *processes: subprocess.Popen[str]) -> None:
         while len(self.calls()) < number and any(each.poll() is None for each in processes):
-            pass
+            time.sleep(0.02)
 
 
 def edit(rows: Any, number: int) -> None:
