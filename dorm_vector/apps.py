@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.core.checks import Tags, register
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db import connections
@@ -35,12 +36,20 @@ class DormVectorConfig(AppConfig):
         from dorm_vector import checks
 
         checks.register()
+        _register_admin_check()
         setting_changed.connect(_on_setting_changed, dispatch_uid="dorm_vector")
         _register_array_lookups()
         prepare_classes()
         prepare_connections()
         for connection in connections.all(initialized_only=True):
             prepare(connection)
+
+
+def _register_admin_check() -> None:
+    if apps.is_installed("django.contrib.admin"):
+        from dorm_vector.admin import check_admin
+
+        register(check_admin, Tags.admin, "dorm_vector")
 
 
 def _register_array_lookups() -> None:

@@ -22,7 +22,7 @@ from tests.support.imports import (
 # that do not import it. A name stands for what is in its folder too, unless that has a line of its
 # own. CONTRIBUTING.md says what is where.
 LAYERS = """
-    conf  codecs  declarations  options  types
+    conf  codecs  declarations  display  options  types
     arrays  parameters  registry  sparse  values
     kinds
     sql
@@ -39,7 +39,7 @@ LAYERS = """
     bulk  embeddings  querysets
     checks  models
     .
-    admin  contrib  management  testing
+    admin  contrib  management  templatetags  testing
     apps
 """
 

@@ -1,0 +1,336 @@
+"""Vectors in Django's admin: shown in short, with the rows that are nearest, and searched by."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from django.contrib import admin, messages
+from django.contrib.admin.sites import all_sites
+from django.contrib.admin.utils import quote
+from django.contrib.admin.views.main import ORDER_VAR, SEARCH_VAR, ChangeList
+from django.core import checks
+from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from dorm_vector.display import brief
+from dorm_vector.fields import AnyVectorField
+from dorm_vector.indexes import vector_field
+from dorm_vector.search.nearest import nearest
+
+__all__ = ["VectorAdmin", "check_admin"]
+
+# What rows are annotated with here.
+DISTANCE = "vector_distance"
+# The parameter of a list by which its search is by meaning.
+BY = "by"
+
+
+class VectorAdmin:
+    """
+    A mixin for ModelAdmin and inlines; it stands before them.
+
+    Vectors in ``list_display``, ``readonly_fields`` and on pages that may only be viewed are shown
+    in short: ``[0.01, -0.2, ... 384]``. The page of a row shows the ``vector_nearest`` rows that
+    are nearest to it by each of its vectors, with links and distances; 0 shows none.
+
+    ``vector_search_embedder``, a callable that takes a text and returns a vector, adds a search by
+    similarity to the list, over ``vector_search_field``, by default the first vector field. The
+    action "find near duplicates" lists, for the rows that are selected, what is not farther away
+    than ``vector_duplicate_distance``.
+    """
+
+    vector_nearest: int = 5
+    vector_search_embedder: Callable[[str], Any] | None = None
+    vector_search_field: str | None = None
+    vector_duplicate_distance: float = 0.05
+
+    model: Any
+    admin_site: Any
+    actions: Any
+    has_change_permission: Any
+    has_view_permission: Any
+    message_user: Any
+
+    def __init__(self, model: Any, admin_site: Any) -> None:
+        super().__init__(model, admin_site)  # type: ignore[call-arg]
+        offered = isinstance(self, admin.ModelAdmin) and self.actions is not None
+        if offered and vector_fields(model):
+            self.actions = [*self.actions, find_near_duplicates]
+
+    # Vectors in short
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        shown = [self._shown(name) for name in super().get_list_display(request)]  # type: ignore[misc]
+        return [*shown, distance] if self._searched_by(request) else shown
+
+    def get_list_display_links(self, request: HttpRequest, list_display: Any) -> Any:
+        links = super().get_list_display_links(request, list_display)  # type: ignore[misc]
+        return links and [self._shown(name) for name in links]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        names = super().get_readonly_fields(request, obj)  # type: ignore[misc]
+        panels = self._panels(request, obj)
+        return [*(self._shown(name) for name in names), *panels]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = super().get_fields(request, obj)  # type: ignore[misc]
+        # Those that it was not told of come from the form, and from the fields that are read only.
+        return [field for field in fields if not isinstance(field, Nearest)]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)  # type: ignore[misc]
+        readonly = super().get_readonly_fields(request, obj)  # type: ignore[misc]
+        every = obj is not None and not self.has_change_permission(request, obj)
+        shown = [
+            (title, {**options, "fields": self._lines(options["fields"], readonly, every=every)})
+            for title, options in fieldsets
+        ]
+        panels = self._panels(request, obj)
+        return [*shown, (_("Nearest rows"), {"fields": panels})] if panels else shown
+
+    def _lines(self, lines: Iterable[Any], readonly: Sequence[Any], *, every: bool) -> list[Any]:
+        """The lines of a fieldset, of which one may hold several fields."""
+        return [
+            tuple(self._lines(line, readonly, every=every))
+            if isinstance(line, list | tuple)
+            else self._shown(line)
+            if every or line in readonly
+            else line
+            for line in lines
+        ]
+
+    def _shown(self, name: Any) -> Any:
+        field = isinstance(name, str) and shown_in_short(self.model, name)
+        return Brief(name, capfirst(field.verbose_name)) if field else name
+
+    # The rows that are nearest
+
+    def _panels(self, request: HttpRequest, obj: Any) -> list[Any]:
+        # An inline is given the row that it belongs to.
+        if not isinstance(self, admin.ModelAdmin) or obj is None or self.vector_nearest < 1:
+            return []
+        return [Nearest(self, request, field) for field in vector_fields(self.model)]
+
+    def _rows(self, request: HttpRequest) -> QuerySet[Any]:
+        """The rows that a user may see, without their vectors."""
+        names = [field.name for field in vector_fields(self.model) if not field.generated]
+        rows: QuerySet[Any] = self.get_queryset(request).defer(*names)  # type: ignore[attr-defined]
+        return rows
+
+    def _link(self, row: Any) -> Any:
+        opts, site = row._meta, self.admin_site.name
+        path = f"{site}:{opts.app_label}_{opts.model_name}_change"
+        try:
+            return format_html('<a href="{}">{}</a>', reverse(path, args=(quote(row.pk),)), row)
+        except NoReverseMatch:  # the model is registered with another site
+            return str(row)
+
+    # Searching by similarity
+
+    def get_search_fields(self, request: HttpRequest) -> Any:
+        fields = super().get_search_fields(request)  # type: ignore[misc]
+        # Without any there would be no box to type in.
+        return fields or ([self._search_field()] if self.vector_search_embedder else [])
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        filters = super().get_list_filter(request)  # type: ignore[misc]
+        both = self.vector_search_embedder and super().get_search_fields(request)  # type: ignore[misc]
+        return [SearchBy, *filters] if both else filters
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+        if not self._searched_by(request, search_term):
+            return super().get_search_results(request, queryset, search_term)  # type: ignore[misc]
+        try:
+            vector = self._embedder()(search_term)
+            found = nearest(queryset, self._search_field(), vector, annotation=DISTANCE)
+        except ValidationError as error:
+            sentence = _("The embedder's vector of this text was refused: %s")
+            self.message_user(request, sentence % " ".join(error.messages), messages.ERROR)
+            return queryset.none(), False
+        if ORDER_VAR in request.GET:  # somebody clicked on a column
+            found = found.order_by(*queryset.query.order_by)
+        return found, False
+
+    def _embedder(self) -> Any:
+        """The callable that takes a text: a function of the class body may have no ``self``."""
+        embedder: Any = self.vector_search_embedder
+        takes = inspect.signature(embedder).parameters
+        return embedder if takes else embedder.__func__
+
+    def _searched_by(self, request: HttpRequest, search_term: str | None = None) -> bool:
+        """Whether the list is searched by similarity."""
+        if self.vector_search_embedder is None:
+            return False
+        term = request.GET.get(SEARCH_VAR, "") if search_term is None else search_term
+        words = super().get_search_fields(request)  # type: ignore[misc]
+        return bool(term.strip()) and (not words or request.GET.get(BY) == "similarity")
+
+    def _search_field(self) -> str:
+        if self.vector_search_field:
+            return self.vector_search_field
+        return str(vector_fields(self.model)[0].name)
+
+
+class Brief:
+    """A column of a list, or a field that can only be read: a vector in short."""
+
+    def __init__(self, name: str, label: str) -> None:
+        self.name = self.__name__ = name
+        self.short_description = label
+
+    def __call__(self, row: Any) -> str:
+        return brief(getattr(row, self.name))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Brief) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+class Nearest:
+    """The panel of the rows that are nearest to a row by one of its vectors."""
+
+    def __init__(self, model_admin: Any, request: HttpRequest, field: Any) -> None:
+        self.model_admin, self.request, self.field = model_admin, request, field
+        self.__name__ = f"nearest_by_{field.name}"
+        self.short_description = _("By %s") % field.verbose_name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Nearest) and other.field == self.field
+
+    def __hash__(self) -> int:
+        return hash(self.field)
+
+    def __call__(self, row: Any) -> Any:
+        found = list(self._found(row))
+        if not found:
+            return _("None.")
+        lines = ((self.model_admin._link(one), f"{one.vector_distance:.4f}") for one in found)
+        table = format_html_join("", "<tr><td>{}</td><td>{}</td></tr>", lines)
+        head = format_html("<tr><th>{}</th><th>{}</th></tr>", _("Row"), _("Distance"))
+        return format_html('<table class="nearest">{}{}</table>', head, table)
+
+    def _found(self, row: Any) -> Iterable[Any]:
+        if getattr(row, self.field.name) is None:
+            return []
+        rows = self.model_admin._rows(self.request)
+        count = self.model_admin.vector_nearest
+        return nearest(rows, self.field.name, row, k=count, annotation=DISTANCE)
+
+
+@admin.display(description=gettext_lazy("distance"))
+def distance(row: Any) -> str:
+    """A column of a list that is searched by similarity."""
+    return f"{row.vector_distance:.4f}"
+
+
+class SearchBy(admin.SimpleListFilter):
+    """Whether the box above a list searches by words or by similarity."""
+
+    title = gettext_lazy("search by")
+    parameter_name = BY
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return [("similarity", _("similarity"))]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        every, *others = super().choices(changelist)
+        yield {**every, "display": _("words")}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset
+
+
+class Pair(NamedTuple):
+    """Two rows that are near each other, by a field of theirs."""
+
+    first: Any
+    second: Any
+    distance: float
+
+
+@admin.action(description=gettext_lazy("Find near duplicates"), permissions=["view"])
+def find_near_duplicates(
+    model_admin: Any, request: HttpRequest, queryset: QuerySet[Any]
+) -> HttpResponse:
+    """A page of the rows that are near those selected, by each of their vectors."""
+    found = [
+        {"field": field, "pairs": list(_pairs(model_admin, request, queryset, field))}
+        for field in vector_fields(model_admin.model)
+    ]
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": _("Near duplicates"),
+        "opts": model_admin.model._meta,
+        "found": found,
+        "most": model_admin.vector_duplicate_distance,
+        "selected": queryset.count(),
+    }
+    return TemplateResponse(request, "admin/dorm_vector/near_duplicates.html", context)
+
+
+def _pairs(
+    model_admin: Any, request: HttpRequest, queryset: QuerySet[Any], field: Any
+) -> Iterator[Pair]:
+    rows, seen = model_admin._rows(request), set()
+    most = model_admin.vector_duplicate_distance
+    for row in queryset.order_by("pk").iterator():
+        if getattr(row, field.name) is None:
+            continue
+        near = nearest(rows, field.name, row, max_distance=most, annotation=DISTANCE)
+        for other in near[:100]:
+            if frozenset((row.pk, other.pk)) not in seen:
+                seen.add(frozenset((row.pk, other.pk)))
+                link = model_admin._link
+                yield Pair(link(row), link(other), other.vector_distance)
+
+
+def check_admin(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Point to VectorAdmin where an admin shows all the numbers of a vector."""
+    return [
+        checks.Warning(
+            f"{type(model_admin).__name__} shows all numbers of the vector {name!r} in {place}.",
+            hint="Inherit from dorm_vector.admin.VectorAdmin first, which shows vectors in short.",
+            obj=type(model_admin),
+            id="dorm_vector.W110",
+        )
+        for site in all_sites
+        for model, model_admin in site._registry.items()
+        if not isinstance(model_admin, VectorAdmin)
+        if app_configs is None or model._meta.app_config in app_configs
+        for place in ("list_display", "readonly_fields")
+        for name in getattr(model_admin, place)
+        if isinstance(name, str) and shown_in_short(model, name)
+    ]
+
+
+def vector_fields(model: Any) -> list[Any]:
+    """The fields of a model that hold vectors, generated ones included."""
+    return [field for field in model._meta.concrete_fields if vector_field(model, field.name)]
+
+
+def shown_in_short(model: Any, name: Any) -> Any:
+    """The field of that name if it holds a vector, or an array of them; None otherwise."""
+    try:
+        field = model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return None
+    of_vectors = isinstance(_innermost(field), AnyVectorField)
+    return field if of_vectors else None
+
+
+def _innermost(field: Any) -> Any:
+    """What a generated field computes, and what an array is of."""
+    inner = getattr(field, "output_field", None) or getattr(field, "base_field", None)
+    return _innermost(inner) if inner else field
