@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -148,14 +148,22 @@ class Distance(Func):
         for_save: bool = False,
     ) -> Any:
         # Django resolves an annotation once more to order by it.
-        if self._known and not summarize:
+        if self._known is not None and not summarize:
             return self
         resolved = super().resolve_expression(query, allow_joins, reuse, summarize, for_save)
         known = resolved._check_operands()
-        resolved_operands = resolved.get_source_expressions()
-        settled = all(isinstance(each, SETTLED) for each in resolved_operands)
-        resolved._known = known if settled else None
+        resolved._known = known if resolved._has_settled_operands else None
         return resolved
+
+    def settled(self) -> Distance:
+        """The distance itself, without a need to be resolved where its operands have none."""
+        if self._has_settled_operands:
+            self._known = self._check_operands()
+        return self
+
+    @property
+    def _has_settled_operands(self) -> bool:
+        return all(isinstance(each, SETTLED) for each in self.get_source_expressions())
 
     def as_sql(  # type: ignore[override]
         self, compiler: Any, connection: Any, **extra: Any
@@ -183,13 +191,36 @@ class Distance(Func):
         """The condition that the distance is a number."""
         return engine_for(connection).defined(self.metric, *self._operands(compiler))
 
-    def _operands(self, compiler: Any) -> Iterator[Operand]:
+    @property
+    def is_settled(self) -> bool:
+        """Whether the operands are a column and a value, or the like, in which nothing is."""
+        return self._known is not None
+
+    def _operands(self, compiler: Any) -> list[Operand]:
         refuse_misuse(compiler)
-        dimensions, kind = self._known or self._check_operands()
-        for operand in self.get_source_expressions():
-            sql = compiled(compiler, operand)
-            grouped = bool(getattr(operand, "contains_aggregate", False))
-            yield Operand(*sql, packed_value(operand), dimensions, kind or "vector", grouped)
+        if self._known is None:
+            return self._compiled_operands(compiler, *self._check_operands())
+        # A search compiles its distance for the order and for its condition.
+        made = vars(compiler).setdefault("_vector_operands", {})
+        if id(self) not in made:
+            # Held beside them, so that no other distance gets its number.
+            made[id(self)] = self._compiled_operands(compiler, *self._known), self
+        operands: list[Operand] = made[id(self)][0]
+        return operands
+
+    def _compiled_operands(
+        self, compiler: Any, dimensions: int | None, kind: str | None
+    ) -> list[Operand]:
+        return [
+            Operand(
+                *compiled(compiler, operand),
+                packed_value(operand),
+                dimensions,
+                kind or "vector",
+                bool(getattr(operand, "contains_aggregate", False)),
+            )
+            for operand in self.get_source_expressions()
+        ]
 
     def _check_operands(self) -> tuple[int | None, str | None]:
         """
@@ -198,13 +229,14 @@ class Distance(Func):
         A query vector is made one of that kind. An OuterRef has no field before it is compiled.
         """
         given = self.get_source_expressions()
-        for field in filter(None, (vector_field_of(each, self) for each in given)):
-            if field.kind not in self.kinds:
+        fields = [vector_field_of(each, self) for each in given]
+        for field in fields:
+            if field is not None and field.kind not in self.kinds:
                 raise FieldError(
                     f"{type(self).__name__} is no distance of {field.kind}; use one for "
                     f"{', '.join(field.values.metrics)}."
                 )
-        fitted, known = settle(self, given)
+        fitted, known = settle(self, given, fields)
         self.set_source_expressions(fitted)
         kind = next((each.kind for each in known if each.kind), self.value_kind)
         return next((each.dimensions for each in known if each.dimensions), None), kind

@@ -113,6 +113,18 @@ class VectorValue(Value):
     def is_zero(self) -> bool:
         return self.value is not None and KINDS[self.kind].is_zero(self.value)
 
+    def resolve_expression(
+        self,
+        query: Any = None,
+        allow_joins: bool = True,
+        reuse: Any = None,
+        summarize: bool = False,
+        for_save: bool = False,
+    ) -> Any:
+        if summarize or for_save:
+            return super().resolve_expression(query, allow_joins, reuse, summarize, for_save)
+        return self  # there is nothing in it to resolve, and what changes it makes a copy
+
     def fitted(self, field: AnyVectorField) -> VectorValue:
         """The same vector as one of a field. Raises the ValidationError that the field would."""
         if self._refusal is None and not self.open and self._value is not None:
@@ -193,16 +205,22 @@ class Known(NamedTuple):
 
 
 def settle(
-    function: Any, given: Sequence[Any], *, same_length: bool = True
+    function: Any,
+    given: Sequence[Any],
+    fields: Sequence[AnyVectorField | None] | None = None,
+    *,
+    same_length: bool = True,
 ) -> tuple[list[Any], list[Known]]:
     """
     Settle the operands of an expression, once they are resolved, and tell what is known of each.
 
     Vectors that are values become vectors of the other operand's field. Raises FieldError for
     operands that are no vectors, or of different kinds or lengths, and the field's ValidationError
-    for a value that it would not take. An OuterRef has no field before it is compiled.
+    for a value that it would not take. An OuterRef has no field before it is compiled. ``fields``
+    are those of the operands, where they have been looked up.
     """
-    fields = [vector_field_of(operand, function) for operand in given]
+    if fields is None:
+        fields = [vector_field_of(operand, function) for operand in given]
     known = [field for field in fields if field is not None]
     name = type(function).__name__
     if len({field.kind for field in known}) > 1:

@@ -7,12 +7,13 @@ What the project itself has written is let through: it may know what it does.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import NotSupportedError
-from django.db.models import F
+from django.db.models import F, Value
 from django.db.models.expressions import Col
 from django.db.models.functions import Cast
 
@@ -78,6 +79,8 @@ INSTEAD = {
     "Abs": "use VectorNorm",
     "CombinedExpression": "use VectorAdd, VectorSubtract or VectorMultiply",
 }
+# They have no expressions in them, and no class of the kind is refused.
+LEAVES = (str, Col, Value)
 
 
 class VectorCol(Col):
@@ -103,22 +106,25 @@ def refuse_misuse(compiler: Any) -> None:
 
 def refuse_misused(expression: Any, query: Any, connection: Any) -> None:
     """The same for one expression, and those in it."""
-    for node in _nodes(expression):
-        _check_undefined(node, connection)
-        if isinstance(node, Cast):
-            _check_cast(node, query, connection)
-        elif _is_refused(type(node)) and any(_is_vector(each, query) for each in _sources(node)):
-            name = type(node).__name__
-            if name not in engine_for(connection).native_aggregates:
-                instead = INSTEAD.get(name, "use the functions and aggregates of dorm_vector")
-                raise NotSupportedError(f"{name} takes no vectors: {instead}.")
-
-
-def _check_undefined(node: Any, connection: Any) -> None:
-    """Refuse what makes a number like others of an undefined distance."""
     engine = engine_for(connection)
-    filtered = getattr(node, "filter", None) is not None  # as undefined ones may be left out
-    if filtered or type(node).__name__ not in engine.finite_only:
+    for node in _nodes(expression):
+        name = type(node).__name__
+        if name in engine.finite_only:
+            _check_undefined(node, engine)
+        if isinstance(node, Cast):
+            _check_cast(node, query, engine)
+        elif (
+            _is_refused(type(node))  # type: ignore[arg-type]
+            and name not in engine.native_aggregates
+            and any(_is_vector(each, query) for each in _sources(node))
+        ):
+            instead = INSTEAD.get(name, "use the functions and aggregates of dorm_vector")
+            raise NotSupportedError(f"{name} takes no vectors: {instead}.")
+
+
+def _check_undefined(node: Any, engine: Any) -> None:
+    """Refuse what makes a number like others of an undefined distance."""
+    if getattr(node, "filter", None) is not None:  # as undefined ones may be left out
         return
     for each in _sources(node):
         distance = getattr(each, "source", each)  # of a reference to an annotation
@@ -132,8 +138,7 @@ def _check_undefined(node: Any, connection: Any) -> None:
             )
 
 
-def _check_cast(cast: Any, query: Any, connection: Any) -> None:
-    engine = engine_for(connection)
+def _check_cast(cast: Any, query: Any, engine: Any) -> None:
     if engine.casts_text:
         return
     source, target = _sources(cast)[0], cast.output_field
@@ -160,11 +165,19 @@ def _expressions(query: Any) -> Iterator[Any]:
 
 
 def _nodes(expression: Any) -> Iterator[Any]:
-    if not hasattr(expression, "get_source_expressions") and not hasattr(expression, "children"):
-        return
-    yield expression
-    for part in _sources(expression):
-        yield from _nodes(part)
+    """What has expressions in it, the outer ones first."""
+    waiting = [expression]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, LEAVES) or getattr(node, "is_settled", False):
+            continue
+        if _has_parts(node):
+            yield node
+            waiting += reversed(_sources(node))
+
+
+def _has_parts(node: Any) -> bool:
+    return hasattr(node, "get_source_expressions") or hasattr(node, "children")
 
 
 def _sources(node: Any) -> list[Any]:
@@ -173,7 +186,9 @@ def _sources(node: Any) -> list[Any]:
     return [each for each in node.get_source_expressions() if each is not None]
 
 
+@functools.lru_cache(maxsize=1024)
 def _is_refused(node_class: type) -> bool:
+    """Whether a class is one of Django's that vectors are not for."""
     return node_class.__module__.startswith("django.") and node_class.__name__ not in HARMLESS
 
 

@@ -51,6 +51,9 @@ class Search:
 class Order(OrderBy):
     """The order by the distance of a search."""
 
+    #: Nothing but a name is in it; see ``misuse``.
+    is_settled = True
+
     def __init__(self, search: Search, columns_of_key: int = 1) -> None:
         name: Any = F if columns_of_key == 1 else Named
         # What is undefined sorts last on every database.
@@ -98,6 +101,10 @@ class Near(Lookup):
     def __init__(self, distance: Any, search: Search) -> None:
         super().__init__(distance, search.max_distance)
         self.search = search
+
+    @property
+    def is_settled(self) -> bool:
+        return getattr(self.lhs, "is_settled", False)
 
     def get_source_expressions(self) -> list[Any]:
         return [self.lhs]

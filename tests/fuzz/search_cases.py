@@ -218,8 +218,11 @@ def one_sequence(rows: Any, cuts: list[int]) -> Any:
     whole = [row.pk for row in rows[: cuts[-1]]]
     parts = [[row.pk for row in rows[a:b]] for a, b in itertools.pairwise([0, *cuts])]
     joined = list(itertools.chain(*parts))
-    # A slice of all the rows that there are is in exact order, whatever an index missed.
-    fits = joined == whole or (len(whole) < cuts[-1] and sorted(joined) == sorted(whole))
+    fits = joined == whole
+    if not fits and sorted(joined) == sorted(whole):
+        # From the first row on to rows that an index had missed, a slice is in exact order.
+        backwards = [row.pk for row in rows.reverse()]  # which no index serves
+        fits = whole == backwards[::-1][: len(whole)]
     return fits, len(set(whole)) == len(whole), len(whole)
 
 
@@ -248,7 +251,7 @@ def check(
             reason = _failure(case, got, expected)
         else:
             reason = difference(got, expected, case.compare)
-            if reason and is_undecided(case.source):
+            if reason and is_undecided(case.source, reason):
                 reason = None
             if reason and not data.is_clear:
                 reason = rough_difference(got, expected, reason)
@@ -263,13 +266,16 @@ MERGED = re.compile(r"distinct\(\)|\.values\('cat'\)|\.values_list\('cat'\)|\.va
 ENDS = re.compile(r"k=|\[:\d|\[\d|count\(")
 
 
-def is_undecided(source: str) -> bool:
+def is_undecided(source: str, reason: str) -> bool:
     """
-    Whether neither Django nor the documentation says which rows an answer has.
+    Whether neither Django nor the documentation says which rows an answer has, or in which order.
 
     A slice of merged rows, of which several are equally near, ends at any of them. And whether
-    count() of distinct values sees the order differs from one Django to the next.
+    count() of distinct values sees the order differs from one Django to the next. Where a join
+    gives one row twice, with two numbers by its name, either comes first.
     """
+    if reason == "order" and "RowNumber" in source and "tags__in" in source:
+        return True
     return bool(MERGED.search(source) and ENDS.search(source))
 
 

@@ -205,27 +205,33 @@ class Run:
             if part:
                 rows += flat(self._run(self._of(Q(pk__in=part))))
         if not found.complete and start < self.high:
-            rows += self._rest(keys, found.last, self.low - start, self.high - start)
-            if self.low == 0 and len(rows) < self.high:  # all that there are
+            rest, has_missed = self._rest(keys, found.last, self.low - start, self.high - start)
+            rows += rest
+            # From the first row on to all that there are, or to those that an index had missed.
+            if self.low == 0 and (has_missed or len(rows) < self.high):
                 return self._exactly()
         return [rows] if rows else self._run(self._of(Q(pk__in=[])))
 
-    def _rest(self, keys: Rows, last: float, low: int, high: int) -> Rows:
-        """Rows that are not among the keys: those beyond the last, then those that were missed."""
+    def _rest(self, keys: Rows, last: float, low: int, high: int) -> tuple[Rows, bool]:
+        """
+        Rows that are not among the keys: those beyond the last, then those that were missed.
+
+        And whether there are any of the latter.
+        """
         distance, low = self.search.annotation, max(low, 0)
-        rows: Rows = []
-        for part in (Q(**{f"{distance}__gte": last}), Q(**{f"{distance}__lt": last})):
-            query = self._of(~Q(pk__in=keys) & part)
-            query.set_limits(low, high)
-            found = flat(self._run(query))
-            rows += found
-            if low + len(found) >= high:
-                break
-            ended = bool(found) or not low
-            query = self._of(~Q(pk__in=keys) & part)
-            length = low + len(found) if ended else query.get_count(self.compiler.using)
-            low, high = max(low - length, 0), high - length
-        return rows
+        beyond, missed = Q(**{f"{distance}__gte": last}), Q(**{f"{distance}__lt": last})
+        query = self._of(~Q(pk__in=keys) & beyond)
+        query.set_limits(low, high)
+        rows = flat(self._run(query))
+        if low + len(rows) >= high:
+            return rows, False
+        ended = bool(rows) or not low
+        query = self._of(~Q(pk__in=keys) & beyond)
+        length = low + len(rows) if ended else query.get_count(self.compiler.using)
+        query = self._of(~Q(pk__in=keys) & missed)
+        query.set_limits(max(low - length, 0), high - length)
+        others = flat(self._run(query))
+        return [*rows, *others], bool(others)
 
     def _of(self, condition: Q) -> Any:
         """The query for the rows of a condition, exactly."""

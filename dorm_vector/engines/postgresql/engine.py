@@ -54,6 +54,10 @@ FUNCTIONS = {
 }
 
 
+# A norm within the range: in the only one of its buckets, which are numbered 0, 1 and 2.
+ORDINARY = "mod(width_bucket({norm}, 1e-17, 1e18, 1), 2) <> 0"
+
+
 class CastColumns(Columns):
     """The one column of an index, inside an expression."""
 
@@ -107,12 +111,13 @@ class PostgreSQLEngine(PostgreSQLEmbedding, PostgreSQLSearch, PostgreSQLIntrospe
         "halfvec": codecs.Layout("e", ">", header=4),
     }
     defined_templates = ("{distance} IS NOT NULL", "{distance} < 'Infinity'")
-    # pgvector estimates its <> like an equality, as one row, and the planner would take no index.
     # Beyond these lengths squares vanish or overflow in float32: pgvector's distance is 0 or NaN.
+    # The planner has to see that nearly all rows pass, or it would take no index: it believes that
+    # of <> alone, and not of pgvector's, which it takes for an equality.
     nonzero_templates = {
-        "vector": "(vector_norm({a}) NOT BETWEEN 1e-17 AND 1e18) IS FALSE",
-        "halfvec": "({a} = {zero}) IS FALSE",
-        "sparsevec": "(l2_norm({a}) NOT BETWEEN 1e-17 AND 1e18) IS FALSE",
+        "vector": ORDINARY.format(norm="vector_norm({a})"),
+        "halfvec": "l2_norm({a}) <> 0",
+        "sparsevec": ORDINARY.format(norm="l2_norm({a})"),
     }
     methods = {"vector": "hnsw", "hnsw": "hnsw", "ivfflat": "ivfflat"}
     index_methods = frozenset(methods)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -69,6 +70,15 @@ def at_stage(stage: str | int, sql: str, kind: str, dimensions: int | None) -> s
     return f"subvector({sql}, 1, {count})::{word(kind)}({count})"
 
 
+@functools.lru_cache(maxsize=256)
+def ladder(least: int, left_out: int, is_filtered: bool) -> tuple[Step, ...]:
+    """The steps of an index whose first block has ``least`` candidates."""
+    # With a filter the index has to go further for each row.
+    first = [Step(10, least)] if is_filtered else []
+    later = [Step(*step) for step in LADDER if step[0] > least]
+    return (*first, Step(least - left_out, least), *later)
+
+
 class PostgreSQLSearch(EngineSearch):
     """The part of the engine that searches."""
 
@@ -79,6 +89,12 @@ class PostgreSQLSearch(EngineSearch):
     slack = 1
     #: Whether sessions turned out not to have the settings that a new connection is given.
     lacks_settings = False
+
+    @functools.cached_property
+    def iterative_scan(self) -> str | None:
+        """The mode that a new connection is given; engines are made anew where settings change."""
+        mode: str | None = conf.get("ITERATIVE_SCAN")
+        return mode
 
     def search_settings(self, params: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -118,10 +134,7 @@ class PostgreSQLSearch(EngineSearch):
         if index.stage:
             oversample = search.oversample or OVERSAMPLE.get(index.stage, 4)
             return oversampled(query, oversample, MAX_CANDIDATES, given)
-        # With a filter the index has to go further for each row.
-        first = [Step(10, least)] if query.is_filtered else []
-        later = [Step(*step) for step in LADDER if step[0] > least]
-        return [*first, Step(least - query.left_out, least), *later]
+        return ladder(least, query.left_out, bool(query.is_filtered))
 
     def indexed(self, query: Any, search: Any, index: Any, step: Step) -> Any:
         plan = super().indexed(query, search, index, step)
@@ -149,31 +162,51 @@ class PostgreSQLSearch(EngineSearch):
         read = max(high, step.rows - self.slack)
         plan.clear_limits()
         plan.set_limits(0, read)
-        if (low, high) == (0, read) or plan.plan.search.annotation not in plan.annotation_select:
+        if (low, high) == (0, read) or not self._is_counted(plan):
             return low
         plan.plan = plan.plan._replace(sent=(low, high))
         return 0
 
+    def _is_counted(self, plan: Any) -> bool:
+        """
+        Whether the database counts the rows of a block, and sends those that are wanted alone.
+
+        It takes longer than to send forty keys and distances.
+        """
+        annotation = plan.plan.search.annotation
+        if annotation not in plan.annotation_select:
+            return False
+        others = plan.annotation_select.keys() - {annotation}
+        keys = set(plan.get_meta().pk_fields)
+        columns = {getattr(column, "target", None) for column in plan.select}
+        return bool(plan.default_cols or others or not columns <= keys)
+
     def can_run_at_once(self, query: Any, search: Any, index: Any) -> bool:
-        relaxed = not index.is_ordered or "relaxed_order" in (
-            search.params.get("iterative_scan"),
-            conf.get("ITERATIVE_SCAN"),
+        if not super().can_run_at_once(query, search, index):
+            return False
+        return search.annotation in query.annotation_select or not self._may_be_unsorted(
+            search, index
         )
-        selected = search.annotation in query.annotation_select
-        return super().can_run_at_once(query, search, index) and (selected or not relaxed)
+
+    def _may_be_unsorted(self, search: Any, index: Any) -> bool:
+        """Whether a scan may deliver the rows in another order than that of their distances."""
+        return not index.is_ordered or "relaxed_order" in (
+            search.params.get("iterative_scan"),
+            self.iterative_scan,
+        )
 
     # Running
 
-    @contextlib.contextmanager
-    def settings_for(self, search: Any, index: Any, step: Step) -> Iterator[None]:
+    def settings_for(
+        self, search: Any, index: Any, step: Step
+    ) -> contextlib.AbstractContextManager[None]:
         params = dict(search.params)
         if "ef_search" in index.search_options and step.candidates > DEFAULT_EF_SEARCH:
             name = f"{self.access_method(index)}.ef_search"
             self._raise_ef_search(params, step.candidates, name)
-        if self.lacks_settings and conf.get("ITERATIVE_SCAN"):
-            params.setdefault("iterative_scan", conf.get("ITERATIVE_SCAN"))
-        with self.local_settings(self.search_settings(params)):
-            yield
+        if self.lacks_settings and self.iterative_scan:
+            params.setdefault("iterative_scan", self.iterative_scan)
+        return self.local_settings(self.search_settings(params))
 
     def _raise_ef_search(self, params: dict[str, Any], count: int, name: str) -> None:
         """An index search has ``ef_search`` candidates at a time; more rows want more of them."""
@@ -188,8 +221,8 @@ class PostgreSQLSearch(EngineSearch):
 
         A pool between here and the server gives each transaction another session.
         """
-        mode = conf.get("ITERATIVE_SCAN")
-        if self.lacks_settings or mode in (None, "off") or "iterative_scan" in search.params:
+        given = "iterative_scan" in search.params
+        if self.lacks_settings or given or self.iterative_scan in (None, "off"):
             return False
         current = self._current_settings([ITERATIVE_SCAN])[ITERATIVE_SCAN]
         self.lacks_settings = current in (None, "", "off")
@@ -243,17 +276,17 @@ class PostgreSQLSearch(EngineSearch):
 
     # Settings
 
+    def local_settings(self, settings: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
+        return self._set_for_block(settings) if settings else contextlib.nullcontext()
+
     @contextlib.contextmanager
-    def local_settings(self, settings: dict[str, Any]) -> Iterator[None]:
+    def _set_for_block(self, settings: dict[str, Any]) -> Iterator[None]:
         """
         SET LOCAL inside a transaction: a plain SET would survive in a connection pool.
 
         SET LOCAL lasts until the end of the whole transaction, so what was set before is put back
         where one was open. An error undoes it together with the savepoint.
         """
-        if not settings:
-            yield
-            return
         outer = self.connection.in_atomic_block or not self.connection.get_autocommit()
         before = self._current_settings(settings) if outer else {}
         with transaction.atomic(using=self.connection.alias):
