@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy
 
 from dorm_vector.display import brief
 from dorm_vector.fields import AnyVectorField
-from dorm_vector.indexes import vector_field
+from dorm_vector.methods import vector_field
 from dorm_vector.search.nearest import nearest
 
 __all__ = ["VectorAdmin", "check_admin"]
