@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from dorm_vector.methods import MethodIndex, declared_indexes
+from dorm_vector.methods import MethodIndex, declared_indexes, vector_field
 from dorm_vector.options import Float, Int, Word
 
-__all__ = ["HnswIndex", "IvfflatIndex", "MethodIndex", "VectorIndex", "declared_indexes"]
+__all__ = [
+    "HnswIndex",
+    "IvfflatIndex",
+    "MethodIndex",
+    "VectorIndex",
+    "declared_indexes",
+    "vector_field",
+]
 
 # By field kind, the metrics for which an index method has an operator class.
 # Source: https://github.com/pgvector/pgvector#indexing

@@ -200,6 +200,9 @@ def test_examples_run(page: Path, database: str, monkeypatch: pytest.MonkeyPatch
         runner = Runner(stack, monkeypatch)
         stack.callback(lambda: [apps.all_models.pop(label) for label in labels])
         stack.callback(runner.drop_tables)
+        for registry in (METHODS, METRICS):  # a page may have a class of its own
+            stack.callback(registry.update, dict(registry))
+            stack.callback(registry.clear)
         for block in found:
             if block.is_for(database):
                 runner.run(block)
