@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dorm_vector.bulk import bulk_copy
+from dorm_vector.constraints import FreshVector
 from dorm_vector.embeddings import EmbedReport, embed
 from dorm_vector.engines import engine_for
 from dorm_vector.engines.sqlite.extension import load_sqlite_vec_extension
@@ -46,6 +47,7 @@ __all__ = [
     "CosineDistance",
     "CosineSimilarity",
     "EmbedReport",
+    "FreshVector",
     "HalfVectorField",
     "HammingDistance",
     "HnswIndex",

@@ -13,6 +13,7 @@ from django.db import router
 from dorm_vector import conf
 from dorm_vector.declarations import may_hold_vectors
 from dorm_vector.engines import Engine, engines_of
+from dorm_vector.engines.base.freshness import fresh_vectors
 from dorm_vector.functions import VectorFunction
 from dorm_vector.methods import MethodIndex, vector_field
 
@@ -32,6 +33,7 @@ def register() -> None:
     checks.register(check_indexes, checks.Tags.models, TAG)
     checks.register(check_names, checks.Tags.models, TAG)
     checks.register(check_definitions, checks.Tags.models, TAG)
+    checks.register(check_freshness, checks.Tags.models, TAG)
     checks.register(check_not_built, checks.Tags.database, TAG)
     checks.register(check_databases, checks.Tags.database, TAG)
 
@@ -119,6 +121,30 @@ def _definitions(model: Any) -> Iterator[tuple[str, Any]]:
 def _functions_in(expression: Any) -> Iterator[VectorFunction]:
     if hasattr(expression, "flatten"):
         yield from (each for each in expression.flatten() if isinstance(each, VectorFunction))
+
+
+def check_freshness(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Compare each FreshVector with its model, and with the others of it."""
+    return [
+        checks.Error(sentence, obj=model, id="dorm_vector.E121")
+        for model in apps.get_models()
+        if app_configs is None or model._meta.app_config in app_configs
+        for constraint in fresh_vectors(model)
+        if (sentence := constraint.misfit(model) or _runs_too_early(model, constraint))
+    ]
+
+
+def _runs_too_early(model: Any, constraint: Any) -> str | None:
+    """Why a vector that is computed from another fresh one would not follow it everywhere."""
+    for other in fresh_vectors(model):
+        # By their bytes: PostgreSQL runs triggers in the order of their names.
+        if other.field in constraint.of and other.name.encode() > constraint.name.encode():
+            return (
+                f"FreshVector {constraint.name!r} reads {other.field!r}, which {other.name!r} "
+                "makes NULL, and triggers run by their names: give it one that comes after "
+                f"{other.name!r}."
+            )
+    return None
 
 
 def check_names(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:

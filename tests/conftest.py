@@ -4,6 +4,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -159,3 +160,19 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
 def graph(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the graph searched from the first vector on."""
     monkeypatch.setattr("dorm_vector.engines.libsql.LibSQLEngine.least_vectors", 1)
+
+
+@pytest.fixture(params=list(settings.ENGINES.values()))
+def empty_database(
+    request: pytest.FixtureRequest, open_database: Callable[..., Any], tmp_path: Path
+) -> Any:
+    """The wrapper of an empty database of each engine, under the alias "scratch"."""
+    if request.param == "postgresql":
+        wrapper = request.getfixturevalue("scratch")()
+        with wrapper.cursor() as cursor:
+            cursor.execute("CREATE EXTENSION vector")
+        return wrapper
+    alias = next(alias for alias, engine in settings.ENGINES.items() if engine == request.param)
+    # What these files hold does not have to outlive the machine.
+    options = {"init_command": "PRAGMA synchronous = OFF"} if alias == "default" else {}
+    return open_database(alias, NAME=str(tmp_path / "db"), OPTIONS=options)

@@ -14,6 +14,7 @@ from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteEdit
 
 from dorm_vector import VectorIndex, models
 from dorm_vector.checks import check_names
+from dorm_vector.engines.base.freshness import FreshnessEditor
 from dorm_vector.engines.base.schema import VectorAlterations
 from dorm_vector.engines.side_tables.schema import SideTableEditor, with_side_tables
 from tests.support.schema import Schema
@@ -281,7 +282,12 @@ class TestEditors:
             """As that of a backend that builds on Django's."""
 
         composed: Any = with_side_tables(Editor)
-        assert composed.__mro__[:4] == (composed, SideTableEditor, VectorAlterations, Editor)
+        assert composed.__mro__[1:5] == (
+            SideTableEditor,
+            VectorAlterations,
+            FreshnessEditor,
+            Editor,
+        )
         assert with_side_tables(Editor) is with_side_tables(composed) is composed
 
     def test_an_editor_that_knows_no_indexes(self, shop: Shop) -> None:

@@ -14,6 +14,7 @@ from django.db.models import BinaryField
 from dorm_vector import codecs, values
 from dorm_vector.engines.base.embedding import EngineEmbedding
 from dorm_vector.engines.base.expressions import EngineExpressions
+from dorm_vector.engines.base.freshness import EngineFreshness
 from dorm_vector.engines.base.indexes import EngineIndexes
 from dorm_vector.engines.base.introspection import EngineIntrospection
 from dorm_vector.engines.base.loaders import Inserts, Loader
@@ -33,7 +34,14 @@ def _padding_check(column: str, bits: int) -> str:
     return f" AND substr({column}, -1) < X'{1 << bits % 8:02X}'" if bits % 8 else ""
 
 
-class Engine(EngineExpressions, EngineIndexes, EngineIntrospection, EngineSearch, EngineEmbedding):
+class Engine(
+    EngineExpressions,
+    EngineIndexes,
+    EngineFreshness,
+    EngineIntrospection,
+    EngineSearch,
+    EngineEmbedding,
+):
     """
     What one database can do with vectors.
 

@@ -7,23 +7,22 @@ from typing import Any
 
 from django.db import NotSupportedError
 
+from dorm_vector.engines.base.freshness import FreshnessEditor
+
 __all__ = ["VectorAlterations", "with_alterations"]
 
 
-class VectorAlterations:
+class VectorAlterations(FreshnessEditor):
     """
     The part of a schema editor that refuses to make vectors others.
 
     Databases would refuse it half way, cut, or keep the bytes of another kind.
     """
 
-    connection: Any
-    collect_sql: bool
-
     def alter_field(self, model: Any, old_field: Any, new_field: Any, strict: bool = False) -> None:
         if _differ(old_field, new_field) and not self.collect_sql:
             self._refuse_with_vectors_there(model, old_field, new_field)
-        super().alter_field(model, old_field, new_field, strict)  # type: ignore[misc]
+        super().alter_field(model, old_field, new_field, strict)
 
     def _refuse_with_vectors_there(self, model: Any, old: Any, new: Any) -> None:
         quote = self.connection.ops.quote_name
@@ -45,8 +44,8 @@ def _differ(old: Any, new: Any) -> bool:
 
 
 @functools.cache
-def with_alterations(base: type) -> type:
+def with_alterations(base: type, part: type[VectorAlterations] = VectorAlterations) -> type:
     """The schema editor class ``base`` that refuses what cannot be altered: one for each."""
     if issubclass(base, VectorAlterations):
         return base
-    return type(base.__name__, (VectorAlterations, base), {"__module__": base.__module__})
+    return type(base.__name__, (part, base), {"__module__": base.__module__})

@@ -18,8 +18,10 @@ from dorm_vector.engines.base.schema import with_alterations
 from dorm_vector.engines.postgresql import extension
 from dorm_vector.engines.postgresql.arrays import read_arrays
 from dorm_vector.engines.postgresql.embedding import PostgreSQLEmbedding
+from dorm_vector.engines.postgresql.freshness import PostgreSQLFreshness
 from dorm_vector.engines.postgresql.introspection import PostgreSQLIntrospection
 from dorm_vector.engines.postgresql.rebuilding import without_indexes
+from dorm_vector.engines.postgresql.schema import PostgreSQLAlterations
 from dorm_vector.engines.postgresql.search import PostgreSQLSearch, at_stage
 from dorm_vector.engines.postgresql.session import set_for_session
 from dorm_vector.kinds import KINDS
@@ -69,7 +71,9 @@ class CastColumns(Columns):
         return self.template % super().__str__()
 
 
-class PostgreSQLEngine(PostgreSQLEmbedding, PostgreSQLSearch, PostgreSQLIntrospection, Engine):
+class PostgreSQLEngine(
+    PostgreSQLEmbedding, PostgreSQLFreshness, PostgreSQLSearch, PostgreSQLIntrospection, Engine
+):
     """pgvector's types, operators and indexes."""
 
     name = "postgresql"
@@ -153,7 +157,9 @@ class PostgreSQLEngine(PostgreSQLEmbedding, PostgreSQLSearch, PostgreSQLIntrospe
 
     @classmethod
     def prepare_editors(cls, wrapper: Any) -> None:
-        wrapper.SchemaEditorClass = with_alterations(wrapper.SchemaEditorClass)
+        wrapper.SchemaEditorClass = with_alterations(
+            wrapper.SchemaEditorClass, PostgreSQLAlterations
+        )
 
     def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
         prepared = copy.copy(index)

@@ -16,8 +16,10 @@ from django.db.backends.ddl_references import Columns, Statement, Table
 
 from dorm_vector.engines.base import Engine
 from dorm_vector.engines.side_tables.embedding import SideTableEmbedding
+from dorm_vector.engines.side_tables.freshness import SideTableFreshness
 from dorm_vector.engines.side_tables.introspection import SideTableIntrospection
 from dorm_vector.engines.side_tables.schema import (
+    FIND,
     MARK,
     Removal,
     SchemaObject,
@@ -35,16 +37,12 @@ __all__ = ["SideTableEngine"]
 # What an UPDATE trigger is fired by.
 WATCHED = " OF %(pk)s, %(column)s"
 
-# The bearers of names. A temporary table would be dropped in place of one of the same name.
-FIND = (
-    "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name COLLATE NOCASE IN ({places}) "
-    "UNION ALL SELECT 'temporary ' || type, name, tbl_name, sql FROM sqlite_temp_master "
-    "WHERE name COLLATE NOCASE IN ({places})"
-)
 DROP = "DROP {type} {name}"
 
 
-class SideTableEngine(SideTableEmbedding, SideTableSearch, SideTableIntrospection, Engine):
+class SideTableEngine(
+    SideTableEmbedding, SideTableFreshness, SideTableSearch, SideTableIntrospection, Engine
+):
     """The engine of a database whose indexes are side tables."""
 
     index_methods = frozenset({"vector"})

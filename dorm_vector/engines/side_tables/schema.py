@@ -19,6 +19,7 @@ from dorm_vector.engines import engine_for
 from dorm_vector.engines.base.schema import VectorAlterations
 
 __all__ = [
+    "FIND",
     "MARK",
     "SchemaObject",
     "SideTableEditor",
@@ -30,6 +31,13 @@ __all__ = [
 
 #: Stands in the SQL of all that is made: it tells what may be dropped.
 MARK = "/* dorm_vector */"
+
+# The bearers of names. A temporary table would be dropped in place of one of the same name.
+FIND = (
+    "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name COLLATE NOCASE IN ({places}) "
+    "UNION ALL SELECT 'temporary ' || type, name, tbl_name, sql FROM sqlite_temp_master "
+    "WHERE name COLLATE NOCASE IN ({places})"
+)
 
 # What Django calls the table that it fills to take the place of another.
 REMADE = "new__"
@@ -138,7 +146,7 @@ class SideTableEditor(VectorAlterations):
     """The part of a schema editor that knows side tables."""
 
     @property
-    def _engine(self) -> Any:
+    def engine(self) -> Any:
         return engine_for(self.connection)
 
     def execute(self, sql: Any, params: Any = ()) -> None:
@@ -146,18 +154,31 @@ class SideTableEditor(VectorAlterations):
             # Django removes indexes with no parameters where it makes them with None: then a
             # percent sign in a name would be a place for one.
             params = params or None if isinstance(sql, Statement) else params
-            super().execute(sql, params)  # type: ignore[misc]
+            super().execute(sql, params)
             return
         statements = sql.statements
         if not self.collect_sql:
-            drops = self._engine.removal(sql.site, strict=getattr(sql, "strict", True))
+            drops = self.engine.removal(sql.site, strict=getattr(sql, "strict", True))
             statements = drops if isinstance(sql, Removal) else [*drops, *statements]
         for statement in statements:
-            super().execute(statement, None)  # type: ignore[misc]
+            super().execute(statement, None)
 
     def create_model(self, model: Any) -> None:
         self._check_names(model, model._meta.indexes)
         super().create_model(model)  # type: ignore[misc]
+
+    def _remake_table(self, model: Any, *args: Any, **kwargs: Any) -> None:
+        altered = kwargs.get("alter_fields") or ()
+        kept = self.engine.kept_freshness(model, altered, self)
+        self.remakes = True
+        try:
+            with self.renaming(altered):
+                super()._remake_table(model, *args, **kwargs)  # type: ignore[misc]
+        finally:
+            self.remakes = False
+        for name, statement in kept.items():
+            if not self.engine.triggers(name):
+                self.execute(statement, None)
 
     def rename_index(self, model: Any, old_index: Any, new_index: Any) -> None:
         self._check_names(model, [new_index])
@@ -173,13 +194,13 @@ class SideTableEditor(VectorAlterations):
         self._check_names(model, model._meta.indexes)
         for removal in removals:
             self.execute(removal)
-        super().delete_model(model, *args, **kwargs)  # type: ignore[misc]
+        super().delete_model(model, *args, **kwargs)
 
     def _check_names(self, model: Any, indexes: Any) -> None:
         """Refuse what an index would be refused for, before the first statement is sent."""
         for index in indexes:
             if getattr(index, "portable", False) and not self.collect_sql:
-                self._engine.check_names(index, model)
+                self.engine.check_names(index, model)
 
 
 @functools.cache

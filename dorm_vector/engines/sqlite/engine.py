@@ -89,7 +89,10 @@ CREATE = (
     "DELETE FROM %(index)s WHERE rowid = OLD.%(pk)s; "
     "DELETE FROM %(index)s WHERE rowid = NEW.%(pk)s; "
     "INSERT INTO %(index)s (rowid, vector) "
-    "SELECT NEW.%(pk)s, %(value_new)s WHERE %(storable_new)s; END",
+    "SELECT NEW.%(pk)s, %(value_new)s WHERE %(storable_new)s; "
+    # That of a FreshVector may have been before, and the vector be NULL by now.
+    "DELETE FROM %(index)s WHERE rowid = NEW.%(pk)s AND EXISTS "
+    "(SELECT 1 FROM %(table)s WHERE %(pk)s = NEW.%(pk)s AND %(column)s IS NULL); END",
 )
 
 # The tables in which vec0 keeps its rows.

@@ -1,0 +1,171 @@
+"""Constraints: what the database itself sees to, whoever writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from django.core.exceptions import FieldDoesNotExist, FieldError, ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import BaseConstraint, Field, Model
+
+from dorm_vector.engines import engine_for
+
+__all__ = ["FreshVector"]
+
+# PostgreSQL cuts longer names off, without an error.
+MAX_NAME_BYTES = 63
+
+
+class FreshVector(BaseConstraint):
+    """
+    A vector that is never out of date: it is NULL, or was written with or after its sources.
+
+    ``field`` names a vector field with ``null=True``, and ``of`` the fields whose contents it
+    was computed from, all of one table. Where a statement changes one of the sources, and leaves
+    the vector as it was, a trigger makes the vector NULL: ``save()``, which writes the old vector
+    again, ``update()``, ``bulk_update()``, UPSERTs, raw SQL and other programs alike. A vector
+    that differs from the old one is taken as made of the new sources.
+
+    Values are compared byte by byte, whatever the collation of a column. Raises ValueError for a
+    declaration that no table could have; a system check compares it with the model.
+    """
+
+    #: For those who look at constraints of any type.
+    keeps_fresh: ClassVar[bool] = True
+
+    def __init__(self, *, field: str, of: Sequence[str], name: str) -> None:
+        super().__init__(name=name)
+        self.field = field
+        self.of = of if isinstance(of, str) else tuple(of)
+        self._check_declaration()
+
+    def _check_declaration(self) -> None:
+        if not isinstance(self.name, str) or not self.name or set('"\0') & set(self.name):
+            raise ValueError(
+                f"FreshVector needs a name, without quotation marks and NUL, not {self.name!r}."
+            )
+        label = f"FreshVector(name={self.name!r})"
+        if not isinstance(self.field, str) or not self.field:
+            raise ValueError(f"{label} takes the name of a field, not {self.field!r}.")
+        named = not isinstance(self.of, str) and all(isinstance(each, str) for each in self.of)
+        if not named or not self.of:
+            raise ValueError(f"{label} takes of, a list of names of fields, not {self.of!r}.")
+        if twice := sorted({each for each in self.of if self.of.count(each) > 1}):
+            raise ValueError(f"{label} names {twice[0]!r} twice in of.")
+        if self.field in self.of:
+            raise ValueError(f"{label} has {self.field!r} among its own sources.")
+
+    def deconstruct(self) -> Any:
+        path = f"{type(self).__module__}.{type(self).__qualname__}"
+        return path, (), {"field": self.field, "of": list(self.of), "name": self.name}
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, FreshVector):
+            return bool(self.deconstruct() == other.deconstruct())
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.field, self.of))
+
+    def __repr__(self) -> str:
+        return f"<FreshVector: field={self.field!r} of={list(self.of)!r} name={self.name!r}>"
+
+    # The fields of a model
+
+    def vector_in(self, model: type[Model]) -> Field:
+        """The field of the vector. Raises FieldError where the model's table has it not."""
+        field = self._local(model, self.field)
+        if not getattr(field, "holds_vectors", False):
+            raise self._misfit(model, self.field, "holds no vectors")
+        if not field.null:
+            raise self._misfit(
+                model, self.field, "cannot become NULL when its sources change; give it null=True"
+            )
+        return field
+
+    def sources_in(self, model: type[Model]) -> list[Field]:
+        """The fields of the sources. Raises FieldError where the model's table has them not."""
+        return [self._local(model, name) for name in self.of]
+
+    def misfit(self, model: type[Model]) -> str | None:
+        """Why the model cannot have the constraint, a sentence; None where it can."""
+        if len(self.name.encode()) > MAX_NAME_BYTES:
+            return f"The name {self.name!r} of a FreshVector is over {MAX_NAME_BYTES} bytes long."
+        try:
+            self.vector_in(model)
+            self.sources_in(model)
+        except FieldError as error:
+            return str(error)
+        return None
+
+    def renamed(self, names: Mapping[str, str]) -> FreshVector:
+        """The same constraint where fields have other names, by their old ones."""
+        return type(self)(
+            field=names.get(self.field, self.field),
+            of=[names.get(each, each) for each in self.of],
+            name=self.name,
+        )
+
+    def reads(self, model: type[Model], name: str) -> bool:
+        """Whether the field ``name`` is the vector, a source, or what a source is computed from."""
+        return name == self.field or any(name in _computed_from(model, each) for each in self.of)
+
+    def _local(self, model: type[Model], name: str) -> Field:
+        try:
+            field = model._meta.get_field(name)
+        except FieldDoesNotExist:
+            raise self._misfit(model, name, "does not exist") from None
+        if field.many_to_many or getattr(field, "column", None) is None:
+            raise self._misfit(model, name, "has no column")
+        if field not in model._meta.local_fields:
+            of = field.model._meta.label
+            raise self._misfit(model, name, f"is in another table, that of {of}")
+        return field
+
+    def _misfit(self, model: type[Model], name: str, why: str) -> FieldError:
+        label = model._meta.object_name
+        return FieldError(f"FreshVector {self.name!r}: {label}.{name} {why}.")
+
+    # The database
+
+    def create_sql(self, model: Any, schema_editor: Any) -> Any:
+        if sentence := self.misfit(model):
+            raise FieldError(sentence)
+        engine = engine_for(_required(schema_editor).connection)
+        return engine.create_freshness(self, model, schema_editor)
+
+    def remove_sql(self, model: Any, schema_editor: Any) -> Any:
+        engine = engine_for(_required(schema_editor).connection)
+        return engine.remove_freshness(self, model, schema_editor)
+
+    def constraint_sql(self, model: Any, schema_editor: Any) -> Any:
+        """Nothing within CREATE TABLE: a trigger comes after its table."""
+        _required(schema_editor).defer_freshness(self, model)
+
+    def validate(
+        self, model: Any, instance: Any, exclude: Any = None, using: str = DEFAULT_DB_ALIAS
+    ) -> None:
+        """Whatever an instance holds may be written."""
+
+
+def _required(schema_editor: Any) -> Any:
+    """The same. Raises ImproperlyConfigured for one that would not run the statements."""
+    if hasattr(schema_editor, "defer_freshness"):
+        return schema_editor
+    raise ImproperlyConfigured(
+        f"The schema editor {type(schema_editor).__name__} does not know FreshVector: put "
+        "'dorm_vector' into INSTALLED_APPS, or open the connection before its schema editor."
+    )
+
+
+def _computed_from(model: type[Model], name: str) -> Iterator[str]:
+    """A field's name, and those of the fields that the database computes it from."""
+    yield name
+    try:
+        field: Any = model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return
+    if field.generated:
+        for reference, *_ in model._get_expr_references(field.expression):  # type: ignore[attr-defined]
+            yield from _computed_from(model, reference)

@@ -1,0 +1,188 @@
+"""
+FreshVector in a schema editor: triggers that follow their table through every change.
+
+A trigger is made when its statement runs, since what bears its name is known only then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+from django.db import NotSupportedError, ProgrammingError
+from django.db.backends.ddl_references import Columns, Statement
+
+__all__ = [
+    "EngineFreshness",
+    "FreshnessEditor",
+    "FreshnessStatement",
+    "Written",
+    "fresh_vectors",
+]
+
+
+class Written(Columns):
+    """SQL that is written of columns, quoted: it follows them when they are renamed."""
+
+    def __init__(
+        self,
+        table: str,
+        columns: list[str],
+        quote_name: Any,
+        write: Callable[[list[str]], str],
+    ) -> None:
+        super().__init__(table, columns, quote_name)
+        self.write = write
+
+    def __str__(self) -> str:
+        return self.write([self.quote_name(column) for column in self.columns])
+
+
+class FreshnessStatement(Statement):
+    """The statements that make or remove the trigger of a FreshVector."""
+
+    def __init__(self, name: str, templates: tuple[str, ...], /, **parts: Any) -> None:
+        super().__init__(";\n".join(templates), **parts)
+        self.name = name
+        self.templates = templates
+
+    @property
+    def table(self) -> str:
+        return str(self.parts["table"].table)
+
+    def statements(self, **others: Any) -> list[str]:
+        """The statements one by one, with ``others`` in the place of parts."""
+        parts = {**self.parts, **others}
+        return [template % parts for template in self.templates]
+
+    def refuse(self, kind: str, alias: str) -> None:
+        raise ProgrammingError(
+            f"The constraint {self.name!r} of the table {self.table!r} needs that name, which a "
+            f"{kind} of the database {alias!r} has that dorm_vector has not made; rename one of "
+            "them."
+        )
+
+
+def fresh_vectors(model: Any) -> list[Any]:
+    """The FreshVectors of a model."""
+    return [each for each in model._meta.constraints if getattr(each, "keeps_fresh", False)]
+
+
+class EngineFreshness:
+    """The part of an engine that makes triggers for FreshVector; this one makes none."""
+
+    label: str
+    connection: Any
+
+    #: Whether something of a FreshVector stays when its table is dropped.
+    freshness_outlives_table: ClassVar[bool] = False
+
+    def create_freshness(self, constraint: Any, model: Any, schema_editor: Any) -> Statement:
+        """The statement that makes the trigger of a FreshVector. Raises NotSupportedError."""
+        raise NotSupportedError(
+            f"{self.label} has no triggers that dorm_vector knows: {constraint.name!r} cannot be "
+            f"made there (database {self.connection.alias!r})."
+        )
+
+    def remove_freshness(self, constraint: Any, model: Any, schema_editor: Any) -> Statement:
+        """The statement that removes it."""
+        return self.create_freshness(constraint, model, schema_editor)
+
+    def follow_field(self, model: Any, old: Any, new: Any, schema_editor: Any) -> None:
+        """Let the FreshVectors of a model follow a column, where they do not by themselves."""
+
+    def settle_freshness(self, statement: Any) -> list[str]:
+        """
+        What is sent for one of these statements, now that the database may be asked.
+
+        Raises ProgrammingError where the name is of something that was not made here.
+        """
+        return list(statement.statements())
+
+
+class FreshnessEditor:
+    """The part of a schema editor that knows FreshVector."""
+
+    connection: Any
+    #: The engine of the connection.
+    engine: Any
+    collect_sql: bool
+    deferred_sql: list[Any]
+    #: Whether a table is being made anew.
+    remakes = False
+    #: The new names of fields while their table is made anew, by the old ones.
+    renames: dict[str, str] = {}
+
+    def execute(self, sql: Any, params: Any = ()) -> None:
+        if not isinstance(sql, FreshnessStatement):
+            super().execute(sql, params)  # type: ignore[misc]
+            return
+        settled = sql.statements() if self.collect_sql else self.engine.settle_freshness(sql)
+        for statement in settled:
+            super().execute(statement, None)  # type: ignore[misc]
+
+    def defer_freshness(self, constraint: Any, model: Any) -> None:
+        """Make a trigger when its table is there, and has the rows of the one that it replaces."""
+        known = {field.name for field in model._meta.local_fields}
+        names = {old: new for old, new in self.renames.items() if old not in known}
+        constraint = constraint.renamed(names)
+        if self.remakes and constraint.misfit(model):
+            return  # its fields were renamed before: what made the trigger is kept
+        self.deferred_sql.append(constraint.create_sql(model, self))
+
+    # Django makes the table anew on SQLite for any constraint but a unique one.
+
+    def add_constraint(self, model: Any, constraint: Any) -> None:
+        if getattr(constraint, "keeps_fresh", False):
+            self.execute(constraint.create_sql(model, self), None)
+            return
+        super().add_constraint(model, constraint)  # type: ignore[misc]
+
+    def remove_constraint(self, model: Any, constraint: Any) -> None:
+        if getattr(constraint, "keeps_fresh", False):
+            self.execute(constraint.remove_sql(model, self), None)
+            return
+        super().remove_constraint(model, constraint)  # type: ignore[misc]
+
+    def delete_model(self, model: Any, *args: Any, **kwargs: Any) -> None:
+        removals = [
+            constraint.remove_sql(model, self)
+            for constraint in fresh_vectors(model)
+            if self.engine.freshness_outlives_table
+        ]
+        for removal in removals:
+            self.execute(removal, None)
+        super().delete_model(model, *args, **kwargs)  # type: ignore[misc]
+
+    def remove_field(self, model: Any, field: Any) -> None:
+        for constraint in fresh_vectors(model):
+            if constraint.reads(model, field.name):
+                raise NotSupportedError(
+                    f"{model._meta.object_name}.{field.name} cannot be removed while the "
+                    f"constraint {constraint.name!r} reads it: remove the constraint first."
+                )
+        super().remove_field(model, field)  # type: ignore[misc]
+
+    def alter_field(self, model: Any, old_field: Any, new_field: Any, strict: bool = False) -> None:
+        with self.renaming([(old_field, new_field)]):
+            super().alter_field(model, old_field, new_field, strict)  # type: ignore[misc]
+        for statement in self.deferred_sql:
+            if isinstance(statement, FreshnessStatement):  # as Django does on other databases
+                columns = (old_field.column, new_field.column)
+                statement.rename_column_references(model._meta.db_table, *columns)
+        if fresh_vectors(model) and self._types(old_field) != self._types(new_field):
+            self.engine.follow_field(model, old_field, new_field, self)
+
+    def _types(self, field: Any) -> tuple[Any, Any]:
+        return field.column, field.db_type(self.connection)
+
+    @contextlib.contextmanager
+    def renaming(self, altered: Any) -> Iterator[None]:
+        """A block in which a model has fields by their old names, and its table by their new."""
+        before = self.renames
+        self.renames = {old.name: new.name for old, new in altered if old.name != new.name}
+        try:
+            yield
+        finally:
+            self.renames = before
