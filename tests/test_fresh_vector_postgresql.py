@@ -168,7 +168,7 @@ def test_types(database: Any, column: str, before: str, after: str) -> None:
     constraint = FreshVector(field="embedding", of=["source"], name="by_source")
     project.run(migrations.AddConstraint("article", constraint))
     project.rows().create(title="a", embedding=OLD)
-    update = "UPDATE shop_article SET source = '{{}}', embedding = '[{{}},2,3]'"
+    update = "UPDATE shop_article SET source = '{}', embedding = '[{},2,3]'"
     project.execute(update.format(before, 1))
     assert project.rows().values_list("embedding", flat=True).get() is None
     project.execute(update.format(before, 4))
