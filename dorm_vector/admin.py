@@ -220,7 +220,7 @@ class Nearest:
         head = format_html("<tr><th>{}</th><th>{}</th></tr>", _("Row"), _("Distance"))
         return format_html('<table class="nearest">{}{}</table>', head, table)
 
-    def _found(self, row: Any) -> Iterable[Any]:
+    def _found(self, row: Any) -> Any:
         if getattr(row, self.field.name) is None:
             return []
         rows = self.model_admin._rows(self.request)
