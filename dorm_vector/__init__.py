@@ -30,7 +30,7 @@ from dorm_vector.functions import (
     VectorSum,
     VectorToJSON,
 )
-from dorm_vector.indexes import HnswIndex, IvfflatIndex, VectorIndex
+from dorm_vector.indexes import HnswIndex, IvfflatIndex, TextIndex, VectorIndex
 from dorm_vector.lookups import VectorIn as VectorIn  # registered as it is imported
 from dorm_vector.operations import VectorExtension
 from dorm_vector.querysets import VectorQuerySet
@@ -38,6 +38,7 @@ from dorm_vector.search import advice as advice  # heard by the distances
 from dorm_vector.search.fusion import fuse
 from dorm_vector.search.nearest import nearest
 from dorm_vector.search.settings import search_params
+from dorm_vector.search.text import matching
 
 __version__ = "0.1.0"
 
@@ -60,6 +61,7 @@ __all__ = [
     "Normalize",
     "SparseVectorField",
     "Subvector",
+    "TextIndex",
     "VectorAdd",
     "VectorAvg",
     "VectorConcat",
@@ -78,6 +80,7 @@ __all__ = [
     "engine_for",
     "fuse",
     "load_sqlite_vec_extension",
+    "matching",
     "nearest",
     "search_params",
 ]

@@ -1,4 +1,4 @@
-"""Approximate nearest-neighbour indexes."""
+"""Approximate nearest-neighbour indexes, and the index of words."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 from dorm_vector.methods import MethodIndex, declared_indexes, vector_field
 from dorm_vector.options import Float, Int, Word
+from dorm_vector.text_indexes import TextIndex
 
 __all__ = [
     "HnswIndex",
     "IvfflatIndex",
     "MethodIndex",
+    "TextIndex",
     "VectorIndex",
     "declared_indexes",
     "vector_field",

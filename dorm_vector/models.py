@@ -7,6 +7,7 @@ from django.db.models import __all__ as _django_names
 
 from dorm_vector.constraints import FreshVector
 from dorm_vector.fields import BitField, HalfVectorField, SparseVectorField, VectorField
+from dorm_vector.text_indexes import TextIndex
 
 __all__ = [
     *_django_names,
@@ -14,5 +15,6 @@ __all__ = [
     "FreshVector",
     "HalfVectorField",
     "SparseVectorField",
+    "TextIndex",
     "VectorField",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self, Unpack
 
 from django.db.models import QuerySet
@@ -10,13 +10,14 @@ from django.db.models import QuerySet
 from dorm_vector.bulk import bulk_copy
 from dorm_vector.search.nearest import nearest
 from dorm_vector.search.settings import SearchParams
-from dorm_vector.types import BulkOptions, Owner, QueryVector, Row
+from dorm_vector.search.text import matching
+from dorm_vector.types import BulkOptions, Owner, QueryVector, Row, Text
 
 __all__ = ["VectorQuerySet"]
 
 
 class VectorQuerySet(QuerySet[Owner, Row]):
-    """A queryset with ``nearest()``: ``objects = VectorQuerySet.as_manager()``."""
+    """A queryset that searches: ``objects = VectorQuerySet.as_manager()``."""
 
     def nearest(
         self,
@@ -44,6 +45,18 @@ class VectorQuerySet(QuerySet[Owner, Row]):
             oversample=oversample,
             **params,
         )
+
+    def matching(
+        self,
+        text: Text | None,
+        *,
+        fields: Sequence[str] | None = None,
+        match: str = "all",
+        k: int | None = None,
+        annotation: str = "rank",
+    ) -> Self:
+        """The rows that have the words of ``text``; see the function ``matching``."""
+        return matching(self, text, fields=fields, match=match, k=k, annotation=annotation)
 
     def bulk_copy(self, objs: Iterable[Owner], **options: Unpack[BulkOptions]) -> int:
         """Insert many rows; see the function ``bulk_copy``."""

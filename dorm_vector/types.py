@@ -38,6 +38,7 @@ __all__ = [
     "SparseLike",
     "SparseRead",
     "SparseSet",
+    "Text",
     "VectorLike",
     "VectorRead",
     "VectorSet",

@@ -14,6 +14,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "dorm_vector",
     "tests.testapp",
+    "tests.textapp",
 ]
 
 MIDDLEWARE = [

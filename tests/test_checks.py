@@ -33,7 +33,7 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class NoVectorsOnSQLite:
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool | None:
-        return False if app_label == "testapp" and db == "default" else None
+        return False if app_label in ("testapp", "textapp") and db == "default" else None
 
 
 class TestSettings:

@@ -34,7 +34,7 @@ LAYERS = """
     expressions  lookups
     aggregates  distances  functions
     methods
-    constraints  indexes  operations
+    text_indexes  constraints  indexes  operations
     search
     bulk  embeddings  querysets
     checks  models

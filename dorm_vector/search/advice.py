@@ -14,7 +14,7 @@ from dorm_vector.expressions import VectorValue
 from dorm_vector.indexes import MethodIndex, declared_indexes
 from dorm_vector.search.query import Named
 
-__all__ = ["Order", "mistake", "obstacle", "order_of", "warn_of_mistake"]
+__all__ = ["Order", "mistake", "obstacle", "order_of", "warn", "warn_of_mistake"]
 
 
 class Order(NamedTuple):
@@ -143,7 +143,7 @@ def warn_of_mistake(distance: Distance, query: Any, engine: Any) -> None:
     if order is None or order.distance != distance or not order.indexes:
         return
     if sentence := mistake(order):
-        _warn(f"No vector index serves this query. {sentence}")
+        warn(f"No vector index serves this query. {sentence}")
 
 
 def _is_exact(search: Any, query: Any) -> bool:
@@ -151,7 +151,7 @@ def _is_exact(search: Any, query: Any) -> bool:
     return search is not None and (search.exact or getattr(query, "plan", None) is not None)
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
     """Warn about the line outside of Django and this package that evaluates the query."""
     frame = sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _INNER:

@@ -19,6 +19,7 @@ from dorm_vector.engines.base.indexes import EngineIndexes
 from dorm_vector.engines.base.introspection import EngineIntrospection
 from dorm_vector.engines.base.loaders import Inserts, Loader
 from dorm_vector.engines.base.search import EngineSearch
+from dorm_vector.engines.base.text import EngineText
 from dorm_vector.kinds import KINDS
 from dorm_vector.parameters import parameter
 from dorm_vector.sql import SQL, fill, literal
@@ -40,6 +41,7 @@ class Engine(
     EngineFreshness,
     EngineIntrospection,
     EngineSearch,
+    EngineText,
     EngineEmbedding,
 ):
     """

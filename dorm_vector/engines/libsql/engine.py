@@ -8,7 +8,8 @@ from typing import Any
 from dorm_vector import codecs
 from dorm_vector.engines.libsql import schema as schema  # the editor with side tables
 from dorm_vector.engines.libsql.search import KEY, OWN_KEY, LibSQLSearch
-from dorm_vector.engines.side_tables import WATCHED, SideTableEngine
+from dorm_vector.engines.side_tables import WATCHED
+from dorm_vector.engines.side_tables.fts5 import FullTextEngine
 from dorm_vector.sql import SQL, Operand, fill, literal, word
 
 __all__ = ["LibSQLEngine"]
@@ -221,7 +222,7 @@ IP = (
 )
 
 
-class LibSQLEngine(LibSQLSearch, SideTableEngine):
+class LibSQLEngine(LibSQLSearch, FullTextEngine):
     """libSQL's vector functions over packed float32."""
 
     name = "libsql"
@@ -345,8 +346,8 @@ class LibSQLEngine(LibSQLSearch, SideTableEngine):
 
     # Building
 
-    def why_not_built(self, index: Any, model: Any) -> str | None:
-        if reason := super().why_not_built(index, model):
+    def _why_no_vectors(self, index: Any, model: Any) -> str | None:
+        if reason := super()._why_no_vectors(index, model):
             return reason
         if not NAME.fullmatch(index.name):
             return f"libSQL takes no index name but of letters, digits and _, not {index.name!r}"

@@ -24,6 +24,7 @@ from dorm_vector.engines.postgresql.rebuilding import without_indexes
 from dorm_vector.engines.postgresql.schema import PostgreSQLAlterations
 from dorm_vector.engines.postgresql.search import PostgreSQLSearch, at_stage
 from dorm_vector.engines.postgresql.session import set_for_session
+from dorm_vector.engines.postgresql.text import PostgreSQLText
 from dorm_vector.kinds import KINDS
 from dorm_vector.sql import literal, word
 
@@ -72,7 +73,12 @@ class CastColumns(Columns):
 
 
 class PostgreSQLEngine(
-    PostgreSQLEmbedding, PostgreSQLFreshness, PostgreSQLSearch, PostgreSQLIntrospection, Engine
+    PostgreSQLEmbedding,
+    PostgreSQLFreshness,
+    PostgreSQLSearch,
+    PostgreSQLText,
+    PostgreSQLIntrospection,
+    Engine,
 ):
     """pgvector's types, operators and indexes."""
 
@@ -124,7 +130,7 @@ class PostgreSQLEngine(
         "sparsevec": ORDINARY.format(norm="l2_norm({a})"),
     }
     methods = {"vector": "hnsw", "hnsw": "hnsw", "ivfflat": "ivfflat"}
-    index_methods = frozenset(methods)
+    index_methods = frozenset({*methods, "text"})
     index_serves_order = True
     index_dimensions = {"vector": 2000, "halfvec": 4000, "bit": 64_000}
     btree_dimensions = 672
@@ -162,6 +168,8 @@ class PostgreSQLEngine(
         )
 
     def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
+        if index.method == "text":
+            return self.create_text_index(index, model, schema_editor, **kwargs)
         prepared = copy.copy(index)
         prepared.opclasses = opclasses = list(map(word, index.opclasses_for(model)))
         using = f" USING {word(self.access_method(index))}"

@@ -8,7 +8,7 @@ dropped and filled again.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import transaction
@@ -38,6 +38,24 @@ __all__ = ["SideTableEngine"]
 WATCHED = " OF %(pk)s, %(column)s"
 
 DROP = "DROP {type} {name}"
+
+
+class Names(NamedTuple):
+    """What is made for an index besides its side table, by the ending of its name."""
+
+    #: What is of the model's table, and of the side table, with its type.
+    of_table: dict[str, str]
+    of_side_table: dict[str, str]
+    #: What tells the former where a server keeps no comments: text without white space.
+    signs: dict[str, str]
+    #: The tables that the database makes for a side table, with their columns.
+    shadows: dict[str, str]
+    #: Other tables that are made here.
+    tables: tuple[str, ...] = ()
+
+    @property
+    def endings(self) -> list[str]:
+        return [*self.of_table, *self.of_side_table, *self.shadows, *self.tables]
 
 
 class SideTableEngine(
@@ -75,6 +93,11 @@ class SideTableEngine(
         require_side_tables(schema_editor)
         if not schema_editor.collect_sql:
             self.check_names(index, model)
+        statement = self._building(index, model, schema_editor)
+        statement.method = index.method
+        return statement
+
+    def _building(self, index: Any, model: Any, schema_editor: Any) -> SideTableStatement:
         templates = self.templates(index)
         if model._meta.get_field(index.fields[0]).generated:  # no UPDATE names its column
             templates = tuple(template.replace(WATCHED, "") for template in templates)
@@ -85,6 +108,10 @@ class SideTableEngine(
     def templates(self, index: Any) -> tuple[str, ...]:
         """The statements that build the side table of an index."""
         return self.create_templates
+
+    def drop_templates_of(self, index: Any) -> tuple[str, ...]:
+        """The statements that remove what an index may have."""
+        return self.drop_templates
 
     def stored_value(self, index: Any) -> str:
         """What the side table has of the vector of ``{row}``."""
@@ -99,8 +126,8 @@ class SideTableEngine(
             return self._nothing_built(index, model)
         parts: dict[str, Any] = self._names(index, schema_editor)
         parts["table"] = Table(model._meta.db_table, schema_editor.quote_name)
-        removal = Removal(index.name, self.drop_templates, None, **parts)
-        removal.strict = built
+        removal = Removal(index.name, self.drop_templates_of(index), None, **parts)
+        removal.strict, removal.method = built, index.method
         return removal
 
     def _is_built(self, index: Any, model: Any) -> bool:
@@ -111,8 +138,11 @@ class SideTableEngine(
             return True
 
     def why_not_built(self, index: Any, model: Any) -> str | None:
-        if reason := super().why_not_built(index, model):
-            return reason
+        reason = super().why_not_built(index, model)
+        return self._why_no_vectors(index, model) if index.method == "vector" else reason
+
+    def _why_no_vectors(self, index: Any, model: Any) -> str | None:
+        """Why a vector index is not built here, the first half of a sentence; None where it is."""
         field = index.vector_field(model)
         most = self.most_dimensions(index, field.kind)
         if most is None:
@@ -126,8 +156,8 @@ class SideTableEngine(
         return None
 
     def _names(self, index: Any, schema_editor: Any) -> dict[str, str]:
-        quote = schema_editor.quote_name
-        endings = (*self.of_table, *self.of_side_table)
+        quote, names = schema_editor.quote_name, self.names_of(index.method)
+        endings = (*names.of_table, *names.of_side_table, *names.tables)
         others = {ending: quote(f"{index.name}_{ending}") for ending in endings}
         return {"index": quote(index.name), "mark": MARK, **others}
 
@@ -145,8 +175,12 @@ class SideTableEngine(
 
     # What there is of an index, and what bears its names without being of it
 
+    def names_of(self, method: str) -> Names:
+        """What is made for an index of a method."""
+        return Names(self.of_table, self.of_side_table, self.signs, self.shadows)
+
     def made_names(self, index: Any) -> list[str]:
-        endings = (*self.of_table, *self.of_side_table, *self.shadows)
+        endings = self.names_of(index.method).endings
         return [index.name, *(f"{index.name}_{ending}" for ending in endings)]
 
     def same_name(self, name: str) -> str:
@@ -169,14 +203,13 @@ class SideTableEngine(
 
         ``strict`` ones raise ProgrammingError where a name of the index is another's.
         """
-        found = self._found(site, strict=strict)
-        ends = [*self.of_table, "", *self.shadows]
-        if "" in found:  # shadows go with their table
-            ends = [*self.of_table, ""]
+        found, names = self._found(site, strict=strict), self.names_of(site.method)
+        # Shadows go with their table.
+        shadows = () if "" in found else names.shadows
         return [
             statement
-            for ending in ends
-            if ending in found and (ending not in self.shadows or found[ending].type == "table")
+            for ending in (*names.of_table, "", *shadows, *names.tables)
+            if ending in found and (ending not in names.shadows or found[ending].type == "table")
             for statement in self._drop(site, found[ending], set(found))
         ]
 
@@ -196,7 +229,7 @@ class SideTableEngine(
         return own
 
     def _bearers(self, site: Site) -> list[tuple[str, SchemaObject]]:
-        endings = ["", *self.of_table, *self.of_side_table, *self.shadows]
+        endings = ["", *self.names_of(site.method).endings]
         names = {fold(f"{site.name}_{end}" if end else site.name): end for end in endings}
         sql = FIND.format(places=", ".join("?" * len(names)))
         self.connection.ensure_connection()
@@ -206,18 +239,21 @@ class SideTableEngine(
     def _is_own(
         self, site: Site, ending: str, bearer: SchemaObject, found: list[tuple[str, SchemaObject]]
     ) -> bool:
-        if ending in self.of_table:
-            sign = self.signs.get(ending)
+        names = self.names_of(site.method)
+        if ending in names.of_table:
+            sign = names.signs.get(ending)
             made = bearer.is_made(sign and sign.format(index=site.name))
-            return made and bearer.is_of(self.of_table[ending], site.table)
+            return made and bearer.is_of(names.of_table[ending], site.table)
+        if ending in names.tables:
+            return bearer.is_made() and bearer.is_of("table", f"{site.name}_{ending}")
         made = any(end == "" and self._is_side_table(site, one) for end, one in found)
         if ending == "":
             return made
         # What is of the side table goes with it, and is never dropped by its name.
-        if ending in self.of_side_table:
-            return made and bearer.is_of(self.of_side_table[ending], site.name)
+        if ending in names.of_side_table:
+            return made and bearer.is_of(names.of_side_table[ending], site.name)
         # A shadow has no mark: its table has one, or it has the columns of what was left behind.
-        columns = self.shadows[ending].format(index=site.name)
+        columns = names.shadows[ending].format(index=site.name)
         left = (bearer.sql or "").endswith(columns)
         return bearer.type in ("table", "index") and (made or left)
 

@@ -35,7 +35,7 @@ GRAPH = re.compile(r"libsql_vector_idx\([^,]+,(.*)\)", re.DOTALL)
 OPTION = re.compile(r"'(\w+)=([\w.]+)'")
 
 #: The endings of the tables that virtual tables keep their rows in.
-SHADOWS = ("config", "content", "data", "docsize", "idx")
+SHADOWS = ("config", "content", "data", "docsize", "idx", "keys")
 
 # How numbers stand in the templates of checks.
 PLACES = {"dimensions": "DIMENSIONS", "bytes": "BYTES", "padding": "PADDING"}

@@ -68,14 +68,15 @@ class SchemaObject(NamedTuple):
 
 
 class Site(NamedTuple):
-    """The name of an index, and the table that it is of."""
+    """The name of an index, the table that it is of, and its method."""
 
     name: str
     table: str
+    method: str = "vector"
 
     @classmethod
     def of(cls, index: Any, model: Any) -> Site:
-        return cls(index.name, model._meta.db_table.strip('"'))
+        return cls(index.name, model._meta.db_table.strip('"'), index.method)
 
     def is_its_table(self, name: str) -> bool:
         return fold(self.table) in (fold(name), fold(REMADE + name))
@@ -95,8 +96,12 @@ class SideTableStatement(Statement):
     Several statements in one, for ``sqlmigrate`` to show and the schema editor to run one by one.
 
     A rebuild of the table makes it for ``new__<table>`` and renames that before it runs.
-    ``by_row`` has parts that are about a ``{row}``, and are there once more for the NEW one.
+    ``by_row`` has parts that are about a ``{row}``, and are there once more for the NEW one and the
+    OLD one.
     """
+
+    #: The method of the index.
+    method = "vector"
 
     def __init__(
         self,
@@ -113,7 +118,7 @@ class SideTableStatement(Statement):
 
     @property
     def site(self) -> Site:
-        return Site(self.index, self.parts["table"].table)
+        return Site(self.index, self.parts["table"].table, self.method)
 
     @property
     def statements(self) -> list[str]:
@@ -128,6 +133,7 @@ class SideTableStatement(Statement):
         for name, template in self.by_row.items():
             made[name] = template.format(row="") % parts
             made[f"{name}_new"] = template.format(row="NEW.") % parts
+            made[f"{name}_old"] = template.format(row="OLD.") % parts
         return {**parts, **made}
 
 

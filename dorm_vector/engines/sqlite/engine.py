@@ -10,7 +10,8 @@ from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004
 from dorm_vector import codecs, conf
 from dorm_vector.declarations import may_hold_vectors
 from dorm_vector.engines.preparing import prepare, prepare_connections
-from dorm_vector.engines.side_tables import WATCHED, SideTableEngine
+from dorm_vector.engines.side_tables import WATCHED
+from dorm_vector.engines.side_tables.fts5 import FullTextEngine
 from dorm_vector.engines.side_tables.schema import SchemaObject, Site
 from dorm_vector.engines.sqlite import functions as sqlite_functions
 from dorm_vector.engines.sqlite import schema as schema  # the editor with side tables
@@ -119,7 +120,7 @@ ADD_BITS = (
 )
 
 
-class SQLiteEngine(SQLiteSearch, SideTableEngine):
+class SQLiteEngine(SQLiteSearch, FullTextEngine):
     """sqlite-vec's functions over packed float32 in BLOB columns."""
 
     name = "sqlite"
@@ -186,8 +187,8 @@ class SQLiteEngine(SQLiteSearch, SideTableEngine):
 
     # Building
 
-    def why_not_built(self, index: Any, model: Any) -> str | None:
-        if reason := super().why_not_built(index, model):
+    def _why_no_vectors(self, index: Any, model: Any) -> str | None:
+        if reason := super()._why_no_vectors(index, model):
             return reason
         key = model._meta.pk
         # What makes a column one of integers to SQLite; a relation has the type of its target.
@@ -221,7 +222,8 @@ class SQLiteEngine(SQLiteSearch, SideTableEngine):
         Without sqlite-vec it stays. No search goes to a side table without triggers.
         """
         drop = super()._drop(site, found, endings)
-        if found.type != "table" or found.name.lower() != site.name.lower():
+        of_index = found.type == "table" and found.name.lower() == site.name.lower()
+        if site.method != "vector" or not of_index:
             return drop
         if not self._has_vec0():
             return []

@@ -1,0 +1,52 @@
+"""Searching for words: what an engine may have besides vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from django.db import NotSupportedError
+
+from dorm_vector.sql import SQL
+
+__all__ = ["EngineText"]
+
+
+class EngineText:
+    """
+    The part of an engine that searches for words.
+
+    All of it is optional: this one refuses, in a sentence. A ``search`` is a
+    ``dorm_vector.search.text.TextSearch``, a ``text`` the ``TextRank`` of one: its ``texts`` are
+    the columns of the fields, ``key`` and ``rank`` those of what ``text_join`` gave.
+    """
+
+    connection: Any
+    label: str
+
+    #: Whether words are found without a text index as well, by reading all rows.
+    computes_text: ClassVar[bool] = False
+
+    def why_no_text(self, model: Any, fields: Sequence[str]) -> str:
+        """Why words of fields of a model cannot be searched without an index, a sentence."""
+        return (
+            f"The database {self.connection.alias!r} ({self.label}) has no full-text search that "
+            "dorm_vector knows; see DORM_VECTOR['ENGINES']."
+        )
+
+    def text_join(self, search: Any) -> SQL:
+        """
+        A query for the keys of the rows that match, ``dorm_key0`` and so on, and their
+        ``dorm_rank``; empty where none is needed.
+        """
+        raise NotSupportedError(self.why_no_text(search.model, search.fields))
+
+    def text_condition(self, compiler: Any, text: Any) -> SQL:
+        """The condition that a row matches."""
+        search = text.text_search
+        raise NotSupportedError(self.why_no_text(search.model, search.fields))
+
+    def text_rank(self, compiler: Any, text: Any) -> SQL:
+        """How well a row matches; greater is better."""
+        search = text.text_search
+        raise NotSupportedError(self.why_no_text(search.model, search.fields))

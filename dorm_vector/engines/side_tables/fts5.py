@@ -1,0 +1,227 @@
+"""
+Searching for words where SQLite's FTS5 is: tables of words that triggers keep in step.
+
+Such a table has its own copy of the texts, since REPLACE takes rows away without a DELETE that a
+trigger would see: what a row had is deleted by its key. Its rows have the numbers of the model's;
+where these have no numbers, a second table has them by their keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.exceptions import FieldError
+from django.db.backends.ddl_references import Columns, Table
+
+from dorm_vector.engines.side_tables.engine import Names, SideTableEngine
+from dorm_vector.engines.side_tables.schema import SchemaObject, SideTableStatement, Site
+from dorm_vector.sql import SQL, literal
+
+__all__ = ["FullTextEngine"]
+
+TOKENIZERS = {"english": "porter unicode61 remove_diacritics 2"}
+OTHERS = "unicode61 remove_diacritics 2"
+
+WATCHED = " OF %(watched)s"
+ADD = "INSERT INTO %(index)s (rowid, %(columns)s) VALUES (%(pk_new)s, %(texts_new)s)"
+REMOVE = "DELETE FROM %(index)s WHERE rowid = {}"
+OLD, NEW = REMOVE.format("%(pk_old)s"), REMOVE.format("%(pk_new)s")
+CREATE = (
+    "CREATE VIRTUAL TABLE %(index)s %(mark)s USING fts5(%(columns)s, tokenize=%(tokenize)s)",
+    "INSERT INTO %(index)s (rowid, %(columns)s) SELECT %(pk)s, %(texts)s FROM %(table)s",
+    f"CREATE TRIGGER %(insert)s %(mark)s AFTER INSERT ON %(table)s BEGIN {NEW}; {ADD}; END",
+    f"CREATE TRIGGER %(delete)s %(mark)s AFTER DELETE ON %(table)s BEGIN {OLD}; END",
+    f"CREATE TRIGGER %(update)s %(mark)s AFTER UPDATE{WATCHED} ON %(table)s "
+    f"BEGIN {OLD}; {NEW}; {ADD}; END",
+)
+
+# The same where a second table has the numbers of the rows.
+NUMBER = "(SELECT id FROM %(keys)s WHERE {0})"
+KEYED_REMOVE = f"DELETE FROM %(index)s WHERE rowid = {NUMBER}; DELETE FROM %(keys)s WHERE {{0}}"  # noqa: S608 - quoted
+KEYED_OLD, KEYED_NEW = (KEYED_REMOVE.format(f"%(key_{row})s") for row in ("old", "new"))
+KEYED_ADD = (
+    "INSERT INTO %(keys)s (%(key_columns)s) VALUES (%(pk_new)s); "  # noqa: S608 - quoted
+    "INSERT INTO %(index)s (rowid, %(columns)s) "
+    f"VALUES ({NUMBER.format('%(key_new)s')}, %(texts_new)s)"
+)
+KEYED_CREATE = (
+    CREATE[0],
+    "CREATE TABLE %(keys)s %(mark)s "
+    "(id INTEGER PRIMARY KEY, %(key_definitions)s, UNIQUE (%(key_columns)s))",
+    "INSERT INTO %(keys)s (%(key_columns)s) SELECT %(pk)s FROM %(table)s",
+    "INSERT INTO %(index)s (rowid, %(columns)s) SELECT %(keys)s.id, %(own_texts)s "
+    "FROM %(table)s JOIN %(keys)s ON %(own_key)s",
+    "CREATE TRIGGER %(insert)s %(mark)s AFTER INSERT ON %(table)s "
+    f"BEGIN {KEYED_NEW}; {KEYED_ADD}; END",
+    f"CREATE TRIGGER %(delete)s %(mark)s AFTER DELETE ON %(table)s BEGIN {KEYED_OLD}; END",
+    f"CREATE TRIGGER %(update)s %(mark)s AFTER UPDATE{WATCHED} ON %(table)s "
+    f"BEGIN {KEYED_OLD}; {KEYED_NEW}; {KEYED_ADD}; END",
+)
+DROP = (
+    "DROP TRIGGER IF EXISTS %(insert)s",
+    "DROP TRIGGER IF EXISTS %(delete)s",
+    "DROP TRIGGER IF EXISTS %(update)s",
+    "DROP TABLE IF EXISTS %(index)s",
+    "DROP TABLE IF EXISTS %(keys)s",
+)
+
+NAMES = Names(
+    of_table=dict.fromkeys(("insert", "delete", "update"), "trigger"),
+    of_side_table={},
+    signs=dict.fromkeys(("insert", "delete", "update"), 'DELETEFROM"{index}"'),
+    # As they end; what FTS5 makes for so many fields has a column for each.
+    shadows={
+        "data": "(id INTEGER PRIMARY KEY, block BLOB)",
+        "idx": "(segid, term, pgno, PRIMARY KEY(segid, term)) WITHOUT ROWID",
+        "content": ")",
+        "docsize": "(id INTEGER PRIMARY KEY, sz BLOB)",
+        "config": "(k PRIMARY KEY, v) WITHOUT ROWID",
+    },
+    tables=("keys",),
+)
+
+# What FTS5 does not drop a table without.
+LOST = {**NAMES.shadows, "content": "(id INTEGER PRIMARY KEY)"}
+VERSION = "INSERT INTO {config} VALUES ('version', 4)"
+
+
+class FullTextEngine(SideTableEngine):
+    """The engine of a database whose indexes of words are FTS5's."""
+
+    index_methods = frozenset({"vector", "text"})
+
+    # Building
+
+    def names_of(self, method: str) -> Names:
+        return NAMES if method == "text" else super().names_of(method)
+
+    def drop_templates_of(self, index: Any) -> tuple[str, ...]:
+        return DROP if index.method == "text" else super().drop_templates_of(index)
+
+    def _building(self, index: Any, model: Any, schema_editor: Any) -> SideTableStatement:
+        if index.method != "text":
+            return super()._building(index, model, schema_editor)
+        templates: tuple[str, ...] = KEYED_CREATE if self._is_keyed(model) else CREATE
+        fields, keys = index.text_fields(model), model._meta.pk_fields
+        if any(field.generated for field in fields):  # no UPDATE names its column
+            templates = tuple(template.replace(WATCHED, "") for template in templates)
+        texts, pks = range(len(fields)), range(len(keys))
+        rows = {
+            "texts": ", ".join(f"{{row}}%(text{each})s" for each in texts),
+            "own_texts": ", ".join(f"%(table)s.%(text{each})s" for each in texts),
+            "pk": ", ".join(f"{{row}}%(pk{each})s" for each in pks),
+            # The model's column on the left: its collation is the one that counts.
+            "key": " AND ".join(f"{{row}}%(pk{each})s = k{each}" for each in pks),
+            "own_key": " AND ".join(f"%(table)s.%(pk{each})s = k{each}" for each in pks),
+        }
+        parts = {
+            **self._names(index, schema_editor),
+            **self._column_parts(fields, keys, model, schema_editor),
+            "columns": ", ".join(f"c{each}" for each in texts),
+            "key_columns": ", ".join(f"k{each}" for each in pks),
+            "key_definitions": ", ".join(self._key_definition(keys[each], each) for each in pks),
+            "tokenize": literal(index.tokenize or TOKENIZERS.get(index.language, OTHERS)),
+        }
+        return SideTableStatement(index.name, templates, rows, **parts)
+
+    def _column_parts(
+        self, fields: Sequence[Any], keys: Sequence[Any], model: Any, schema_editor: Any
+    ) -> dict[str, Any]:
+        table, quote = model._meta.db_table, schema_editor.quote_name
+        named = {f"text{place}": field for place, field in enumerate(fields)}
+        named.update({f"pk{place}": field for place, field in enumerate(keys)})
+        watched = [field.column for field in (*keys, *fields)]
+        return {
+            "table": Table(table, quote),
+            "watched": Columns(table, watched, quote),
+            **{name: Columns(table, [field.column], quote) for name, field in named.items()},
+        }
+
+    def _key_definition(self, field: Any, place: int) -> str:
+        collation = field.db_parameters(self.connection).get("collation")
+        ending = f" COLLATE {self.connection.ops.quote_name(collation)}" if collation else ""
+        return f"k{place}{ending}"
+
+    def _is_keyed(self, model: Any) -> bool:
+        """Whether the rows of a model have no numbers for keys."""
+        kind = model._meta.pk.db_type(self.connection) or ""
+        return "INT" not in kind.upper()
+
+    def _drop(self, site: Site, found: SchemaObject, endings: set[str]) -> list[str]:
+        """A table of words that has lost one of its own is given it back first."""
+        drop = super()._drop(site, found, endings)
+        if site.method != "text" or found.name.lower() != site.name.lower():
+            return drop
+        quote = self.connection.ops.quote_name
+        lost = [end for end in LOST if end not in endings]
+        made = [f"CREATE TABLE {quote(f'{site.name}_{end}')} {LOST[end]}" for end in lost]
+        if "config" in lost:
+            made.append(VERSION.format(config=quote(f"{site.name}_config")))
+        return [*made, *drop]
+
+    # Searching
+
+    def why_no_text(self, model: Any, fields: Sequence[str]) -> str:
+        return (
+            f"{self.label} finds words through a TextIndex, and {model._meta.label} declares none "
+            f"of {', '.join(map(repr, fields)) or 'its fields'} (database "
+            f"{self.connection.alias!r}): add TextIndex(fields={list(fields)!r}, name=...) to its "
+            "Meta.indexes, and migrate."
+        )
+
+    def text_join(self, search: Any) -> SQL:
+        index = search.index
+        if index is None:
+            raise FieldError(self.why_no_text(search.model, search.fields))
+        quote = self.connection.ops.quote_name
+        # What is compiled is formatted with %, once.
+        words, keys = (
+            quote(name).replace("%", "%%") for name in (index.name, f"{index.name}_keys")
+        )
+        if self._is_keyed(search.model):
+            places = range(len(search.model._meta.pk_fields))
+            columns = ", ".join(f"k.k{each} AS dorm_key{each}" for each in places)
+            source = f"{words}(%s, %s) AS w JOIN {keys} AS k ON k.id = w.rowid"
+        else:
+            columns, source = "w.rowid AS dorm_key0", f"{words}(%s, %s) AS w"
+        # The limit keeps it a query of its own: FTS5 would be asked once for each row else.
+        sql = f"SELECT {columns}, -w.rank AS dorm_rank FROM {source} LIMIT -1"  # noqa: S608 - quoted
+        return SQL(sql, (fts5_query(search), bm25(search)))
+
+    def text_condition(self, compiler: Any, text: Any) -> SQL:
+        sql, params = compiler.compile(text.key)
+        return SQL(f"{sql} IS NOT NULL", tuple(params))
+
+    def text_rank(self, compiler: Any, text: Any) -> SQL:
+        return SQL(*compiler.compile(text.rank))
+
+
+def fts5_query(search: Any) -> str:
+    """A search as FTS5 takes it. Words are of letters and digits alone, and stand in quotes."""
+    query = search.query
+    if search.is_any:
+        given = _units(query.wanted, query.excluded, " OR ")
+    else:
+        given = " OR ".join(
+            _units(each.wanted, each.excluded, " AND ") for each in query.alternatives
+        )
+    if search.is_whole:
+        return given
+    columns = " ".join(f"c{search.index.fields.index(name)}" for name in search.fields)
+    return f"{{{columns}}} : ({given})"
+
+
+def _units(wanted: Sequence[Any], excluded: Sequence[Any], operator: str) -> str:
+    found = operator.join(map(_phrase, wanted))
+    left_out = " OR ".join(map(_phrase, excluded))
+    return f"(({found}) NOT ({left_out}))" if excluded else f"({found})"
+
+
+def _phrase(unit: tuple[str, ...]) -> str:
+    return f'"{" ".join(unit)}"'
+
+
+def bm25(search: Any) -> str:
+    """The function that ranks, with what a word of each column of the table counts."""
+    return f"bm25({', '.join(map(literal, search.numbers))})"

@@ -1,0 +1,151 @@
+"""
+What a person types into a search box, as words, phrases and what is excluded.
+
+No database takes part, and no text is refused: what is neither a letter nor a digit parts words,
+and says nothing else than where a phrase begins, or what is excluded.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any, NamedTuple
+
+__all__ = ["Alternative", "TextQuery", "Unit", "parse", "words_of"]
+
+#: How many words of a text count. More are no search any more, and databases have limits.
+MAX_WORDS = 256
+#: The longest word that counts, in characters: PostgreSQL keeps none of 2,047 bytes and more.
+MAX_WORD = 500
+
+# Quotation marks as keyboards and telephones have them.
+QUOTES = str.maketrans(dict.fromkeys("“”„‟«»", '"'))
+# A phrase, whose second quotation mark may be missing, or what stands between white space.
+CHUNK = re.compile(r'(?P<minus>-?)"(?P<phrase>[^"]*)(?:"|$)|(?P<plain>[^\s"]+)')
+
+#: The words of a phrase, or the one word of it.
+Unit = tuple[str, ...]
+
+
+class Alternative(NamedTuple):
+    """What a row has to have, all of it, and what it must not have, none of it."""
+
+    wanted: tuple[Unit, ...]
+    excluded: tuple[Unit, ...] = ()
+
+
+class TextQuery(NamedTuple):
+    """What was typed: a row matches where one of the alternatives is true of it."""
+
+    alternatives: tuple[Alternative, ...]
+
+    @property
+    def wanted(self) -> tuple[Unit, ...]:
+        """What is wanted in any of the alternatives, each once."""
+        return _each_once(unit for one in self.alternatives for unit in one.wanted)
+
+    @property
+    def excluded(self) -> tuple[Unit, ...]:
+        """What is excluded in any of the alternatives, each once."""
+        return _each_once(unit for one in self.alternatives for unit in one.excluded)
+
+    def without(self, stop_words: frozenset[str]) -> TextQuery:
+        """The same without words that say nothing, but for those within a phrase."""
+        if not stop_words:
+            return self
+        made = (
+            Alternative(*(_stripped(units, stop_words) for units in one))
+            for one in self.alternatives
+        )
+        return TextQuery(_each_once(one for one in made if one.wanted))
+
+
+def _stripped(units: tuple[Unit, ...], stop_words: frozenset[str]) -> tuple[Unit, ...]:
+    kept = []
+    for unit in units:
+        places = [place for place, word in enumerate(unit) if word.lower() not in stop_words]
+        if places:
+            kept.append(unit[places[0] : places[-1] + 1])
+    return _each_once(iter(kept))
+
+
+class Chunk(NamedTuple):
+    unit: Unit
+    excluded: bool = False
+    is_or: bool = False
+
+
+def parse(text: str) -> TextQuery:
+    """
+    What a text asks for.
+
+    Words are all wanted; ``"several words"`` are one after the other, and so are those of
+    ``e-mail`` and ``os.path``; ``-word`` and ``-"a phrase"`` are excluded. ``or``, of any case,
+    parts alternatives where something stands before it and after it. Alternatives that only
+    exclude find nothing. Takes time in proportion to the length of the text.
+    """
+    alternatives: list[list[Chunk]] = [[]]
+    chunks = list(_chunks(text))
+    for place, chunk in enumerate(chunks):
+        between = 0 < place < len(chunks) - 1 and bool(alternatives[-1])
+        if chunk.is_or and between:
+            alternatives.append([])
+        else:
+            alternatives[-1].append(chunk)
+    made = (_alternative(each) for each in alternatives)
+    return TextQuery(_each_once(each for each in made if each.wanted))
+
+
+def _alternative(chunks: list[Chunk]) -> Alternative:
+    return Alternative(
+        _each_once(each.unit for each in chunks if not each.excluded),
+        _each_once(each.unit for each in chunks if each.excluded),
+    )
+
+
+def _each_once(given: Iterator[Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(given))
+
+
+def _chunks(text: str) -> Iterator[Chunk]:
+    """The parts of a text that have words, up to so many words."""
+    left = MAX_WORDS
+    for found in CHUNK.finditer(text.translate(QUOTES)):
+        chunk = _chunk(found)
+        unit = chunk.unit[:left]
+        if unit:
+            yield chunk._replace(unit=unit)
+        left -= len(unit)
+        if not left:
+            return
+
+
+def _chunk(found: re.Match[str]) -> Chunk:
+    if (phrase := found["phrase"]) is not None:
+        return Chunk(tuple(words_of(phrase)), bool(found["minus"]))
+    plain = found["plain"]
+    excluded = len(plain) > 1 and plain[0] == "-" and _is_of_word(plain[1])
+    return Chunk(tuple(words_of(plain)), excluded, plain.lower() == "or")
+
+
+def words_of(text: str) -> Iterator[str]:
+    """The words of a text: letters, digits, and the marks that belong to them."""
+    composed = unicodedata.normalize("NFC", text)
+    for of_word, characters in groupby(composed, _is_of_word):
+        # A mark belongs to the letter before it, and is no word of its own.
+        word = "".join(characters) if of_word else ""
+        if word and len(word) <= MAX_WORD and not all(map(_is_mark, word)):
+            yield word
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_of_word(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LNM" or unicodedata.category(character) == "Co"
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M"

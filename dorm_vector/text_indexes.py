@@ -1,0 +1,176 @@
+"""Indexes of words."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from django.core.exceptions import FieldError
+from django.db.models import CharField, Index, TextField
+
+from dorm_vector.engines import engine_for
+
+__all__ = ["LANGUAGES", "TextIndex", "declared_text_indexes", "text_field"]
+
+#: The languages that PostgreSQL has rules for; "simple" has none.
+LANGUAGES = (
+    "arabic",
+    "armenian",
+    "basque",
+    "catalan",
+    "danish",
+    "dutch",
+    "english",
+    "estonian",
+    "finnish",
+    "french",
+    "german",
+    "greek",
+    "hindi",
+    "hungarian",
+    "indonesian",
+    "irish",
+    "italian",
+    "lithuanian",
+    "nepali",
+    "norwegian",
+    "portuguese",
+    "romanian",
+    "russian",
+    "serbian",
+    "simple",
+    "spanish",
+    "swedish",
+    "tamil",
+    "turkish",
+    "yiddish",
+)
+#: What a word of a field counts, by the letter of its weight; PostgreSQL's own numbers.
+WEIGHTS = {"A": 1.0, "B": 0.4, "C": 0.2, "D": 0.1}
+TOKENIZERS = ("trigram",)
+
+# Names that SQLite's tables of words have for their own.
+RESERVED = re.compile(r"rank|rowid|c\d+", re.I)
+
+
+class TextIndex(Index):
+    """
+    An index of the words of text fields, which ``matching()`` searches.
+
+    GIN on PostgreSQL; on SQLite and libSQL an FTS5 table that triggers keep in step with the
+    model's. ``language`` is the one whose word forms are taken for the same word: "english" by
+    default, any other that PostgreSQL knows, or "simple" for none. ``weights`` says what a word of
+    a field counts, from "A" to "D": ``{"title": "A"}``. ``tokenize="trigram"`` finds parts of
+    words, and languages that have no spaces.
+
+    Raises ValueError for what a database would refuse.
+    """
+
+    suffix = "txt"
+    method: ClassVar[str] = "text"
+    #: Whether the index stands for the best one that a database has.
+    portable: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *expressions: Any,
+        language: str = "english",
+        weights: dict[str, str] | None = None,
+        tokenize: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*expressions, **kwargs)
+        self.language, self.tokenize = language, tokenize
+        self.weights = dict(weights or {})
+        self._check_columns()
+        self._check_options()
+
+    def deconstruct(self) -> Any:
+        _, expressions, kwargs = super().deconstruct()
+        if self.language != "english":
+            kwargs["language"] = self.language
+        if self.weights:
+            kwargs["weights"] = self.weights
+        if self.tokenize:
+            kwargs["tokenize"] = self.tokenize
+        return "dorm_vector.indexes.TextIndex", expressions, kwargs
+
+    def weight_of(self, field: str) -> str | None:
+        """The letter of a field's weight; None where the index has no weights."""
+        return self.weights.get(field, "D") if self.weights else None
+
+    def text_fields(self, model: Any) -> list[Any]:
+        """The fields of ``model`` that are indexed. Raises FieldError where one holds no text."""
+        for name in self.fields:
+            if text_field(model, name) is None:
+                raise FieldError(
+                    f"{self._label} needs fields of text, and {model._meta.label}.{name} is none."
+                )
+        return [model._meta.get_field(name) for name in self.fields]
+
+    def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
+        self.text_fields(model)  # a misfit is refused where nothing is built as well
+        engine = engine_for(schema_editor.connection)
+        return engine.create_index(self, model, schema_editor, **kwargs)
+
+    def remove_sql(self, model: Any, schema_editor: Any, **kwargs: Any) -> Any:
+        engine = engine_for(schema_editor.connection)
+        return engine.remove_index(self, model, schema_editor, **kwargs)
+
+    def _check_columns(self) -> None:
+        if set('"\0') & set(self.name or ""):
+            raise ValueError(f"{self._label} needs a name without quotation marks and NUL.")
+        if RESERVED.fullmatch(self.name or ""):
+            raise ValueError(f"{self._label} needs another name: FTS5 has that one for itself.")
+        if self.expressions or not self.fields:
+            raise ValueError(f"{self._label} takes fields=[...], the names of fields of text.")
+        if ordered := [name for name in self.fields if name.startswith("-")]:
+            raise ValueError(f"{self._label} has no order: write {ordered[0][1:]!r}.")
+        if len(set(self.fields)) < len(self.fields):
+            raise ValueError(f"{self._label} takes each field once, not {self.fields!r}.")
+        if self.include or self.opclasses:
+            given = "include" if self.include else "opclasses"
+            raise ValueError(f"{self._label} takes no {given}.")
+
+    def _check_options(self) -> None:
+        if self.language not in LANGUAGES:
+            raise ValueError(
+                f"{self._label} has no language {self.language!r}; "
+                f"use one of {', '.join(LANGUAGES)}."
+            )
+        if self.tokenize not in (None, *TOKENIZERS):
+            raise ValueError(
+                f"{self._label} takes tokenize of None or 'trigram', not {self.tokenize!r}."
+            )
+        for name, weight in self.weights.items():
+            if name not in self.fields:
+                raise ValueError(
+                    f"{self._label} has a weight for {name!r}, which is none of its fields, "
+                    f"{', '.join(map(repr, self.fields))}."
+                )
+            if weight not in WEIGHTS:
+                raise ValueError(
+                    f"{self._label} takes weights of A, B, C and D, not {weight!r} for {name!r}."
+                )
+
+    @property
+    def _label(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
+
+
+def declared_text_indexes(model: Any) -> list[tuple[Any, TextIndex]]:
+    """The text indexes of a model and of those that it inherits its tables from, with theirs."""
+    concrete = model._meta.concrete_model
+    return [
+        (each, index)
+        for each in (concrete, *concrete._meta.all_parents)
+        for index in each._meta.indexes
+        if isinstance(index, TextIndex)
+    ]
+
+
+def text_field(model: Any, name: str) -> Any:
+    """The text field of that name, that of a GeneratedField included, or None."""
+    field = model._meta.get_field(name)
+    field = getattr(field, "output_field", None) or field
+    return field if isinstance(field, CharField | TextField) else None
