@@ -92,6 +92,10 @@ class EngineFreshness:
     def follow_field(self, model: Any, old: Any, new: Any, schema_editor: Any) -> None:
         """Let the FreshVectors of a model follow a column, where they do not by themselves."""
 
+    def kept_freshness(self, model: Any, altered: Any, schema_editor: Any) -> dict[str, Any]:
+        """What makes the triggers again that the model of a remade table cannot, by name."""
+        return {}
+
     def settle_freshness(self, statement: Any) -> list[str]:
         """
         What is sent for one of these statements, now that the database may be asked.

@@ -55,6 +55,9 @@ class EngineIndexes:
         """What two names have in common that the database takes for one."""
         return name
 
+    def check_names(self, index: Any, model: Any) -> None:
+        """Raise ProgrammingError where a name that an index takes is that of something else."""
+
     def reindex(self, index: Any, model: Any) -> str | None:
         """
         Make an index anew from the rows of its table.
