@@ -13,6 +13,8 @@ release = version = re.search(r'__version__ = "(.+)"', source)[1]
 exclude_patterns = ["_build"]
 default_role = "any"
 nitpicky = True
+# Django's own, whose documentation is not at hand.
+nitpick_ignore = [("py:exc", "FieldError")]
 highlight_language = "python"
 
 html_theme = "furo"
