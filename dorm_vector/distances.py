@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.exceptions import FieldError
+from django.db import NotSupportedError
 from django.db.models import FloatField, Func
 
 from dorm_vector.engines import engine_for
@@ -25,6 +25,7 @@ from dorm_vector.expressions import (
 from dorm_vector.misuse import refuse_misuse
 from dorm_vector.registry import METRICS, register
 from dorm_vector.sql import SQL, Operand
+from dorm_vector.undefined import aggregate_over, is_operand
 
 __all__ = [
     "ADVISERS",
@@ -47,21 +48,27 @@ FLOATS = ("vector", "halfvec", "sparsevec")
 ADVISERS: list[Callable[[Any, Any, Any], None]] = []
 
 
+# Databases without NaN have their greatest number for an undefined distance, so that it sorts last.
+# No distance comes near it, nor near a millionth of it, which may be the mean of a million.
+BEYOND = 1e300
+
+
 def undefined_as_nan(value: Any, expression: Any, connection: Any) -> Any:
-    """A database without NaN has its greatest number for an undefined distance: it sorts last."""
-    return math.nan if value is not None and value >= sys.float_info.max else value
+    """What is read of a distance: NaN where it is undefined."""
+    return math.nan if value is not None and value >= BEYOND else value
 
 
 def undefined_similarity_as_nan(value: Any, expression: Any, connection: Any) -> Any:
     """An undefined similarity is the least number, so that no threshold finds it."""
-    return math.nan if value is not None and value <= -sys.float_info.max else value
+    return math.nan if value is not None and value <= -BEYOND else value
 
 
 def _float_field(from_db_value: Callable[..., Any]) -> FloatField:
     # Not a subclass: Django lets expressions be mixed whose fields are of the very same class.
-    field = FloatField()
-    field.from_db_value = from_db_value  # type: ignore[attr-defined]
-    return field
+    field: Any = FloatField()
+    field.from_db_value = from_db_value
+    field.may_be_undefined = True  # for what hands it on
+    return field  # type: ignore[no-any-return]
 
 
 class Distance(Func):
@@ -70,7 +77,8 @@ class Distance(Func):
 
     ``expression`` is the name of a vector field, an expression, or a vector; ``vector`` a vector in
     any form that the field takes, None, the name of another field, or an expression:
-    ``F("other")``, ``OuterRef``, a ``Subquery``. The distance is NULL where one of the two is.
+    ``F("other")``, ``OuterRef``, a ``Subquery``. The distance is NULL where one of the two is. An
+    undefined one reads as NaN, sorts last, and is NULL for what is computed of it.
 
     ``precision`` is that of an index, on databases that have such: "half" measures between the
     vectors rounded to float16, "bit" counts the components whose signs differ.
@@ -168,6 +176,26 @@ class Distance(Func):
     def as_sql(  # type: ignore[override]
         self, compiler: Any, connection: Any, **extra: Any
     ) -> Any:
+        made = self.value_sql(compiler, connection)
+        if is_operand(self):
+            engine = engine_for(connection)
+            self._refuse_null(engine)
+            made = engine.null_if_undefined(made)
+        return made
+
+    def _refuse_null(self, engine: Any) -> None:
+        """Refuse the aggregates that fail on NULL, where zero vectors would be the reason."""
+        if not self.undefined_at_zero or self.search is not None:
+            return
+        if aggregate := aggregate_over(self, engine.fails_on_null):
+            raise NotSupportedError(
+                f"Django's {aggregate} takes no NULL on {engine.label}, which an undefined "
+                f"{type(self).__name__} is: use {aggregate}('distance', "
+                "filter=Q(distance__lte=2))."
+            )
+
+    def value_sql(self, compiler: Any, connection: Any) -> SQL:
+        """The SQL of the distance as it is read and compared."""
         a, b = self._operands(compiler)
         engine, metric = engine_for(connection), self.metric
         if self.precision:
@@ -308,8 +336,8 @@ class CosineSimilarity(CosineDistance):
 
     output_field = _float_field(undefined_similarity_as_nan)
 
-    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> Any:  # type: ignore[override]
-        distance = SQL(*super().as_sql(compiler, connection, **extra))
+    def value_sql(self, compiler: Any, connection: Any) -> SQL:
+        distance = super().value_sql(compiler, connection)
         return engine_for(connection).similarity(distance, *self._operands(compiler))
 
 
@@ -322,6 +350,6 @@ class InnerProduct(MaxInnerProduct):
 
     output_field = _float_field(undefined_similarity_as_nan)
 
-    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> Any:  # type: ignore[override]
-        sql, params = super().as_sql(compiler, connection, **extra)
-        return f"(-{sql})", params
+    def value_sql(self, compiler: Any, connection: Any) -> SQL:
+        sql, params = super().value_sql(compiler, connection)
+        return SQL(f"(-{sql})", params)

@@ -1,8 +1,8 @@
 """
 Django's own functions and aggregates over vectors, which would answer by their bytes.
 
-So would some over distances that are undefined. They are refused by name when a query is compiled.
-What the project itself has written is let through: it may know what it does.
+They are refused by name when a query is compiled. What the project itself has written is let
+through: it may know what it does.
 """
 
 from __future__ import annotations
@@ -109,8 +109,6 @@ def refuse_misused(expression: Any, query: Any, connection: Any) -> None:
     engine = engine_for(connection)
     for node in _nodes(expression):
         name = type(node).__name__
-        if name in engine.finite_only:
-            _check_undefined(node, engine)
         if isinstance(node, Cast):
             _check_cast(node, query, engine)
         elif (
@@ -120,22 +118,6 @@ def refuse_misused(expression: Any, query: Any, connection: Any) -> None:
         ):
             instead = INSTEAD.get(name, "use the functions and aggregates of dorm_vector")
             raise NotSupportedError(f"{name} takes no vectors: {instead}.")
-
-
-def _check_undefined(node: Any, engine: Any) -> None:
-    """Refuse what makes a number like others of an undefined distance."""
-    if getattr(node, "filter", None) is not None:  # as undefined ones may be left out
-        return
-    for each in _sources(node):
-        distance = getattr(each, "source", each)  # of a reference to an annotation
-        # A search leaves undefined distances out.
-        if getattr(distance, "may_be_undefined", False) and distance.search is None:
-            name = type(distance).__name__
-            raise NotSupportedError(
-                f"{engine.label} has no NaN, and {type(node).__name__} would make a number of an "
-                f"undefined {name}: use Case(When(distance__lte=2, then='distance')), which is "
-                "NULL there."
-            )
 
 
 def _check_cast(cast: Any, query: Any, engine: Any) -> None:

@@ -30,7 +30,7 @@ LAYERS = """
     engines.base
     engines  engines.side_tables
     engines.postgresql  engines.sqlite  engines.libsql
-    misuse  forms  anyvector  fields
+    misuse  undefined  forms  anyvector  fields
     expressions  lookups
     aggregates  distances  functions
     methods

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from django.db.models import Case, F, Q, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models import Case, ExpressionWrapper, F, FloatField, Q, Value, When
+from django.db.models.functions import Abs, Cast, Ceil, Coalesce, Floor
 
 from dorm_vector import (
     CosineDistance,
@@ -199,7 +199,7 @@ def number(random: Any, depth: int = 2) -> Tree:
     """A random number made of vectors."""
     kinds: list[Callable[[Any, int], Tree]] = [_distance, _distance, _distance, _norm, _size]
     if depth > 1:
-        kinds += [_shifted, _or_else]
+        kinds += [_shifted, _or_else, _of_function, _combined]
     return random.choice(kinds)(random, depth - 1)
 
 
@@ -231,14 +231,17 @@ def _size(random: Any, depth: int) -> Tree:
     return Tree(VectorDims(a.expression), _strict(len, a), None, f"VectorDims({a.words})")
 
 
+def _computed(value: Any) -> Any:
+    """What others compute of a number: NULL, where it is undefined."""
+    return None if value is None or math.isnan(value) else value
+
+
 def _shifted(random: Any, depth: int) -> Tree:
     a = number(random, depth)
     factor, more = random.choice([-1.0, 0.5, 2.0]), random.choice([-1.0, 0.0, 3.0])
 
     def value(row: Any) -> Any:
-        of_a = a.value(row)
-        if of_a is not None and not math.isfinite(of_a):
-            raise Unsure  # undefined in its own way on each database
+        of_a = _computed(a.value(row))
         return None if of_a is None else of_a * factor + more
 
     words = f"({a.words} * {factor} + {more})"
@@ -250,8 +253,55 @@ def _or_else(random: Any, depth: int) -> Tree:
     other = float(random.choice([-1, 0, 7]))
 
     def value(row: Any) -> Any:
-        of_a = a.value(row)
+        of_a = _computed(a.value(row))
         return other if of_a is None else of_a
 
     expression = Coalesce(a.expression, Value(other), output_field=a.expression.output_field)
     return a._replace(expression=expression, value=value, words=f"Coalesce({a.words}, {other})")
+
+
+def _near_whole(value: float) -> float:
+    if abs(value - round(value)) < TO_TELL:
+        raise Unsure
+    return value
+
+
+FUNCTIONS: list[tuple[Any, Callable[[float], float]]] = [
+    (Floor, lambda x: math.floor(_near_whole(x))),
+    (Ceil, lambda x: math.ceil(_near_whole(x))),
+    (Abs, abs),
+    (lambda x: Cast(x, FloatField()), float),
+    (lambda x: ExpressionWrapper(x, output_field=FloatField()), float),
+]
+# Further from a whole number than rounding takes a distance of vectors of such lengths.
+TO_TELL = 1e-3
+
+
+def _of_function(random: Any, depth: int) -> Tree:
+    a = number(random, depth)
+    number_of_function = random.randrange(len(FUNCTIONS))
+    function, exact = FUNCTIONS[number_of_function]
+
+    def value(row: Any) -> Any:
+        of_a = _computed(a.value(row))
+        if of_a is not None and a.scale(row) > 1 / TO_TELL:
+            raise Unsure
+        return None if of_a is None else exact(of_a)
+
+    words = f"FUNCTIONS[{number_of_function}]({a.words})"
+    return a._replace(expression=function(a.expression), value=value, words=words)
+
+
+def _combined(random: Any, depth: int) -> Tree:
+    a, b = number(random, depth), number(random, depth)
+
+    def value(row: Any) -> Any:
+        numbers = [_computed(tree.value(row)) for tree in (a, b)]
+        return None if None in numbers else numbers[0] - numbers[1]
+
+    def scale(row: Any) -> float:
+        return max(1.0, a.scale(row), b.scale(row))
+
+    expression = ExpressionWrapper(a.expression - b.expression, output_field=FloatField())
+    words, metrics = f"({a.words} - {b.words})", a.metrics | b.metrics
+    return Tree(expression, value, None, words, scale, metrics)

@@ -68,8 +68,6 @@ class Engine(
     layouts: ClassVar[dict[str, codecs.Layout]] = {}
     #: Aggregates of Django's that work for vectors: "Avg", "Sum".
     native_aggregates: ClassVar[frozenset[str]] = frozenset()
-    #: Functions and aggregates of Django's that an undefined distance would mislead.
-    finite_only: ClassVar[frozenset[str]] = frozenset()
     #: Whether CAST converts vectors to text, and text to vectors.
     casts_text: ClassVar[bool] = False
     #: A ``{value}`` in the first of a list of rows, which says that its column is of a ``{type}``.

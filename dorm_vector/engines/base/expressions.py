@@ -45,6 +45,10 @@ class EngineExpressions:
     exact_distances: ClassVar[dict[str, str]] = {}
     #: ``{distance}`` as a similarity, minus infinity where it is undefined.
     similarity_template: ClassVar[str] = "(1 - {distance})"
+    #: What undefined distances and similarities are, as SQL literals.
+    undefined: ClassVar[tuple[str, ...]] = ()
+    #: Aggregates of Django's that fail on NULL.
+    fails_on_null: ClassVar[frozenset[str]] = frozenset()
     #: SQL by the name of a function of vectors and by field kind: "norm", "normalize", "add", ...
     #: with the operands ``{a}`` and ``{b}``.
     functions: ClassVar[dict[str, dict[str, str]]] = {}
@@ -207,6 +211,12 @@ class EngineExpressions:
     def similarity(self, distance: SQL, a: Operand, b: Operand) -> SQL:
         """A distance as a similarity."""
         return fill(self.similarity_template, distance=distance, a=a, b=b)
+
+    def null_if_undefined(self, value: SQL) -> SQL:
+        """A distance or a similarity, as NULL where it is undefined."""
+        for undefined in self.undefined:
+            value = fill(f"NULLIF({{value}}, {undefined})", value=value)
+        return value
 
     def _checked_template(self, metric: str, stored: bool) -> str:
         """The template of a distance, with the exact one where it cannot be trusted."""

@@ -261,20 +261,7 @@ class LibSQLEngine(LibSQLSearch, FullTextEngine):
     alternatives = {"l1": "Use L2Distance, or another database."}
     guards_null = True
     binds_operands = True
-    # The greatest number is one like others to them.
-    finite_only = frozenset(
-        {
-            "Avg",
-            "Ceil",
-            "Floor",
-            "JSONArray",
-            "JSONObject",
-            "Mod",
-            "StdDev",
-            "Sum",
-            "Variance",
-        }
-    )
+    undefined = (UNDEFINED, f"-{UNDEFINED}")
     defined_templates = (f"{{distance}} < {UNDEFINED}", f"{{distance}} < {UNDEFINED}")
     # The distance is only asked where the first component may be a zero, of either sign.
     nonzero_templates = {

@@ -115,6 +115,7 @@ class PostgreSQLEngine(
         "CASE WHEN {a} IS NOT NULL AND {b} IS NOT NULL "
         "THEN - LEAST({distance} - 1, 'Infinity'::float8) END"
     )
+    undefined = ("'NaN'", "'Infinity'", "'-Infinity'")
     functions = FUNCTIONS
     layouts = {
         "vector": codecs.Layout("f", ">", header=4),

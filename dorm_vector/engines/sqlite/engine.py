@@ -156,10 +156,9 @@ class SQLiteEngine(SQLiteSearch, FullTextEngine):
     functions = FUNCTIONS
     layouts = dict.fromkeys(FLOATS, codecs.Layout())
     guards_null = True
-    # Of infinity they are errors, text that is no JSON, or -9223372036854775808.
-    finite_only = frozenset(
-        {"Ceil", "Floor", "JSONArray", "JSONObject", "Mod", "StdDev", "Variance"}
-    )
+    undefined = ("9e999", "-9e999")
+    # They are Python's, which are handed the NULLs too.
+    fails_on_null = frozenset({"StdDev", "Variance"})
     defined_templates = ("{distance} < 9e999", "{distance} < 9e999")
     # Components may be zeros of either sign; the distance is only asked where the first one is, or
     # where its bytes are less: comparing the beginning of a blob costs less than a function.
