@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.apps import apps
@@ -36,6 +36,7 @@ def register() -> None:
     checks.register(check_freshness, checks.Tags.models, TAG)
     checks.register(check_not_built, checks.Tags.database, TAG)
     checks.register(check_databases, checks.Tags.database, TAG)
+    checks.register(check_broken, checks.Tags.database, TAG)
 
 
 def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
@@ -216,6 +217,41 @@ def check_not_built(
         for alias, engine in engines_of(model)
         if alias in (databases or ()) and (reason := engine.why_not_built(index, model))
     ]
+
+
+def check_broken(
+    app_configs: Sequence[Any] | None = None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> list[CheckMessage]:
+    """Name indexes that are there and of no use: one that is not there yet is for a migration."""
+    models = {model: None for model, _ in _indexes(app_configs)}
+    return [
+        checks.Warning(
+            f"{state.problem} (database {alias!r})",
+            hint=f"Run {state.cure}.",
+            obj=model,
+            id="dorm_vector.W003",
+        )
+        for alias, engine in engines_of()
+        if alias in (databases or ())
+        for model in _migrated(alias, engine, models)
+        for state in engine.index_states(model)
+        if state.is_broken
+    ]
+
+
+def _migrated(alias: str, engine: Engine, models: Iterable[Any]) -> list[Any]:
+    """The models of which a database has the tables."""
+    known = [
+        model
+        for model in models
+        if model._meta.managed
+        and not model._meta.proxy
+        and router.allow_migrate_model(alias, model)
+    ]
+    tables = engine.connection.introspection.table_names() if known else ()
+    return [model for model in known if model._meta.db_table in tables]
 
 
 def check_databases(

@@ -79,7 +79,7 @@ class TestTiers:
         assert ids(check_engines()) == found
         assert ids(check_details()) == details
 
-    def test_what_needs_nothing_is_said_where_somebody_asks(self, settings: Any) -> None:
+    def test_what_needs_nothing_is_said_where_somebody_asks(self, settings: Any, db: None) -> None:
         settings.DORM_VECTOR = {"SQLITE_VEC": "native"}
         assert ids(checks.run_checks(databases=["default"])).count("I001") == 0
         asked = checks.run_checks(

@@ -206,7 +206,7 @@ def _sources(model: Any, field: Any, of: Sequence[str] | None) -> list[Any]:
 
 def _fresh_sources(field: Any) -> Sequence[str] | None:
     for each in field.model._meta.constraints:
-        if getattr(each, "field", None) == field.name and hasattr(each, "of"):
+        if getattr(each, "keeps_fresh", False) and each.field == field.name:
             return tuple(each.of)
     return None
 

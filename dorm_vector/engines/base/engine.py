@@ -16,6 +16,7 @@ from dorm_vector.engines.base.embedding import EngineEmbedding
 from dorm_vector.engines.base.expressions import EngineExpressions
 from dorm_vector.engines.base.freshness import EngineFreshness
 from dorm_vector.engines.base.indexes import EngineIndexes
+from dorm_vector.engines.base.inspection import EngineInspection
 from dorm_vector.engines.base.introspection import EngineIntrospection
 from dorm_vector.engines.base.loaders import Inserts, Loader
 from dorm_vector.engines.base.search import EngineSearch
@@ -39,6 +40,7 @@ class Engine(
     EngineExpressions,
     EngineIndexes,
     EngineFreshness,
+    EngineInspection,
     EngineIntrospection,
     EngineSearch,
     EngineText,

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django.db.backends.ddl_references import Statement
 
+from dorm_vector.engines.base.inspection import Reported
 from dorm_vector.sql import literal
 
 __all__ = ["EngineIndexes"]
@@ -58,11 +59,13 @@ class EngineIndexes:
     def check_names(self, index: Any, model: Any) -> None:
         """Raise ProgrammingError where a name that an index takes is that of something else."""
 
-    def reindex(self, index: Any, model: Any) -> str | None:
+    def reindex(self, index: Any, model: Any, progress: Reported | None = None) -> str | None:
         """
         Make an index anew from the rows of its table.
 
-        Returns why it is not built here, the first half of a sentence, or None where it was made.
+        ``progress`` is called now and then, maybe by another thread, where the database says how
+        far it is. Returns why it is not built here, the first half of a sentence, or None where it
+        was made.
         """
         return self.why_not_built(index, model)
 

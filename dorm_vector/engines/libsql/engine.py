@@ -7,6 +7,7 @@ from typing import Any
 
 from dorm_vector import codecs
 from dorm_vector.engines.libsql import schema as schema  # the editor with side tables
+from dorm_vector.engines.libsql.inspection import LibSQLInspection
 from dorm_vector.engines.libsql.search import KEY, OWN_KEY, LibSQLSearch
 from dorm_vector.engines.side_tables import WATCHED
 from dorm_vector.engines.side_tables.fts5 import FullTextEngine
@@ -222,7 +223,7 @@ IP = (
 )
 
 
-class LibSQLEngine(LibSQLSearch, FullTextEngine):
+class LibSQLEngine(LibSQLInspection, LibSQLSearch, FullTextEngine):
     """libSQL's vector functions over packed float32."""
 
     name = "libsql"

@@ -8,19 +8,22 @@ import logging
 from typing import Any
 
 from django.core.checks import CheckMessage
-from django.db import NotSupportedError, models
+from django.db import models
 from django.db.backends.ddl_references import Columns, Statement
 
 from dorm_vector import codecs, conf
 from dorm_vector.engines.base import Engine
+from dorm_vector.engines.base.inspection import Reported
 from dorm_vector.engines.base.loaders import Loader
 from dorm_vector.engines.base.schema import with_alterations
 from dorm_vector.engines.postgresql import extension
 from dorm_vector.engines.postgresql.arrays import read_arrays
 from dorm_vector.engines.postgresql.embedding import PostgreSQLEmbedding
 from dorm_vector.engines.postgresql.freshness import PostgreSQLFreshness
+from dorm_vector.engines.postgresql.inspection import PostgreSQLInspection
 from dorm_vector.engines.postgresql.introspection import PostgreSQLIntrospection
 from dorm_vector.engines.postgresql.rebuilding import without_indexes
+from dorm_vector.engines.postgresql.reindexing import reindex
 from dorm_vector.engines.postgresql.schema import PostgreSQLAlterations
 from dorm_vector.engines.postgresql.search import PostgreSQLSearch, at_stage
 from dorm_vector.engines.postgresql.session import set_for_session
@@ -75,6 +78,7 @@ class CastColumns(Columns):
 class PostgreSQLEngine(
     PostgreSQLEmbedding,
     PostgreSQLFreshness,
+    PostgreSQLInspection,
     PostgreSQLSearch,
     PostgreSQLText,
     PostgreSQLIntrospection,
@@ -215,15 +219,10 @@ class PostgreSQLEngine(
     ) -> contextlib.AbstractContextManager[None]:
         return without_indexes(self, model, settings)
 
-    def reindex(self, index: Any, model: Any) -> str | None:
-        """``REINDEX INDEX CONCURRENTLY``: searches and writes go on meanwhile."""
-        if self.connection.in_atomic_block:
-            raise NotSupportedError("PostgreSQL makes no index anew within a transaction.")
+    def reindex(self, index: Any, model: Any, progress: Reported | None = None) -> str | None:
         if reason := self.why_not_built(index, model):
             return reason
-        with self.connection.cursor() as cursor:
-            name = self.connection.ops.quote_name(index.name)
-            cursor.execute(f"REINDEX INDEX CONCURRENTLY {name}")
+        reindex(self, index, model, progress)
         return None
 
     # Connections

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from dorm_vector import conf
+from dorm_vector.engines.base.inspection import IndexState
 from dorm_vector.engines.base.run import Step
 from dorm_vector.engines.base.search import EngineSearch, oversampled
 from dorm_vector.options import Option
@@ -84,6 +85,7 @@ class PostgreSQLSearch(EngineSearch):
 
     methods: dict[str, str]
     access_method: Callable[[Any], str]
+    index_states: Callable[[Any], list[IndexState]]
     # Whether a block came back short must not depend on the slice: what follows would not fit.
     reads_blocks = True
     slack = 1
@@ -268,6 +270,9 @@ class PostgreSQLSearch(EngineSearch):
         with self.local_settings({"enable_seqscan": "off", "enable_sort": "off"}):
             index, _ = self.explain_search(queryset)
         if index is None:
+            for state in self.index_states(queryset.model):
+                if state.state in ("invalid", "building"):
+                    return state.advice
             return "The planner finds no way to use an index; is it migrated?"
         return (
             f"The planner finds another plan cheaper than a search of {index}: the table is small, "

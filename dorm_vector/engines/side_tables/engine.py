@@ -17,6 +17,7 @@ from django.db.backends.ddl_references import Columns, Statement, Table
 from dorm_vector.engines.base import Engine
 from dorm_vector.engines.side_tables.embedding import SideTableEmbedding
 from dorm_vector.engines.side_tables.freshness import SideTableFreshness
+from dorm_vector.engines.side_tables.inspection import SideTableInspection
 from dorm_vector.engines.side_tables.introspection import SideTableIntrospection
 from dorm_vector.engines.side_tables.schema import (
     FIND,
@@ -59,7 +60,12 @@ class Names(NamedTuple):
 
 
 class SideTableEngine(
-    SideTableEmbedding, SideTableFreshness, SideTableSearch, SideTableIntrospection, Engine
+    SideTableEmbedding,
+    SideTableFreshness,
+    SideTableInspection,
+    SideTableSearch,
+    SideTableIntrospection,
+    Engine,
 ):
     """The engine of a database whose indexes are side tables."""
 
@@ -260,7 +266,7 @@ class SideTableEngine(
     def _is_side_table(self, site: Site, bearer: SchemaObject) -> bool:
         return bearer.is_made() and bearer.is_of("table", site.name)
 
-    def reindex(self, index: Any, model: Any) -> str | None:
+    def reindex(self, index: Any, model: Any, progress: Any = None) -> str | None:
         """Drop what there is of an index, and build it where it is built here."""
         if index.method not in self.index_methods:
             return super().reindex(index, model)

@@ -17,6 +17,7 @@ from dorm_vector.engines.sqlite import functions as sqlite_functions
 from dorm_vector.engines.sqlite import schema as schema  # the editor with side tables
 from dorm_vector.engines.sqlite import writes
 from dorm_vector.engines.sqlite.extension import best_tier, load_first, warn_of_fallback
+from dorm_vector.engines.sqlite.inspection import SQLiteInspection
 from dorm_vector.engines.sqlite.search import SQLiteSearch
 from dorm_vector.sql import literal, word
 
@@ -120,7 +121,7 @@ ADD_BITS = (
 )
 
 
-class SQLiteEngine(SQLiteSearch, FullTextEngine):
+class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
     """sqlite-vec's functions over packed float32 in BLOB columns."""
 
     name = "sqlite"

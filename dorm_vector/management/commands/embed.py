@@ -17,6 +17,7 @@ from dorm_vector.embeddings.rows import Rows
 from dorm_vector.embeddings.workers import Job, WorkerError, embed_by_workers
 from dorm_vector.engines import engine_for
 from dorm_vector.management.arguments import (
+    INTERRUPTED,
     add_database,
     as_json,
     database,
@@ -26,8 +27,6 @@ from dorm_vector.management.arguments import (
 )
 
 __all__ = ["Command"]
-
-INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
 class Command(BaseCommand):

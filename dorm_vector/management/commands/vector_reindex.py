@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router
+from django.db import DatabaseError, connections, router
 
 from dorm_vector.engines import Engine, engine_for
-from dorm_vector.indexes import MethodIndex
+from dorm_vector.engines.base.inspection import Progress
+from dorm_vector.management.arguments import INTERRUPTED, add_database, as_json, database
+from dorm_vector.methods import MethodIndex
 
 __all__ = ["Command"]
 
@@ -23,34 +27,68 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: Any) -> None:
         parser.add_argument("models", metavar="app.Model", nargs="*", help="Models; all by default")
-        parser.add_argument(
-            "--database", default=DEFAULT_DB_ALIAS, help='A database; "default" by default.'
-        )
+        add_database(parser)
+        parser.add_argument("--json", action="store_true", dest="as_json", help="Print JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        alias = options["database"]
-        if alias not in connections:
-            known = ", ".join(map(repr, connections))
-            raise CommandError(f"There is no database {alias!r} in the settings; use {known}.")
+        alias = database(options["database"])
         models = [_named(label, alias) for label in options["models"]]
         tables = connections[alias].introspection.table_names()
         for model in models:
             if model._meta.db_table not in tables:
                 raise CommandError(f"{_missing(model, alias)}: migrate first.")
+        self.lines: list[dict[str, Any]] | None = [] if options["as_json"] else None
         for model in models or _all(alias):
             if model._meta.db_table not in tables:
-                self.stdout.write(_missing(model, alias))
+                self._tell(model, None, _missing(model, alias))
                 continue
             for index in _indexes(model):
-                self._reindex(engine_for(connections[alias]), model, index)
+                self._reindex(engine_for(connections[alias]), model, index, options["verbosity"])
+        if self.lines is not None:
+            self.stdout.write(as_json(self.lines))
 
-    def _reindex(self, engine: Engine, model: Any, index: MethodIndex) -> None:
+    def _reindex(self, engine: Engine, model: Any, index: MethodIndex, verbosity: int) -> None:
         try:
-            reason = engine.reindex(index, model)
+            with _bar(index.name, verbosity) as progress:
+                reason = engine.reindex(index, model, progress)
         except DatabaseError as error:
             raise CommandError(f"{model._meta.label}, {index.name}: {error}") from error
+        except KeyboardInterrupt:
+            raise CommandError(
+                f"{model._meta.label}, {index.name}: stopped; run the command again.",
+                returncode=INTERRUPTED,
+            ) from None
         made = f"not built here ({reason})" if reason else "made anew"
-        self.stdout.write(f"{model._meta.label}, {index.name}: {made}")
+        self._tell(model, index, f"{model._meta.label}, {index.name}: {made}")
+
+    def _tell(self, model: Any, index: MethodIndex | None, line: str) -> None:
+        if self.lines is None:
+            self.stdout.write(line)
+            return
+        name = index and index.name
+        self.lines.append({"model": model._meta.label, "index": name, "result": line})
+
+
+@contextmanager
+def _bar(name: str, verbosity: int) -> Iterator[Callable[[Progress], object] | None]:
+    """A bar with what the database says of its progress, where somebody sees it."""
+    if not verbosity or not sys.stderr.isatty():
+        yield None
+        return
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield None
+        return
+    with tqdm(desc=name, unit=" blocks") as bar:
+
+        def show(progress: Progress) -> None:
+            if bar.total != progress.total:
+                bar.reset(progress.total)
+            bar.set_postfix_str(progress.phase)
+            bar.update(progress.done - bar.n)
+
+        yield show
 
 
 def _missing(model: Any, alias: str) -> str:

@@ -1,0 +1,120 @@
+"""How the vectors and the indexes of a database are: what ``manage.py vectors`` says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+from django.db.models import Count, Sum
+from django.db.models.expressions import RawSQL
+
+from dorm_vector.sql import SQL, Operand, fill
+
+__all__ = ["ColumnState", "EngineInspection", "IndexState", "Progress", "Reported"]
+
+
+class ColumnState(NamedTuple):
+    """A column of vectors: rows, those of them with NULL and with the zero vector, and bytes."""
+
+    rows: int
+    nulls: int
+    zeros: int
+    bytes: int
+
+
+class IndexState(NamedTuple):
+    """A vector index, or what there is of one."""
+
+    name: str
+    #: What the database has: "hnsw", "ivfflat", "vec0", "DiskANN".
+    method: str
+    #: "valid", "invalid", "building", "absent", "damaged", "left over" or "not built".
+    state: str = "valid"
+    #: In bytes, where that is known.
+    size: int | None = None
+    #: How many searches went through it, where that is counted.
+    uses: int | None = None
+    #: What is wrong, a sentence.
+    problem: str | None = None
+    #: The statement, or the command, that cures it.
+    cure: str | None = None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it is of no use, and will stay so until somebody cures it."""
+        return self.state in ("invalid", "damaged", "left over")
+
+    @property
+    def advice(self) -> str:
+        """What is wrong, and what to do."""
+        return " ".join(filter(None, [self.problem, self.cure and f"Run {self.cure}."]))
+
+
+class Progress(NamedTuple):
+    """How far the building of an index is: what it does, and how much of that it has done."""
+
+    phase: str
+    done: int
+    total: int
+
+
+Reported = Callable[[Progress], object]
+
+
+class EngineInspection:
+    """The part of an engine that looks after what there is. Its methods ask the database."""
+
+    connection: Any
+    label: str
+    why_not_built: Callable[[Any, Any], str | None]
+    functions: ClassVar[dict[str, dict[str, str]]]
+    function: Callable[..., SQL]
+    encode: Callable[..., Any]
+    placeholder: Callable[[str, int], str]
+
+    #: How many bytes the column ``{a}`` takes of a row.
+    size_template: ClassVar[str] = "length({a})"
+
+    def facts(self) -> dict[str, Any]:
+        """
+        What to know of the database: "versions", the "settings" of a session, and what else.
+
+        The values are numbers, texts, and dicts of such.
+        """
+        return {"versions": {}, "settings": {}}
+
+    def column_state(self, model: Any, field: Any) -> ColumnState:
+        """How a column is. Reads all of it."""
+        rows = model._base_manager.using(self.connection.alias).order_by()
+        vectors = getattr(field, "output_field", None) or field
+        column = self.connection.ops.quote_name(field.column).replace("%", "%%")
+        found = rows.aggregate(
+            rows=Count("*"),
+            filled=Count(field.name),
+            zeros=Count(RawSQL(*self._zero(column, vectors))),  # noqa: S611 - quoted
+            bytes=Sum(RawSQL(self.size_template.replace("{a}", column), ()), default=0),  # noqa: S611 - quoted
+        )
+        nulls = found["rows"] - found["filled"]
+        return ColumnState(found["rows"], nulls, found["zeros"], int(found["bytes"]))
+
+    def _zero(self, column: str, field: Any) -> SQL:
+        """Something where a column has the zero vector, of either sign, and NULL elsewhere."""
+        kind, dimensions = field.kind, field.dimensions
+        if kind in self.functions.get("norm", {}):
+            norm = self.function("norm", [Operand(column, (), None, dimensions, kind)])
+            return fill("CASE WHEN {norm} = 0 THEN 1 END", norm=norm)
+        zero = self.encode(field.values.zero(dimensions), kind)
+        place = SQL(self.placeholder(kind, dimensions), (zero,))
+        return fill("CASE WHEN {column} = {zero} THEN 1 END", column=SQL(column), zero=place)
+
+    def index_states(self, model: Any) -> list[IndexState]:
+        """The vector indexes that a model declares, and others of its table."""
+        return [
+            IndexState(index.name, index.method, "not built", problem=f"{reason}.")
+            for index in model._meta.indexes
+            if hasattr(index, "metric") and (reason := self.why_not_built(index, model))
+        ]
+
+    def lacking(self, index: Any, model: Any) -> int | None:
+        """How many rows an index lacks that a search of all rows would find; None: not known."""
+        return None

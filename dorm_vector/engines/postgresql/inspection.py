@@ -1,0 +1,168 @@
+"""How the vectors and the indexes of a PostgreSQL database are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from django.db.models import Q
+
+from dorm_vector.engines.base.inspection import EngineInspection, IndexState
+
+__all__ = ["PostgreSQLInspection"]
+
+VERSIONS = """
+SELECT current_setting('server_version'), e.extversion, a.default_version,
+    e.extnamespace::regnamespace::text
+FROM (SELECT) AS one
+LEFT JOIN pg_catalog.pg_extension e ON e.extname = 'vector'
+LEFT JOIN pg_catalog.pg_available_extensions a ON a.name = 'vector'
+"""
+SETTINGS = (
+    "hnsw.ef_search",
+    "hnsw.iterative_scan",
+    "hnsw.max_scan_tuples",
+    "hnsw.scan_mem_multiplier",
+    "ivfflat.probes",
+    "ivfflat.iterative_scan",
+    "ivfflat.max_probes",
+    "work_mem",
+    "maintenance_work_mem",
+    "max_parallel_maintenance_workers",
+)
+# The indexes of a table. That of a partitioned one is as large as those of its partitions.
+INDEXES = """
+SELECT i.relname, i.oid::regclass::text, am.amname, x.indisvalid, i.relkind = 'I',
+    COALESCE(
+        (SELECT sum(pg_relation_size(p.relid)) FROM pg_partition_tree(i.oid) AS p),
+        pg_relation_size(i.oid)
+    )::bigint,
+    pg_stat_get_numscans(i.oid), b.phase
+FROM pg_catalog.pg_index x
+JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid
+JOIN pg_catalog.pg_am am ON am.oid = i.relam
+LEFT JOIN pg_catalog.pg_stat_progress_create_index b ON b.index_relid = i.oid
+WHERE x.indrelid = to_regclass(%s) AND am.amname = ANY(%s)
+ORDER BY i.relname
+"""
+# What REINDEX CONCURRENTLY calls the index that it makes, and the one that it drops.
+LEFT_OVER = re.compile(r"(.+)_cc(?:new|old)\d*")
+
+
+class Row(NamedTuple):
+    """A row of INDEXES."""
+
+    name: str
+    #: As it stands in SQL.
+    quoted: str
+    method: str
+    is_valid: bool
+    is_partitioned: bool
+    size: int
+    uses: int
+    #: What a build that goes on is at.
+    phase: str | None
+
+
+class PostgreSQLInspection(EngineInspection):
+    """The part of the engine that looks after what there is."""
+
+    methods: dict[str, str]
+    access_method: Any
+    size_template = "pg_column_size({a})"
+
+    def facts(self) -> dict[str, Any]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(VERSIONS)
+            server, installed, available, schema = cursor.fetchone()
+            if installed:  # its settings are only known where it has been loaded
+                cursor.execute(f"SELECT '[1]'::{self.connection.ops.quote_name(schema)}.vector")
+            listed = ", ".join("current_setting(%s, true)" for _ in SETTINGS)
+            cursor.execute(f"SELECT {listed}", SETTINGS)
+            settings = dict(zip(SETTINGS, cursor.fetchone(), strict=True))
+        versions = {"PostgreSQL": server, "pgvector": installed or "not installed"}
+        if installed and available and available != installed:
+            versions["pgvector of the server"] = f"{available}: ALTER EXTENSION vector UPDATE"
+        return {
+            "versions": versions,
+            "settings": {name: value for name, value in settings.items() if value},
+        }
+
+    def index_states(self, model: Any) -> list[IndexState]:
+        rows = {row.name: row for row in self._index_rows(model)}
+        declared = [index for index in model._meta.indexes if hasattr(index, "metric")]
+        names = {index.name for index in declared}
+        return [
+            *super().index_states(model),
+            *(
+                _absent(index.name, self.access_method(index), model)
+                for index in declared
+                if index.name not in rows and not self.why_not_built(index, model)
+            ),
+            *(_state(row, names, model) for row in rows.values()),
+        ]
+
+    def _index_rows(self, model: Any) -> Iterator[Row]:
+        table = self.connection.ops.quote_name(model._meta.db_table)
+        methods = {*self.methods.values()}
+        methods.update(
+            self.access_method(index) for index in model._meta.indexes if hasattr(index, "metric")
+        )
+        with self.connection.cursor() as cursor:
+            cursor.execute(INDEXES, [table, sorted(methods)])
+            return iter([Row(*row) for row in cursor.fetchall()])
+
+    def lacking(self, index: Any, model: Any) -> int | None:
+        field = index.fields and model._meta.get_field(index.fields[0])
+        if not field:
+            return None
+        rows = model._base_manager.using(self.connection.alias)
+        rows = rows.filter(**{f"{field.name}__isnull": False}).order_by()
+        state = next((each for each in self.index_states(model) if each.name == index.name), None)
+        if state is None or state.state != "valid":
+            return int(rows.count())
+        if index.condition is None:
+            return 0
+        # Rows of which the condition is unknown are not in it either.
+        within = rows.filter(index.condition).values("pk")
+        return int(rows.filter(~Q(pk__in=within)).count())
+
+
+def _absent(name: str, method: str, model: Any) -> IndexState:
+    return IndexState(
+        name,
+        method,
+        "absent",
+        problem=f"{name} is declared, and the database has not got it.",
+        cure=f"manage.py migrate, or manage.py vector_reindex {model._meta.label}",
+    )
+
+
+def _state(row: Row, declared: set[str], model: Any) -> IndexState:
+    found = IndexState(row.name, row.method, size=row.size, uses=row.uses)
+    if row.is_valid:
+        return found
+    if row.phase:
+        return found._replace(state="building", problem=f"It is being built: {row.phase}.")
+    match = LEFT_OVER.fullmatch(row.name)
+    if match and match[1] in declared and row.name not in declared:
+        return found._replace(
+            state="left over",
+            problem=(
+                f"{row.name} was left behind by a REINDEX of {match[1]} that did not end: it "
+                "serves no search, and slows writes down."
+            ),
+            cure=f"DROP INDEX CONCURRENTLY {row.quoted}",
+        )
+    return found._replace(
+        state="invalid",
+        problem=(
+            f"{row.name} is INVALID, since its build was cancelled or failed: it serves no "
+            "search, and all rows are read."
+        ),
+        cure=(
+            f"REINDEX INDEX CONCURRENTLY {row.quoted}, or manage.py vector_reindex "
+            f"{model._meta.label}"
+        ),
+    )

@@ -1,0 +1,93 @@
+"""Making an index anew while searches and writes go on, and seeing how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import DatabaseError, NotSupportedError
+
+from dorm_vector.engines.base.inspection import Progress, Reported
+
+__all__ = ["reindex"]
+
+# Between two looks at the progress, in seconds.
+INTERVAL = 0.25
+PROGRESS = """
+SELECT phase, COALESCE(NULLIF(tuples_total, 0), blocks_total),
+    CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END
+FROM pg_catalog.pg_stat_progress_create_index WHERE pid = %s
+"""
+PARTITIONED = "SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = to_regclass(%s)"
+
+
+def reindex(engine: Any, index: Any, model: Any, progress: Reported | None = None) -> None:
+    """
+    ``REINDEX INDEX CONCURRENTLY``, which cures an INVALID index too, or CREATE where there is none.
+
+    What earlier ones of this index have left behind is dropped. ``progress`` is called by another
+    thread. Raises NotSupportedError within a transaction.
+    """
+    connection = engine.connection
+    if connection.in_atomic_block:
+        raise NotSupportedError("PostgreSQL makes no index anew within a transaction.")
+    states = {state.name: state for state in engine.index_states(model)}
+    for state in states.values():
+        if state.state == "left over" and state.name.startswith(f"{index.name}_cc"):
+            _execute(connection, state.cure)
+    with _watched(connection, progress):
+        if states[index.name].state == "absent":
+            _create(engine, index, model)
+        else:
+            name = connection.ops.quote_name(index.name)
+            _execute(connection, f"REINDEX INDEX CONCURRENTLY {name}")
+
+
+def _execute(connection: Any, statement: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def _create(engine: Any, index: Any, model: Any) -> None:
+    connection = engine.connection
+    with connection.cursor() as cursor:
+        cursor.execute(PARTITIONED, [connection.ops.quote_name(model._meta.db_table)])
+        (is_partitioned,) = cursor.fetchone()
+    editor = connection.SchemaEditorClass(connection, atomic=False)
+    # PostgreSQL cannot do that for all partitions at once.
+    concurrently = {} if is_partitioned else {"concurrently": True}
+    editor.execute(engine.create_index(index, model, editor, **concurrently), params=None)
+
+
+@contextlib.contextmanager
+def _watched(connection: Any, progress: Reported | None) -> Iterator[None]:
+    """A block of which another connection tells how far its build is."""
+    if progress is None:
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    ended = threading.Event()
+    watching = threading.Thread(target=_watch, args=(connection, pid, progress, ended))
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watching.join()
+
+
+def _watch(connection: Any, pid: int, progress: Reported, ended: threading.Event) -> None:
+    other = connection.copy()
+    # Without it the index is made all the same.
+    with contextlib.suppress(DatabaseError), contextlib.closing(other):
+        while not ended.wait(INTERVAL):
+            with other.cursor() as cursor:
+                cursor.execute(PROGRESS, [pid])
+                row = cursor.fetchone()
+            if row is not None:
+                phase, total, done = row
+                progress(Progress(phase, done, total))
