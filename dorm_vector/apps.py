@@ -37,6 +37,7 @@ class DormVectorConfig(AppConfig):
 
         checks.register()
         _register_admin_check()
+        _register_serializers()
         setting_changed.connect(_on_setting_changed, dispatch_uid="dorm_vector")
         _register_array_lookups()
         prepare_classes()
@@ -50,6 +51,13 @@ def _register_admin_check() -> None:
         from dorm_vector.admin import check_admin
 
         register(check_admin, Tags.admin, "dorm_vector")
+
+
+def _register_serializers() -> None:
+    if apps.is_installed("rest_framework"):
+        from dorm_vector.contrib import rest_framework
+
+        rest_framework.register()
 
 
 def _register_array_lookups() -> None:
