@@ -32,7 +32,7 @@ from dorm_vector.functions import (
 )
 from dorm_vector.indexes import HnswIndex, IvfflatIndex, TextIndex, VectorIndex
 from dorm_vector.lookups import VectorIn as VectorIn  # registered as it is imported
-from dorm_vector.operations import VectorExtension
+from dorm_vector.operations import ChangeVectorDimensions, VectorExtension
 from dorm_vector.querysets import VectorQuerySet
 from dorm_vector.search import advice as advice  # heard by the distances
 from dorm_vector.search.fusion import fuse
@@ -45,6 +45,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BinaryQuantize",
     "BitField",
+    "ChangeVectorDimensions",
     "CosineDistance",
     "CosineSimilarity",
     "EmbedReport",

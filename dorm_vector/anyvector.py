@@ -17,7 +17,8 @@ from dorm_vector import forms
 from dorm_vector.declarations import plain, settle
 from dorm_vector.engines import engine_for, engines_of
 from dorm_vector.kinds import KINDS, Kind
-from dorm_vector.misuse import VectorCol, refuse_misuse, refuse_misused
+from dorm_vector.misuse import VectorCol, output_field_of, refuse_misuse, refuse_misused
+from dorm_vector.sql import Operand
 from dorm_vector.types import Read, Set
 
 __all__ = ["AnyVectorField"]
@@ -245,15 +246,25 @@ class AnyVectorField(Field[Set, Read]):
     def get_placeholder(self, value: Any, compiler: Any, connection: Any) -> str:
         if hasattr(value, "as_sql"):
             refuse_misused(value, compiler.query, connection)
-            return "%s"
+            return self._assigned("%s", value, connection)
         return engine_for(connection).placeholder(self.kind, self.dimensions)
 
     def get_placeholder_sql(self, value: Any, compiler: Any, connection: Any) -> Any:
         """The same for Django 6.1, which compiles expressions here."""
         if hasattr(value, "as_sql"):
             refuse_misused(value, compiler.query, connection)
-            return compiler.compile(value)
+            sql, params = compiler.compile(value)
+            return self._assigned(sql, value, connection), params
         return engine_for(connection).placeholder(self.kind, self.dimensions), (value,)
+
+    def _assigned(self, sql: str, value: Any, connection: Any) -> str:
+        """The SQL of an expression, as a vector of the kind of the field where it is of another."""
+        engine = engine_for(connection)
+        field = output_field_of(value)
+        kind = getattr(getattr(field, "output_field", None) or field, "kind", self.kind)
+        if (kind, self.kind) not in engine.conversions:
+            return sql
+        return engine.converted(Operand(sql, kind=kind), self.kind).sql
 
     def select_format(self, compiler: Any, sql: str, params: Any) -> Any:
         refuse_misuse(compiler)

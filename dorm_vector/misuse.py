@@ -19,7 +19,7 @@ from django.db.models.functions import Cast
 
 from dorm_vector.engines import engine_for
 
-__all__ = ["VectorCol", "refuse_misuse", "refuse_misused"]
+__all__ = ["VectorCol", "output_field_of", "refuse_misuse", "refuse_misused"]
 
 # Those that only hand vectors on, compare them for equality, or count them.
 HARMLESS = frozenset(
@@ -178,18 +178,19 @@ def _is_vector(expression: Any, query: Any) -> bool:
     if isinstance(expression, F):
         name: str = expression.name  # type: ignore[attr-defined]
         return _names_vector(name, query)
-    field = _output_field(expression)
+    field = output_field_of(expression)
     if field is None and hasattr(expression, "get_source_expressions"):  # not resolved yet
         return any(_is_vector(each, query) for each in _sources(expression))
     return _holds_vectors(field)
 
 
 def _is_known(expression: Any) -> bool:
-    field = _output_field(expression)
+    field = output_field_of(expression)
     return field is not None and bool(field.get_internal_type())
 
 
-def _output_field(expression: Any) -> Any:
+def output_field_of(expression: Any) -> Any:
+    """The field of an expression's values, or None."""
     try:
         return expression.output_field
     except (AttributeError, FieldError):
@@ -203,7 +204,7 @@ def _holds_vectors(field: Any) -> bool:
 def _names_vector(name: str, query: Any) -> bool:
     """Whether the name in an ORDER BY, which Django resolves later, is that of a vector."""
     if name in query.annotations:
-        return _holds_vectors(_output_field(query.annotations[name]))
+        return _holds_vectors(output_field_of(query.annotations[name]))
     try:
         path = query.names_to_path(name.split("__"), query.get_meta(), fail_on_missing=True)
     except (FieldError, FieldDoesNotExist, AttributeError):

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from django.db import router
+from django.core.exceptions import FieldError, ImproperlyConfigured
+from django.db import NotSupportedError, router, transaction
+from django.db.migrations import AlterField, RemoveField
 from django.db.migrations.operations.base import Operation, OperationCategory
 
 from dorm_vector.engines import engine_for
+from dorm_vector.engines.base.schema import VectorAlterations, described, differ, typed
+from dorm_vector.indexes import declared_indexes
+from dorm_vector.sql import Operand
 
-__all__ = ["VectorExtension"]
+__all__ = ["ChangeVectorDimensions", "VectorExtension"]
+
+#: What ChangeVectorDimensions may do with the vectors that are there.
+EXISTING = ("null", "truncate", "fail")
+# Kinds of vectors whose first dimensions are vectors.
+NUMBERS = ("vector", "halfvec")
 
 
 class VectorExtension(Operation):
@@ -58,3 +70,153 @@ class VectorExtension(Operation):
 
     def _allowed(self, app_label: str, schema_editor: Any) -> bool:
         return router.allow_migrate(schema_editor.connection.alias, app_label, **self.hints)
+
+
+class ChangeVectorDimensions(AlterField):
+    """
+    Alter a field of vectors to other dimensions, or to another kind, with vectors there.
+
+    ``field`` is the field as it is to be. ``existing`` says what becomes of the vectors:
+
+    - ``"null"``: they become NULL, and wait for those of another model. Backwards as well.
+    - ``"truncate"``: the first dimensions are kept, as embeddings of the Matryoshka kind allow, and
+      converted between vectors and half vectors. Backwards the vectors become NULL, unless all
+      dimensions are there.
+    - ``"fail"``: NotSupportedError in both directions where there are any, before anything is
+      changed.
+
+    Indexes are made anew, a FreshVector stays, and all of it is one transaction. Raises ValueError
+    for arguments that cannot be, and NotSupportedError for vectors that cannot be made others.
+    """
+
+    def __init__(self, model_name: str, name: str, field: Any, existing: str = "null") -> None:
+        label = f"ChangeVectorDimensions({model_name!r}, {name!r})"
+        if existing not in EXISTING:
+            raise ValueError(
+                f"{label} takes existing of {', '.join(map(repr, EXISTING))}, not {existing!r}."
+            )
+        if not getattr(field, "holds_vectors", False):
+            raise ValueError(f"{label} takes a field of vectors, not {field!r}.")
+        if existing == "null" and not field.null:
+            raise ValueError(
+                f"{label} makes the vectors NULL, and the field has no null=True: give it that, or "
+                "use existing='truncate' or 'fail'."
+            )
+        super().__init__(model_name, name, field)
+        self.existing = existing
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        kwargs = {"model_name": self.model_name, "name": self.name, "field": self.field}
+        return type(self).__name__, [], {**kwargs, "existing": self.existing}
+
+    def describe(self) -> str:
+        size = typed(self.field)
+        return f"Change field {self.name} on {self.model_name} to {size} ({self.existing})"
+
+    def reduce(self, operation: Operation, app_label: str) -> Any:
+        if isinstance(operation, RemoveField) and self.is_same_field_operation(operation):
+            return [operation]
+        # A later AlterField knows nothing of what becomes of the vectors.
+        return not operation.references_field(self.model_name, self.name, app_label)
+
+    def database_forwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        to_model = to_state.apps.get_model(app_label, self.model_name)
+        if self.allow_migrate_model(schema_editor.connection.alias, to_model):
+            from_model = from_state.apps.get_model(app_label, self.model_name)
+            _require_alterations(schema_editor)
+            with transaction.atomic(schema_editor.connection.alias):
+                self._change(schema_editor, from_model, to_model, self.existing)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+    ) -> None:
+        to_model = to_state.apps.get_model(app_label, self.model_name)
+        if self.allow_migrate_model(schema_editor.connection.alias, to_model):
+            from_model = from_state.apps.get_model(app_label, self.model_name)
+            old, new = (model._meta.get_field(self.name) for model in (from_model, to_model))
+            lossless = old.dimensions == new.dimensions and {old.kind, new.kind} <= set(NUMBERS)
+            lost = self.existing == "truncate" and not lossless
+            _require_alterations(schema_editor)
+            with transaction.atomic(schema_editor.connection.alias):
+                self._change(schema_editor, from_model, to_model, "null" if lost else self.existing)
+
+    def _change(self, schema_editor: Any, model: Any, to_model: Any, existing: str) -> None:
+        old, new = model._meta.get_field(self.name), to_model._meta.get_field(self.name)
+        _check_model(model, old, new)
+        convert: Callable[[str], str] = _nothing
+        if existing == "truncate":
+            _check_truncated(model, old, new)
+            convert = partial(_truncated, schema_editor, old, new)
+        elif not schema_editor.collect_sql:
+            _check_rows(schema_editor, model, old, new, existing)
+        if not differ(old, new):
+            schema_editor.alter_field(model, old, new)
+            if existing == "null":
+                schema_editor.clear_vectors(to_model, new)
+            return
+        for index in declared_indexes(old):
+            index.opclasses_for(to_model)  # a misfit is refused before anything is changed
+        if existing == "fail":
+            schema_editor.alter_field(model, old, new)
+        else:
+            schema_editor.change_vectors(model, old, new, convert)
+
+
+def _require_alterations(schema_editor: Any) -> None:
+    if not isinstance(schema_editor, VectorAlterations):
+        raise ImproperlyConfigured(
+            f"The schema editor {type(schema_editor).__name__} does not know vectors: put "
+            "'dorm_vector' into INSTALLED_APPS, or open the connection before its schema editor."
+        )
+
+
+def _check_model(model: Any, old: Any, new: Any) -> None:
+    """Refuse what is no vector, and what the database computes from it."""
+    name = f"{model._meta.object_name}.{old.name}"
+    if not getattr(old, "holds_vectors", False):
+        raise FieldError(f"ChangeVectorDimensions is for vectors, and {name} holds none.")
+    for field in model._meta.local_fields:
+        references = model._get_expr_references(field.expression) if field.generated else ()
+        if any(reference[0] == old.name for reference in references):
+            raise NotSupportedError(
+                f"{name} cannot be made {typed(new)} while {field.name} is computed from it: "
+                "remove that field before, and add it again after."
+            )
+
+
+def _check_truncated(model: Any, old: Any, new: Any) -> None:
+    """Refuse what has not as many dimensions, or no numbers."""
+    if not {old.kind, new.kind} <= set(NUMBERS) or new.dimensions > old.dimensions:
+        raise NotSupportedError(
+            f"{described(model, old)}, whose first dimensions are no {typed(new)}: use "
+            "existing='null'."
+        )
+
+
+def _nothing(column: str) -> str:
+    return "NULL"
+
+
+def _truncated(schema_editor: Any, old: Any, new: Any, column: str) -> str:
+    """SQL of the first dimensions of a column."""
+    engine, vector = engine_for(schema_editor.connection), Operand(column, kind=old.kind)
+    if new.dimensions < old.dimensions:
+        first = engine.function("subvector", [vector], {"start": 1, "length": new.dimensions})
+        vector = vector._replace(sql=first.sql)
+    return engine.converted(vector, new.kind).sql
+
+
+def _check_rows(schema_editor: Any, model: Any, old: Any, new: Any, existing: str) -> None:
+    """Refuse what would leave rows without a vector that they need, or with one of another size."""
+    if existing == "fail" and schema_editor.holds_vectors(model, old):
+        raise NotSupportedError(
+            f"{described(model, old)}, and ChangeVectorDimensions(existing='fail') makes them "
+            f"neither NULL nor {typed(new)}."
+        )
+    if existing == "null" and not new.null and schema_editor.holds_rows(model):
+        raise NotSupportedError(
+            f"{described(model, old)}, none of which is a {typed(new)}, and the field has no "
+            "null=True: delete the rows, or restore the vectors from a backup."
+        )

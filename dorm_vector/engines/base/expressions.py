@@ -52,6 +52,9 @@ class EngineExpressions:
     #: SQL by the name of a function of vectors and by field kind: "norm", "normalize", "add", ...
     #: with the operands ``{a}`` and ``{b}``.
     functions: ClassVar[dict[str, dict[str, str]]] = {}
+    #: A vector ``{a}`` of one kind as one of another, by both: ``("vector", "halfvec")``. Whatever
+    #: the other has no room for is an error, and NULL is NULL.
+    conversions: ClassVar[dict[tuple[str, str], str]] = {}
     #: Whether operands that are queries are named once, for a parser that has little room.
     binds_operands: ClassVar[bool] = False
     #: Whether a distance must be guarded against NULL operands, because it raises on them.
@@ -159,6 +162,15 @@ class EngineExpressions:
             template = f"CASE WHEN {condition} THEN {template} END"
         parts = {each: SQL(literal(number)) for each, number in (numbers or {}).items()}
         return fill(template, **named, **parts)
+
+    def converted(self, operand: Operand, kind: str) -> SQL:
+        """A vector as one of a kind. Raises NotSupportedError where that is not known."""
+        if operand.kind == kind:
+            return SQL(operand.sql, operand.params)
+        template = self.conversions.get((operand.kind, kind))
+        if template is None:
+            raise NotSupportedError(f"{self.label} makes no {kind} of {operand.kind}.")
+        return fill(template, a=operand)
 
     def why_not_stored(self, name: str, sql: Templates = NONE) -> str | None:
         """Why a function cannot stand in a definition, a sentence without its end; or None."""

@@ -1,44 +1,84 @@
-"""What AlterField cannot do with a column of vectors: it is refused before a statement is sent."""
+"""Columns of vectors that become others: as an operation says, and never in silence."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from django.db import NotSupportedError
 
 from dorm_vector.engines.base.freshness import FreshnessEditor
 
-__all__ = ["VectorAlterations", "with_alterations"]
+__all__ = ["VectorAlterations", "described", "differ", "typed", "with_alterations"]
 
 
 class VectorAlterations(FreshnessEditor):
     """
-    The part of a schema editor that refuses to make vectors others.
+    The part of a schema editor that makes vectors others, where it is told how.
 
-    Databases would refuse it half way, cut, or keep the bytes of another kind.
+    Otherwise databases would refuse it half way, cut, or keep the bytes of another kind.
     """
 
+    #: SQL of what a column is to hold that is made another, by its quoted name.
+    conversion: Callable[[str], str] | None = None
+
     def alter_field(self, model: Any, old_field: Any, new_field: Any, strict: bool = False) -> None:
-        if _differ(old_field, new_field) and not self.collect_sql:
-            self._refuse_with_vectors_there(model, old_field, new_field)
+        if differ(old_field, new_field):
+            self.refuse_silence(model, old_field, new_field)
         super().alter_field(model, old_field, new_field, strict)
 
-    def _refuse_with_vectors_there(self, model: Any, old: Any, new: Any) -> None:
-        quote = self.connection.ops.quote_name
-        column, table = quote(old.column), quote(model._meta.db_table)
+    def refuse_silence(self, model: Any, old: Any, new: Any) -> None:
+        """Raise NotSupportedError where nothing says what becomes of the vectors that are there."""
+        unknown = self.conversion is None and not self.collect_sql
+        if unknown and self.holds_vectors(model, old):
+            raise NotSupportedError(
+                f"{described(model, old)}, which AlterField does not make {typed(new)}: use "
+                "ChangeVectorDimensions, or add a field, fill it, and remove the old one."
+            )
+
+    def change_vectors(self, model: Any, old: Any, new: Any, convert: Callable[[str], str]) -> None:
+        """Alter a field of vectors; ``convert`` has SQL of its new values, by a quoted column."""
+        self.conversion = convert
+        try:
+            self.alter_field(model, old, new)
+        finally:
+            self.conversion = None
+
+    def holds_vectors(self, model: Any, field: Any) -> bool:
+        """Whether a row has a vector in the field."""
+        return self._is_there(model, f" WHERE {self._quoted(field.column)} IS NOT NULL")
+
+    def holds_rows(self, model: Any) -> bool:
+        return self._is_there(model, "")
+
+    def clear_vectors(self, model: Any, field: Any) -> None:
+        """Make all vectors of a field NULL."""
+        table, column = self._quoted(model._meta.db_table), self._quoted(field.column)
+        self.execute(f"UPDATE {table} SET {column} = NULL WHERE {column} IS NOT NULL", None)  # noqa: S608 - quoted
+
+    def _is_there(self, model: Any, condition: str) -> bool:
+        table = self._quoted(model._meta.db_table)
         with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT 1 FROM {table} WHERE {column} IS NOT NULL LIMIT 1")  # noqa: S608 - quoted
-            if cursor.fetchone() is None:
-                return
-        raise NotSupportedError(
-            f"{model._meta.object_name}.{old.name} holds vectors of {old.kind}({old.dimensions}), "
-            f"which AlterField does not make {new.kind}({new.dimensions}): add a field, fill it, "
-            "and remove the old one."
-        )
+            cursor.execute(f"SELECT 1 FROM {table}{condition} LIMIT 1")  # noqa: S608 - quoted
+            return cursor.fetchone() is not None
+
+    def _quoted(self, name: str) -> str:
+        return str(self.connection.ops.quote_name(name))
 
 
-def _differ(old: Any, new: Any) -> bool:
+def typed(field: Any) -> str:
+    """The type of a field of vectors, for sentences."""
+    return f"{field.kind}({field.dimensions})"
+
+
+def described(model: Any, field: Any) -> str:
+    """The beginning of a sentence on a field that has vectors."""
+    return f"{model._meta.object_name}.{field.name} holds vectors of {typed(field)}"
+
+
+def differ(old: Any, new: Any) -> bool:
+    """Whether the vectors of one field are none of another."""
     both = getattr(old, "holds_vectors", False) and getattr(new, "holds_vectors", False)
     return both and (old.kind, old.dimensions) != (new.kind, new.dimensions)
 

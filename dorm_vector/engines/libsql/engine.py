@@ -129,6 +129,11 @@ def _half(template: str) -> str:
     return f"(SELECT CASE WHEN v IS NOT NULL THEN vector16(v) END FROM (SELECT {widened} AS v))"  # noqa: S608
 
 
+def _made(function: str) -> str:
+    """A function of {a}, that is NULL where {a} is."""
+    return f"(SELECT CASE WHEN w IS NOT NULL THEN {function}(w) END FROM (SELECT {{a}} AS w))"  # noqa: S608
+
+
 # The zero vector of as many components as {a}.
 ZERO = {
     "vector": "zeroblob(length({a}))",
@@ -258,6 +263,10 @@ class LibSQLEngine(LibSQLInspection, LibSQLSearch, FullTextEngine):
         "ip": IP64,
     }
     functions = FUNCTIONS
+    conversions = {
+        ("vector", "halfvec"): _finite(_made("vector16")),
+        ("halfvec", "vector"): _made("vector32"),
+    }
     layouts = {"vector": codecs.Layout(), "halfvec": codecs.Layout("e", trailer=len(FLOAT16))}
     alternatives = {"l1": "Use L2Distance, or another database."}
     guards_null = True

@@ -121,6 +121,7 @@ class PostgreSQLEngine(
     )
     undefined = ("'NaN'", "'Infinity'", "'-Infinity'")
     functions = FUNCTIONS
+    conversions = {("vector", "halfvec"): "{a}::halfvec", ("halfvec", "vector"): "{a}::vector"}
     layouts = {
         "vector": codecs.Layout("f", ">", header=4),
         "halfvec": codecs.Layout("e", ">", header=4),

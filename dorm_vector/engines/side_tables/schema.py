@@ -7,6 +7,7 @@ here bears a mark in its SQL, which the database keeps; a name whose bearer has 
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from django.db import ProgrammingError
 from django.db.backends.ddl_references import Statement
 
 from dorm_vector.engines import engine_for
-from dorm_vector.engines.base.schema import VectorAlterations
+from dorm_vector.engines.base.schema import VectorAlterations, differ
 
 __all__ = [
     "FIND",
@@ -148,6 +149,12 @@ class Removal(SideTableStatement):
     strict = True
 
 
+class ConvertedColumn(str):
+    """The name of a column, of which a table that is made anew takes something else."""
+
+    sql: str
+
+
 class SideTableEditor(VectorAlterations):
     """The part of a schema editor that knows side tables."""
 
@@ -172,6 +179,23 @@ class SideTableEditor(VectorAlterations):
     def create_model(self, model: Any) -> None:
         self._check_names(model, model._meta.indexes)
         super().create_model(model)  # type: ignore[misc]
+
+    def _alter_field(self, model: Any, old_field: Any, new_field: Any, *args: Any) -> None:
+        """Vectors of all kinds are BLOBs to SQLite: what tells them apart is a CHECK."""
+        if not differ(old_field, new_field):
+            super()._alter_field(model, old_field, new_field, *args)  # type: ignore[misc]
+            return
+        source = copy.copy(old_field)
+        source.column = ConvertedColumn(old_field.column)
+        quoted = self.quote_name(old_field.column)
+        source.column.sql = self.conversion(quoted) if self.conversion else quoted
+        self._remake_table(model, alter_fields=[(source, new_field)])
+
+    def quote_name(self, name: str) -> str:
+        if isinstance(name, ConvertedColumn):
+            return name.sql
+        quoted: str = super().quote_name(name)  # type: ignore[misc]
+        return quoted
 
     def _remake_table(self, model: Any, *args: Any, **kwargs: Any) -> None:
         altered = kwargs.get("alter_fields") or ()

@@ -155,6 +155,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
     }
     exact_distances = {"cosine": "dorm_cosine({a}, {b})"}
     functions = FUNCTIONS
+    conversions = {("vector", "halfvec"): "dorm_half({a})", ("halfvec", "vector"): "{a}"}
     layouts = dict.fromkeys(FLOATS, codecs.Layout())
     guards_null = True
     undefined = ("9e999", "-9e999")
