@@ -20,6 +20,7 @@ from dorm_vector.expressions import (
     settle,
 )
 from dorm_vector.sql import Operand, filter_clause
+from dorm_vector.types import VectorOperand
 
 __all__ = ["VectorAggregate", "VectorAvg", "VectorSum"]
 
@@ -42,7 +43,7 @@ class VectorAggregate(Aggregate):
     arity = 1
     window_compatible = False
 
-    def __init__(self, *expressions: Any, **extra: Any) -> None:
+    def __init__(self, *expressions: VectorOperand, **extra: Any) -> None:
         made = operands(expressions)
         super().__init__(*made, **extra)
         self._constructor_args = (tuple(made), extra)

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.core.exceptions import FieldError
 from django.db import NotSupportedError
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import FloatField, Func
+from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector.engines import engine_for
 from dorm_vector.expressions import (
@@ -25,6 +27,7 @@ from dorm_vector.expressions import (
 from dorm_vector.misuse import refuse_misuse
 from dorm_vector.registry import METRICS, register
 from dorm_vector.sql import SQL, Operand
+from dorm_vector.types import VectorOperand
 from dorm_vector.undefined import aggregate_over, is_operand
 
 __all__ = [
@@ -115,7 +118,12 @@ class Distance(Func):
     _known: tuple[int | None, str | None] | None = None
 
     def __init__(
-        self, expression: Any, vector: Any, *, precision: str | None = None, **extra: Any
+        self,
+        expression: VectorOperand,
+        vector: VectorOperand,
+        *,
+        precision: str | None = None,
+        **extra: Any,
     ) -> None:
         if not self.metric:
             name = type(self).__name__
@@ -174,7 +182,7 @@ class Distance(Func):
         return all(isinstance(each, SETTLED) for each in self.get_source_expressions())
 
     def as_sql(  # type: ignore[override]
-        self, compiler: Any, connection: Any, **extra: Any
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any
     ) -> Any:
         made = self.value_sql(compiler, connection)
         if is_operand(self):
@@ -194,7 +202,7 @@ class Distance(Func):
                 "filter=Q(distance__lte=2))."
             )
 
-    def value_sql(self, compiler: Any, connection: Any) -> SQL:
+    def value_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> SQL:
         """The SQL of the distance as it is read and compared."""
         a, b = self._operands(compiler)
         engine, metric = engine_for(connection), self.metric
@@ -215,7 +223,7 @@ class Distance(Func):
         plan = getattr(query, "plan", None)
         return plan is not None and plan.search is self.search
 
-    def defined_sql(self, compiler: Any, connection: Any) -> SQL:
+    def defined_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> SQL:
         """The condition that the distance is a number."""
         return engine_for(connection).defined(self.metric, *self._operands(compiler))
 
@@ -336,7 +344,7 @@ class CosineSimilarity(CosineDistance):
 
     output_field = _float_field(undefined_similarity_as_nan)
 
-    def value_sql(self, compiler: Any, connection: Any) -> SQL:
+    def value_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> SQL:
         distance = super().value_sql(compiler, connection)
         return engine_for(connection).similarity(distance, *self._operands(compiler))
 
@@ -350,6 +358,6 @@ class InnerProduct(MaxInnerProduct):
 
     output_field = _float_field(undefined_similarity_as_nan)
 
-    def value_sql(self, compiler: Any, connection: Any) -> SQL:
+    def value_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> SQL:
         sql, params = super().value_sql(compiler, connection)
         return SQL(f"(-{sql})", params)

@@ -33,6 +33,7 @@ from dorm_vector.expressions import (
 from dorm_vector.fields import BitField
 from dorm_vector.misuse import refuse_misuse
 from dorm_vector.sql import Operand
+from dorm_vector.types import VectorOperand
 
 __all__ = [
     "BinaryQuantize",
@@ -77,7 +78,7 @@ class VectorFunction(Func):
     #: Whether two operands have to be of one length.
     same_length: bool = True
 
-    def __init__(self, *expressions: Any, **extra: Any) -> None:
+    def __init__(self, *expressions: VectorOperand, **extra: Any) -> None:
         made = operands(expressions)
         super().__init__(*made, **extra)
         self._constructor_args = (tuple(made), extra)
@@ -182,7 +183,7 @@ class Subvector(SameKind):
 
     name = "subvector"
 
-    def __init__(self, expression: Any, start: int, length: int, **extra: Any) -> None:
+    def __init__(self, expression: VectorOperand, start: int, length: int, **extra: Any) -> None:
         for name, number in (("start", start), ("length", length)):
             if type(number) is not int or number < 1:
                 raise ValueError(f"Subvector takes {name} of 1 or more, not {number!r}.")

@@ -9,7 +9,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.core.exceptions import FieldError
 from django.db import NotSupportedError
-from django.db.models import Index
+from django.db.models import Index, Model
 from django.utils.functional import cached_property
 
 from dorm_vector.engines import Engine, engine_for, engines_of
@@ -104,7 +104,7 @@ class MethodIndex(Index):
         }
         return {name: value for name, value in given.items() if value is not None}
 
-    def opclasses_for(self, model: Any) -> list[str]:
+    def opclasses_for(self, model: type[Model]) -> list[str]:
         """The operator class for the field of ``model``, in a list as Django has it."""
         if self.expressions:  # django.contrib.postgres.indexes.OpClass says it there
             return []
@@ -119,7 +119,7 @@ class MethodIndex(Index):
             )
         return [expected]
 
-    def vector_field(self, model: Any) -> AnyVectorField:
+    def vector_field(self, model: type[Model]) -> AnyVectorField:
         """The field of ``model`` that is indexed. Raises FieldError where it holds no vectors."""
         field = vector_field(model, self.fields[0])
         if field is None:
@@ -170,7 +170,7 @@ class MethodIndex(Index):
         kinds = {kind for metric in METRICS.values() for kind in metric.kinds}
         return {name: m for kind in kinds for name, m in cls.operator_classes(kind).items()}
 
-    def problems(self, model: Any) -> Iterator[CheckMessage]:
+    def problems(self, model: type[Model]) -> Iterator[CheckMessage]:
         """What the checks say of the index of a model: it does not know its field before."""
         field = vector_field(model, self.fields[0])
         if field is None:
@@ -188,7 +188,7 @@ class MethodIndex(Index):
             if engine.why_not_built(self, model) is None:
                 yield from self._check_built(model, field, alias, engine)
 
-    def _check_opclass(self, model: Any, field: AnyVectorField) -> Iterator[CheckMessage]:
+    def _check_opclass(self, model: type[Model], field: AnyVectorField) -> Iterator[CheckMessage]:
         fitting = self.operator_classes(self.kind_of(field))
         wanted = self.opclass or self.expected_opclass(field)
         if wanted not in fitting:
@@ -200,7 +200,7 @@ class MethodIndex(Index):
             )
 
     def _check_built(
-        self, model: Any, field: AnyVectorField, alias: str, engine: Engine
+        self, model: type[Model], field: AnyVectorField, alias: str, engine: Engine
     ) -> Iterator[CheckMessage]:
         """What only the database says that builds the index."""
         most = engine.most_dimensions(self, self.kind_of(field))
@@ -223,14 +223,16 @@ class MethodIndex(Index):
             if taken is not None and not taken.takes(value):
                 yield f"{engine.label} takes {name} {taken.phrase}, and {self.name!r} has {value!r}"
 
-    def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
+    def create_sql(
+        self, model: type[Model], schema_editor: Any, using: str = "", **kwargs: Any
+    ) -> Any:
         self.opclasses_for(model)  # a misfit is refused where nothing is built as well
         engine = engine_for(schema_editor.connection)
         for sentence in self.refused_options(engine):
             raise NotSupportedError(f"{sentence}.")
         return engine.create_index(self, model, schema_editor, **kwargs)
 
-    def remove_sql(self, model: Any, schema_editor: Any, **kwargs: Any) -> Any:
+    def remove_sql(self, model: type[Model], schema_editor: Any, **kwargs: Any) -> Any:
         engine = engine_for(schema_editor.connection)
         return engine.remove_index(self, model, schema_editor, **kwargs)
 
@@ -314,7 +316,7 @@ def declared_indexes(field: Any) -> Iterator[MethodIndex]:
             yield index
 
 
-def vector_field(model: Any, name: str) -> AnyVectorField | None:
+def vector_field(model: type[Model], name: str) -> AnyVectorField | None:
     """The vector field of that name, that of a GeneratedField included, or None."""
     field = model._meta.get_field(name)
     field = getattr(field, "output_field", None) or field

@@ -40,6 +40,7 @@ __all__ = [
     "SparseSet",
     "Text",
     "VectorLike",
+    "VectorOperand",
     "VectorRead",
     "VectorSet",
 ]
@@ -66,10 +67,12 @@ VectorLike: TypeAlias = (
 BitsLike: TypeAlias = Iterable[bool] | Packed | Array | Bit
 #: What a sparse vector can be made of.
 SparseLike: TypeAlias = VectorLike | Mapping[int, SupportsFloat] | Coordinates
-#: What can be searched for: a vector, an expression, or an instance that has one.
-QueryVector: TypeAlias = (
-    VectorLike | BitsLike | SparseLike | Combinable | QuerySet[Any, Any] | Model | None
+#: What an expression takes: the name of a field, an expression, or a vector.
+VectorOperand: TypeAlias = (
+    VectorLike | BitsLike | SparseLike | Combinable | QuerySet[Any, Any] | None
 )
+#: What can be searched for: a vector, an expression, or an instance that has one.
+QueryVector: TypeAlias = VectorOperand | Model
 
 # What a field may be set to, and what it reads; as in Django's own fields the former comes first.
 Set = TypeVar("Set", contravariant=True, default=Any)

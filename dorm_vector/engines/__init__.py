@@ -13,6 +13,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.connection import ConnectionProxy
 from django.utils.module_loading import import_string
 
 from dorm_vector import conf
@@ -44,7 +45,7 @@ SQLITE_BACKEND = "django.db.backends.sqlite3.base"
 SQLITE_DRIVERS = frozenset({"pysqlcipher3", "pysqlite3", "sqlcipher3", "sqlean", "sqlite3"})
 
 
-def engine_for(connection: Any) -> Engine:
+def engine_for(connection: BaseDatabaseWrapper | ConnectionProxy) -> Engine:
     """
     The engine of a Django database connection, made once for each connection.
 
@@ -53,13 +54,14 @@ def engine_for(connection: Any) -> Engine:
     that calls itself SQLite at its class and its driver. A database that none of them names gets
     the base engine, which raises NotSupportedError for whatever is asked of it.
     """
+    wrapper: Any = connection
     try:
-        engine: Engine = connection._dorm_vector_engine
+        engine: Engine = wrapper._dorm_vector_engine
     except AttributeError:
         # What stands behind django.db.connection, and behind any other proxy.
-        connection = connection.ops.connection
-        engine = engine_class(connection, connection.alias)(connection)
-        connection._dorm_vector_engine = engine
+        wrapper = wrapper.ops.connection
+        engine = engine_class(wrapper, wrapper.alias)(wrapper)
+        wrapper._dorm_vector_engine = engine
     return engine
 
 

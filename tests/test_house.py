@@ -1,0 +1,57 @@
+"""How large things may grow, and what public signatures may leave unsaid."""
+
+from __future__ import annotations
+
+from typing import Any, overload
+
+from tests.support.sizes import (
+    functions,
+    lines_of_files,
+    median,
+    public_signatures,
+    says_any,
+)
+
+FILE, FUNCTION, MEDIAN, ANY = 400, 40, 5, 1 / 5
+
+
+def test_files_are_read_in_one_sitting() -> None:
+    assert {name: lines for name, lines in lines_of_files().items() if lines > FILE} == {}
+
+
+def test_functions_are_short() -> None:
+    found = functions()
+    assert median(found) <= MEDIAN
+    assert [each for each in found if each.lines > FUNCTION] == []
+
+
+def test_signatures_say_what_they_take() -> None:
+    public = public_signatures()
+    assert len(public) > 50
+    saying = [name for name, function in public.items() if says_any(function)]
+    assert len(saying) < ANY * len(public), saying
+
+
+class TestReading:
+    def test_any(self) -> None:
+        def one(a: int, *args: str, **kwargs: Any) -> None: ...
+
+        def other(a: Any) -> None: ...
+
+        def third(a: list[Any]) -> Any: ...
+
+        assert [says_any(each) for each in (one, other, third)] == [False, True, True]
+
+    def test_overloads_are_what_is_public(self) -> None:
+        @overload
+        def one(a: int) -> int: ...
+        @overload
+        def one(a: str) -> str: ...
+        def one(a: Any) -> Any: ...
+
+        assert not says_any(one)
+
+    def test_public(self) -> None:
+        public = public_signatures()
+        assert {"nearest", "VectorQuerySet.nearest", "Distance.__init__"} <= public.keys()
+        assert "AnyVectorField.deconstruct" not in public
