@@ -16,6 +16,7 @@ from dorm_vector.engines import Engine, engines_of
 from dorm_vector.engines.base.freshness import fresh_vectors
 from dorm_vector.functions import VectorFunction
 from dorm_vector.methods import MethodIndex, vector_field
+from dorm_vector.text_indexes import TextIndex, text_field
 
 __all__ = ["register"]
 
@@ -31,6 +32,7 @@ def register() -> None:
     # What calls for nothing to be done is said where somebody asks, not on every command.
     checks.register(check_details, TAG, deploy=True)
     checks.register(check_indexes, checks.Tags.models, TAG)
+    checks.register(check_text_indexes, checks.Tags.models, TAG)
     checks.register(check_names, checks.Tags.models, TAG)
     checks.register(check_definitions, checks.Tags.models, TAG)
     checks.register(check_freshness, checks.Tags.models, TAG)
@@ -148,11 +150,30 @@ def _runs_too_early(model: Any, constraint: Any) -> str | None:
     return None
 
 
+def check_text_indexes(
+    app_configs: Sequence[Any] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Compare each TextIndex with its fields: the declaration alone does not know them."""
+    return [
+        checks.Error(
+            f"{index.name!r} needs fields of text, and {name!r} is a {type(field).__name__}.",
+            hint="Index CharField, TextField and what is derived from them.",
+            obj=model,
+            id="dorm_vector.E131",
+        )
+        for model, index in _indexes(app_configs, TextIndex)
+        for name in index.fields
+        # Of fields that there are not, Django itself says so.
+        for field in model._meta.get_fields()
+        if field.name == name and text_field(model, name) is None
+    ]
+
+
 def check_names(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Refuse an index whose names, of what is made for it too, other parts of the project have."""
     clashes: dict[tuple[int, str], CheckMessage] = {}
     bearers = {alias: _bearers(alias, engine) for alias, engine in engines_of()}
-    for model, index in _indexes(app_configs):
+    for model, index in _indexes(app_configs, MethodIndex | TextIndex):
         for alias, engine in engines_of(model):
             for name in _names_made(engine, index, model):
                 for declared, bearer in bearers[alias].get(engine.same_name(name), ()):
@@ -163,7 +184,7 @@ def check_names(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list
     return list(clashes.values())
 
 
-def _clash(model: Any, index: MethodIndex, name: str, alias: str, bearer: str) -> CheckMessage:
+def _clash(model: Any, index: Any, name: str, alias: str, bearer: str) -> CheckMessage:
     return checks.Error(
         f"{index.name!r} needs the name {name!r} on the database {alias!r}, which {bearer} has.",
         hint="Rename the index: its name begins all names that it takes.",
@@ -189,14 +210,17 @@ def _declared(engine: Engine, model: Any) -> Iterator[tuple[Any, str, str]]:
     for constraint in model._meta.constraints:
         yield constraint, "a constraint", constraint.name
     for index in model._meta.indexes:
-        names = _names_made(engine, index, model) if isinstance(index, MethodIndex) else ()
+        names = (
+            _names_made(engine, index, model) if isinstance(index, MethodIndex | TextIndex) else ()
+        )
         for name in names or [index.name]:
             yield index, "an index", name
 
 
-def _names_made(engine: Engine, index: MethodIndex, model: Any) -> list[str]:
+def _names_made(engine: Engine, index: Any, model: Any) -> list[str]:
     """The names that an index takes, where it is built."""
-    known = not index.fields or vector_field(model, index.fields[0]) is not None
+    field_of = text_field if isinstance(index, TextIndex) else vector_field
+    known = all(field_of(model, name) is not None for name in index.fields[:1])
     return engine.made_names(index) if known and not engine.why_not_built(index, model) else []
 
 
@@ -266,10 +290,12 @@ def check_databases(
     ]
 
 
-def _indexes(app_configs: Sequence[Any] | None) -> Iterator[tuple[Any, MethodIndex]]:
+def _indexes(
+    app_configs: Sequence[Any] | None, kind: Any = MethodIndex
+) -> Iterator[tuple[Any, Any]]:
     for model in apps.get_models():
         if app_configs is not None and model._meta.app_config not in app_configs:
             continue
         for index in model._meta.indexes:
-            if isinstance(index, MethodIndex) and index.fields:
+            if isinstance(index, kind) and index.fields:
                 yield model, index

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from string import Formatter
 from typing import Any, NamedTuple
 
-__all__ = ["SQL", "Operand", "Plan", "fill", "filter_clause", "literal", "word"]
+__all__ = ["SQL", "Operand", "Plan", "fill", "filter_clause", "joined", "literal", "word"]
 
 # Names of settings, options and the like, which stand in SQL without quotation marks.
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
@@ -54,6 +55,13 @@ def fill(template: str, **parts: SQL | Operand) -> SQL:
             sql.append(parts[name].sql)
             params.extend(parts[name].params)
     return SQL("".join(sql), tuple(params))
+
+
+def joined(operator: str, parts: Iterable[SQL]) -> SQL:
+    """Pieces of SQL with an operator between them, in parentheses."""
+    pieces = list(parts)
+    sql = f" {operator} ".join(piece.sql for piece in pieces)
+    return SQL(f"({sql})", tuple(param for piece in pieces for param in piece.params))
 
 
 def filter_clause(aggregate: Any, compiler: Any) -> SQL:

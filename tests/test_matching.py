@@ -10,7 +10,7 @@ from django.core.exceptions import FieldError
 from django.db.models import Avg, Count, Exists, OuterRef, Subquery
 
 from dorm_vector import matching, nearest
-from tests.textapp.models import Article, Comment, Memo, Page, Report, Section
+from tests.textapp.models import Article, Comment, Memo, Page, Product, Report, Section
 
 TEXTS = [
     ("Cats and dogs", "Pets they are."),
@@ -184,3 +184,55 @@ def test_no_index(alias: str) -> None:
     else:
         with pytest.raises(FieldError):
             matching(rows, "cats")
+
+
+class TestParts:
+    """Parts of words, and languages without spaces."""
+
+    @pytest.fixture
+    def products(self, alias: str) -> Any:
+        rows = Product.objects.using(alias)
+        rows.create(name="Straßenbahn 50%_off", text="ABC-123/x")
+        rows.create(name="東京都庁", text=None)
+        rows.create(name="京都", text="Kyoto; the straßen of it")
+        rows.create(name='The "quoted" c:\\path', text="x")
+        return rows
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("ßenb", {"Straßenbahn 50%_off"}),
+            ("STRA", {"Straßenbahn 50%_off", "京都"}),
+            ("straßen -bahn", {"京都"}),
+            ("bc-12", {"Straßenbahn 50%_off"}),
+            ('"123/x"', {"Straßenbahn 50%_off"}),
+            ("京都", {"京都", "東京都庁"}),
+            ("東京", {"東京都庁"}),
+            ("京都 kyo", {"京都"}),
+            ("京都 -kyo", {"東京都庁"}),
+            ("都 -庁", {"京都"}),
+            ("庁 or yot", {"京都", "東京都庁"}),
+            ("50%_o", {"Straßenbahn 50%_off"}),
+            ("5%", set()),
+            ("5_%", set()),
+            ("c:\\path", {'The "quoted" c:\\path'}),
+            ("quoted", {'The "quoted" c:\\path'}),
+            ("x", {'The "quoted" c:\\path', "Straßenbahn 50%_off"}),
+            ("X", {'The "quoted" c:\\path', "Straßenbahn 50%_off"}),
+            ("%", set()),
+            ("", set()),
+        ],
+    )
+    def test_found(self, products: Any, text: str, found: set[str]) -> None:
+        assert {row.name for row in matching(products, text)} == found
+
+    def test_any(self, products: Any) -> None:
+        rows = list(matching(products, "straßen kyoto 東", match="any"))
+        assert {row.name for row in rows} == {"Straßenbahn 50%_off", "東京都庁", "京都"}
+        assert all(row.rank is not None for row in rows)
+
+    def test_fields(self, products: Any) -> None:
+        rows = matching(products, "straßen", fields=["name"])
+        assert {row.name for row in rows} == {"Straßenbahn 50%_off"}
+        rows = matching(products, "x", fields=["text"])
+        assert len(rows) == 2

@@ -122,13 +122,16 @@ class TextSearch:
     @property
     def numbers(self) -> list[float]:
         """What a word of each field of the index counts."""
-        index = self.index
-        letters = [index.weight_of(name) for name in index.fields] if index else []
-        return [WEIGHTS[letter or "A"] for letter in letters]
+        return [self.number(name) for name in self.indexed]
 
     @property
-    def tokenize(self) -> str | None:
-        return self.index.tokenize if self.index else None
+    def of_parts(self) -> bool:
+        """Whether parts of words are found."""
+        return self.index is not None and self.index.tokenize == "trigram"
+
+    def number(self, field: str) -> float:
+        """What a word of a field counts."""
+        return WEIGHTS[(self.index and self.index.weight_of(field)) or "A"]
 
     @property
     def is_whole(self) -> bool:
@@ -328,8 +331,14 @@ def _search(rows: QuerySet[Any], text: str, fields: Sequence[str] | None, match:
     engine = engine_for(connections[rows.db])
     if index is None and not engine.computes_text:
         raise FieldError(engine.why_no_text(model, names))
-    query = parse(text).without(STOP_WORDS.get(index.language if index else "english", frozenset()))
-    return TextSearch(model, tuple(names), query, match == "any", index)
+    return TextSearch(model, tuple(names), _parsed(text, index), match == "any", index)
+
+
+def _parsed(text: str, index: TextIndex | None) -> TextQuery:
+    if index and index.tokenize:
+        return parse(text, split=False)
+    language = index.language if index else "english"
+    return parse(text).without(STOP_WORDS.get(language, frozenset()))
 
 
 def _names(model: Any, fields: Sequence[str]) -> list[str]:

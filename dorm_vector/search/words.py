@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ __all__ = ["Alternative", "TextQuery", "Unit", "parse", "words_of"]
 
 #: How many words of a text count. More are no search any more, and databases have limits.
 MAX_WORDS = 256
+#: How many parts of words: each is looked for by itself.
+MAX_PARTS = 32
 #: The longest word that counts, in characters: PostgreSQL keeps none of 2,047 bytes and more.
 MAX_WORD = 500
 
@@ -78,17 +80,18 @@ class Chunk(NamedTuple):
     is_or: bool = False
 
 
-def parse(text: str) -> TextQuery:
+def parse(text: str, *, split: bool = True) -> TextQuery:
     """
     What a text asks for.
 
     Words are all wanted; ``"several words"`` are one after the other, and so are those of
     ``e-mail`` and ``os.path``; ``-word`` and ``-"a phrase"`` are excluded. ``or``, of any case,
     parts alternatives where something stands before it and after it. Alternatives that only
-    exclude find nothing. Takes time in proportion to the length of the text.
+    exclude find nothing. Without ``split`` words and phrases stay as they are typed, punctuation
+    included, for indexes of parts of words. Takes time in proportion to the length of the text.
     """
     alternatives: list[list[Chunk]] = [[]]
-    chunks = list(_chunks(text))
+    chunks = list(_chunks(text, *((words_of, MAX_WORDS) if split else (whole_of, MAX_PARTS))))
     for place, chunk in enumerate(chunks):
         between = 0 < place < len(chunks) - 1 and bool(alternatives[-1])
         if chunk.is_or and between:
@@ -110,11 +113,10 @@ def _each_once(given: Iterator[Any]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(given))
 
 
-def _chunks(text: str) -> Iterator[Chunk]:
-    """The parts of a text that have words, up to so many words."""
-    left = MAX_WORDS
+def _chunks(text: str, words: Callable[[str], Iterator[str]], left: int) -> Iterator[Chunk]:
+    """The parts of a text that have words, until so many words are left."""
     for found in CHUNK.finditer(text.translate(QUOTES)):
-        chunk = _chunk(found)
+        chunk = _chunk(found, words)
         unit = chunk.unit[:left]
         if unit:
             yield chunk._replace(unit=unit)
@@ -123,12 +125,20 @@ def _chunks(text: str) -> Iterator[Chunk]:
             return
 
 
-def _chunk(found: re.Match[str]) -> Chunk:
+def _chunk(found: re.Match[str], words: Callable[[str], Iterator[str]]) -> Chunk:
     if (phrase := found["phrase"]) is not None:
-        return Chunk(tuple(words_of(phrase)), bool(found["minus"]))
+        return Chunk(tuple(words(phrase)), bool(found["minus"]))
     plain = found["plain"]
     excluded = len(plain) > 1 and plain[0] == "-" and _is_of_word(plain[1])
-    return Chunk(tuple(words_of(plain)), excluded, plain.lower() == "or")
+    return Chunk(tuple(words(plain[excluded:])), excluded, plain.lower() == "or")
+
+
+def whole_of(text: str) -> Iterator[str]:
+    """A text as it is, where it has a word; NUL and halves of characters are in no database."""
+    kept = "".join(each for each in text if each != "\0" and unicodedata.category(each) != "Cs")
+    whole = unicodedata.normalize("NFC", kept).strip()
+    if len(whole) <= MAX_WORD and any(words_of(whole)):
+        yield whole
 
 
 def words_of(text: str) -> Iterator[str]:

@@ -68,3 +68,20 @@ class Memo(models.Model):
 
     text = models.TextField()
     number = models.IntegerField(default=0)
+
+
+class Product(models.Model):
+    """Is found by parts of its words."""
+
+    name = models.CharField(max_length=50)
+    text = models.TextField(null=True)
+
+    class Meta:
+        indexes = [
+            TextIndex(
+                fields=["name", "text"],
+                name="textapp_product_parts",
+                tokenize="trigram",
+                weights={"name": "A"},
+            )
+        ]

@@ -8,7 +8,8 @@ from typing import Any
 from django.db.backends.ddl_references import Columns, Statement
 
 from dorm_vector.engines.base.text import EngineText
-from dorm_vector.sql import SQL, fill, literal
+from dorm_vector.engines.postgresql.trigrams import PartColumns, Parts, has_trigrams
+from dorm_vector.sql import SQL, fill, joined, literal
 
 __all__ = ["PostgreSQLText"]
 
@@ -67,13 +68,6 @@ def typed(wanted: Iterable[Any], excluded: Iterable[Any] = (), operator: str = "
     parts = [f"({operator.join(map(phrase, wanted))})"] if wanted else []
     parts += [f"!{phrase(unit)}" for unit in excluded]
     return " & ".join(parts)
-
-
-def joined(operator: str, parts: Iterable[SQL]) -> SQL:
-    """Conditions with AND or OR between them."""
-    parts = list(parts)
-    sql = f" {operator} ".join(part.sql for part in parts)
-    return SQL(f"({sql})", tuple(param for part in parts for param in part.params))
 
 
 RANK_OF_ANY = (
@@ -211,6 +205,10 @@ def weights(search: Any, fields: Iterable[str]) -> list[str | None]:
     return [search.index and search.index.weight_of(name) for name in fields]
 
 
+# Django runs whatever create_sql() returns, so nothing has to be a statement as well.
+NO_TRIGRAMS = "pg_trgm is not installed: {} is not built"
+
+
 class PostgreSQLText(EngineText):
     """The part of the engine that searches for words."""
 
@@ -220,6 +218,9 @@ class PostgreSQLText(EngineText):
         self, index: Any, model: Any, schema_editor: Any, **kwargs: Any
     ) -> Statement:
         fields = index.text_fields(model)
+        parts = index.tokenize == "trigram"
+        if parts and not schema_editor.collect_sql and not has_trigrams(self.connection):
+            return Statement("SELECT %(what)s", what=literal(NO_TRIGRAMS.format(index.name)))
         statement: Statement = schema_editor._create_index_sql(
             model,
             fields=fields,
@@ -229,12 +230,13 @@ class PostgreSQLText(EngineText):
             condition=index._get_condition_sql(model, schema_editor),
             **kwargs,
         )
-        statement.parts["columns"] = WordColumns(
-            model._meta.db_table,
-            [field.column for field in fields],
-            schema_editor.quote_name,
-            index.language,
-            [index.weight_of(field.name) for field in fields],
+        quote = schema_editor.quote_name
+        table, columns = model._meta.db_table, [field.column for field in fields]
+        letters = [index.weight_of(field.name) for field in fields]
+        statement.parts["columns"] = (
+            PartColumns(table, columns, quote)
+            if parts
+            else WordColumns(table, columns, quote, index.language, letters)
         )
         return statement
 
@@ -247,8 +249,10 @@ class PostgreSQLText(EngineText):
     def text_rank(self, compiler: Any, text: Any) -> SQL:
         return self._words(compiler, text).rank()
 
-    def _words(self, compiler: Any, text: Any) -> Words:
+    def _words(self, compiler: Any, text: Any) -> Words | Parts:
         search = text.text_search
-        columns = [compiler.compile(each)[0] for each in text.texts]
-        quote = self.connection.ops.quote_name
-        return Words(search, dict(zip(search.indexed, columns, strict=True)), quote)
+        compiled = [compiler.compile(each)[0] for each in text.texts]
+        columns = dict(zip(search.indexed, compiled, strict=True))
+        if search.of_parts:
+            return Parts(search, columns)
+        return Words(search, columns, self.connection.ops.quote_name)

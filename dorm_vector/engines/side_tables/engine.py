@@ -8,6 +8,7 @@ dropped and filled again.
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, NamedTuple
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
@@ -49,14 +50,21 @@ class Names(NamedTuple):
     of_side_table: dict[str, str]
     #: What tells the former where a server keeps no comments: text without white space.
     signs: dict[str, str]
-    #: The tables that the database makes for a side table, with their columns.
-    shadows: dict[str, str]
+    #: The tables that the database makes for a side table, as their SQL ends; or a pattern of that.
+    shadows: dict[str, str | re.Pattern[str]]
     #: Other tables that are made here.
     tables: tuple[str, ...] = ()
 
     @property
     def endings(self) -> list[str]:
         return [*self.of_table, *self.of_side_table, *self.shadows, *self.tables]
+
+    def is_shadow(self, ending: str, site: Site, bearer: SchemaObject) -> bool:
+        """Whether a table has the columns of the one that the database makes."""
+        columns, sql = self.shadows[ending], bearer.sql or ""
+        if isinstance(columns, str):
+            return sql.endswith(columns.format(index=site.name))
+        return columns.search(sql) is not None
 
 
 class SideTableEngine(
@@ -183,7 +191,7 @@ class SideTableEngine(
 
     def names_of(self, method: str) -> Names:
         """What is made for an index of a method."""
-        return Names(self.of_table, self.of_side_table, self.signs, self.shadows)
+        return Names(self.of_table, self.of_side_table, self.signs, dict(self.shadows))
 
     def made_names(self, index: Any) -> list[str]:
         endings = self.names_of(index.method).endings
@@ -259,8 +267,7 @@ class SideTableEngine(
         if ending in names.of_side_table:
             return made and bearer.is_of(names.of_side_table[ending], site.name)
         # A shadow has no mark: its table has one, or it has the columns of what was left behind.
-        columns = names.shadows[ending].format(index=site.name)
-        left = (bearer.sql or "").endswith(columns)
+        left = not any(end == "" for end, _ in found) and names.is_shadow(ending, site, bearer)
         return bearer.type in ("table", "index") and (made or left)
 
     def _is_side_table(self, site: Site, bearer: SchemaObject) -> bool:

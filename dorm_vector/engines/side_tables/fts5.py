@@ -8,13 +8,16 @@ where these have no numbers, a second table has them by their keys.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import FieldError
+from django.db import NotSupportedError
 from django.db.backends.ddl_references import Columns, Table
 
 from dorm_vector.engines.side_tables.engine import Names, SideTableEngine
+from dorm_vector.engines.side_tables.fts5_queries import found_rows
 from dorm_vector.engines.side_tables.schema import SchemaObject, SideTableStatement, Site
 from dorm_vector.sql import SQL, literal
 
@@ -70,11 +73,10 @@ NAMES = Names(
     of_table=dict.fromkeys(("insert", "delete", "update"), "trigger"),
     of_side_table={},
     signs=dict.fromkeys(("insert", "delete", "update"), 'DELETEFROM"{index}"'),
-    # As they end; what FTS5 makes for so many fields has a column for each.
     shadows={
         "data": "(id INTEGER PRIMARY KEY, block BLOB)",
         "idx": "(segid, term, pgno, PRIMARY KEY(segid, term)) WITHOUT ROWID",
-        "content": ")",
+        "content": re.compile(r"\(id INTEGER PRIMARY KEY(, c\d+)+\)$"),
         "docsize": "(id INTEGER PRIMARY KEY, sz BLOB)",
         "config": "(k PRIMARY KEY, v) WITHOUT ROWID",
     },
@@ -82,7 +84,7 @@ NAMES = Names(
 )
 
 # What FTS5 does not drop a table without.
-LOST = {**NAMES.shadows, "content": "(id INTEGER PRIMARY KEY)"}
+LOST = {**NAMES.shadows, "content": "(id INTEGER PRIMARY KEY, c0)"}
 VERSION = "INSERT INTO {config} VALUES ('version', 4)"
 
 
@@ -174,20 +176,20 @@ class FullTextEngine(SideTableEngine):
         index = search.index
         if index is None:
             raise FieldError(self.why_no_text(search.model, search.fields))
+        if reason := self.why_not_built(index, search.model):
+            raise NotSupportedError(f"{reason}: {index.name!r} is not built.")
         quote = self.connection.ops.quote_name
         # What is compiled is formatted with %, once.
-        words, keys = (
+        table, keys = (
             quote(name).replace("%", "%%") for name in (index.name, f"{index.name}_keys")
         )
-        if self._is_keyed(search.model):
-            places = range(len(search.model._meta.pk_fields))
-            columns = ", ".join(f"k.k{each} AS dorm_key{each}" for each in places)
-            source = f"{words}(%s, %s) AS w JOIN {keys} AS k ON k.id = w.rowid"
-        else:
-            columns, source = "w.rowid AS dorm_key0", f"{words}(%s, %s) AS w"
-        # The limit keeps it a query of its own: FTS5 would be asked once for each row else.
-        sql = f"SELECT {columns}, -w.rank AS dorm_rank FROM {source} LIMIT -1"  # noqa: S608 - quoted
-        return SQL(sql, (fts5_query(search), bm25(search)))
+        found = found_rows(search, table)
+        if not self._is_keyed(search.model):
+            return SQL(f"SELECT i AS dorm_key0, r AS dorm_rank FROM ({found.sql})", found.params)  # noqa: S608 - quoted
+        places = range(len(search.model._meta.pk_fields))
+        columns = ", ".join(f"k{each} AS dorm_key{each}" for each in places)
+        source = f"({found.sql}) JOIN {keys} ON id = i"
+        return SQL(f"SELECT {columns}, r AS dorm_rank FROM {source}", found.params)  # noqa: S608 - quoted
 
     def text_condition(self, compiler: Any, text: Any) -> SQL:
         sql, params = compiler.compile(text.key)
@@ -195,33 +197,3 @@ class FullTextEngine(SideTableEngine):
 
     def text_rank(self, compiler: Any, text: Any) -> SQL:
         return SQL(*compiler.compile(text.rank))
-
-
-def fts5_query(search: Any) -> str:
-    """A search as FTS5 takes it. Words are of letters and digits alone, and stand in quotes."""
-    query = search.query
-    if search.is_any:
-        given = _units(query.wanted, query.excluded, " OR ")
-    else:
-        given = " OR ".join(
-            _units(each.wanted, each.excluded, " AND ") for each in query.alternatives
-        )
-    if search.is_whole:
-        return given
-    columns = " ".join(f"c{search.index.fields.index(name)}" for name in search.fields)
-    return f"{{{columns}}} : ({given})"
-
-
-def _units(wanted: Sequence[Any], excluded: Sequence[Any], operator: str) -> str:
-    found = operator.join(map(_phrase, wanted))
-    left_out = " OR ".join(map(_phrase, excluded))
-    return f"(({found}) NOT ({left_out}))" if excluded else f"({found})"
-
-
-def _phrase(unit: tuple[str, ...]) -> str:
-    return f'"{" ".join(unit)}"'
-
-
-def bm25(search: Any) -> str:
-    """The function that ranks, with what a word of each column of the table counts."""
-    return f"bm25({', '.join(map(literal, search.numbers))})"

@@ -1,4 +1,4 @@
-"""``manage.py vector_reindex``: make the vector indexes of models anew."""
+"""``manage.py vector_reindex``: make the indexes of vectors and of words anew."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from dorm_vector.engines import Engine, engine_for
 from dorm_vector.engines.base.inspection import Progress
 from dorm_vector.management.arguments import INTERRUPTED, add_database, as_json, database
 from dorm_vector.methods import MethodIndex
+from dorm_vector.text_indexes import TextIndex
 
 __all__ = ["Command"]
 
 
 class Command(BaseCommand):
     help = (
-        "Makes the vector indexes of models anew from the rows of their tables: all of a database, "
-        "or those of the models that are named. Takes those off that the database does not build."
+        "Makes the indexes of vectors and of words anew from the rows of their tables: all of a "
+        "database, or those of the models that are named. Takes those off that the database does "
+        "not build."
     )
 
     def add_arguments(self, parser: Any) -> None:
@@ -47,7 +49,9 @@ class Command(BaseCommand):
         if self.lines is not None:
             self.stdout.write(as_json(self.lines))
 
-    def _reindex(self, engine: Engine, model: Any, index: MethodIndex, verbosity: int) -> None:
+    def _reindex(
+        self, engine: Engine, model: Any, index: MethodIndex | TextIndex, verbosity: int
+    ) -> None:
         try:
             with _bar(index.name, verbosity) as progress:
                 reason = engine.reindex(index, model, progress)
@@ -61,7 +65,7 @@ class Command(BaseCommand):
         made = f"not built here ({reason})" if reason else "made anew"
         self._tell(model, index, f"{model._meta.label}, {index.name}: {made}")
 
-    def _tell(self, model: Any, index: MethodIndex | None, line: str) -> None:
+    def _tell(self, model: Any, index: MethodIndex | TextIndex | None, line: str) -> None:
         if self.lines is None:
             self.stdout.write(line)
             return
@@ -115,5 +119,5 @@ def _all(alias: str) -> Iterator[Any]:
             yield model
 
 
-def _indexes(model: Any) -> list[MethodIndex]:
-    return [index for index in model._meta.indexes if isinstance(index, MethodIndex)]
+def _indexes(model: Any) -> list[MethodIndex | TextIndex]:
+    return [index for index in model._meta.indexes if isinstance(index, MethodIndex | TextIndex)]
