@@ -148,7 +148,7 @@ class TextIndex(Index):
                     f"{self._label} has a weight for {name!r}, which is none of its fields, "
                     f"{', '.join(map(repr, self.fields))}."
                 )
-            if weight not in WEIGHTS:
+            if not isinstance(weight, str) or weight not in WEIGHTS:
                 raise ValueError(
                     f"{self._label} takes weights of A, B, C and D, not {weight!r} for {name!r}."
                 )

@@ -85,7 +85,11 @@ NAMES = Names(
 
 # What FTS5 does not drop a table without.
 LOST = {**NAMES.shadows, "content": "(id INTEGER PRIMARY KEY, c0)"}
-VERSION = "INSERT INTO {config} VALUES ('version', 4)"
+# The rows that it does not open without: its version, and that there are no words.
+ROWS = {
+    "config": "INSERT INTO {} VALUES ('version', 4)",
+    "data": "INSERT INTO {} VALUES (1, X''), (10, X'00000000000000')",
+}
 
 
 class FullTextEngine(SideTableEngine):
@@ -158,9 +162,8 @@ class FullTextEngine(SideTableEngine):
         quote = self.connection.ops.quote_name
         lost = [end for end in LOST if end not in endings]
         made = [f"CREATE TABLE {quote(f'{site.name}_{end}')} {LOST[end]}" for end in lost]
-        if "config" in lost:
-            made.append(VERSION.format(config=quote(f"{site.name}_config")))
-        return [*made, *drop]
+        rows = [ROWS[end].format(quote(f"{site.name}_{end}")) for end in ROWS if end in lost]
+        return [*made, *rows, *drop]
 
     # Searching
 
