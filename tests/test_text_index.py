@@ -473,8 +473,9 @@ class TestMigrations:
             matching(table.rows, "cat")
         assert str(caught.value) == (
             f"{table.connection.display_name} finds words through a TextIndex, and shop.Thing "
-            "declares none of 'name', 'title', 'body' (database 'scratch'): add TextIndex(fields=['name', 'title', 'body'], "
-            "name=...) to its Meta.indexes, and migrate."
+            "declares none of 'name', 'title', 'body' (database 'scratch'): add "
+            "TextIndex(fields=['name', 'title', 'body'], name=...) to its Meta.indexes, and "
+            "migrate."
         )
 
 

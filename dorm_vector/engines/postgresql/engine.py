@@ -221,7 +221,7 @@ class PostgreSQLEngine(
         return without_indexes(self, model, settings)
 
     def reindex(self, index: Any, model: Any, progress: Reported | None = None) -> str | None:
-        if reason := self.why_not_built(index, model):
+        if reason := self.why_not_built(index, model) or self.why_no_parts(index):
             return reason
         reindex(self, index, model, progress)
         return None

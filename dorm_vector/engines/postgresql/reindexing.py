@@ -38,11 +38,19 @@ def reindex(engine: Any, index: Any, model: Any, progress: Reported | None = Non
         if state.state == "left over" and state.name.startswith(f"{index.name}_cc"):
             _execute(connection, state.cure)
     with _watched(connection, progress):
-        if states[index.name].state == "absent":
+        if _is_absent(connection, states.get(index.name), index.name):
             _create(engine, index, model)
         else:
             name = connection.ops.quote_name(index.name)
             _execute(connection, f"REINDEX INDEX CONCURRENTLY {name}")
+
+
+def _is_absent(connection: Any, state: Any, name: str) -> bool:
+    if state is not None:
+        return bool(state.state == "absent")
+    with connection.cursor() as cursor:  # of words, of which there are no states
+        cursor.execute("SELECT to_regclass(%s) IS NULL", [connection.ops.quote_name(name)])
+        return bool(cursor.fetchone()[0])
 
 
 def _execute(connection: Any, statement: Any) -> None:

@@ -205,10 +205,6 @@ def weights(search: Any, fields: Iterable[str]) -> list[str | None]:
     return [search.index and search.index.weight_of(name) for name in fields]
 
 
-# Django runs whatever create_sql() returns, so nothing has to be a statement as well.
-NO_TRIGRAMS = "pg_trgm is not installed: {} is not built"
-
-
 class PostgreSQLText(EngineText):
     """The part of the engine that searches for words."""
 
@@ -218,9 +214,10 @@ class PostgreSQLText(EngineText):
         self, index: Any, model: Any, schema_editor: Any, **kwargs: Any
     ) -> Statement:
         fields = index.text_fields(model)
-        parts = index.tokenize == "trigram"
-        if parts and not schema_editor.collect_sql and not has_trigrams(self.connection):
-            return Statement("SELECT %(what)s", what=literal(NO_TRIGRAMS.format(index.name)))
+        if not schema_editor.collect_sql and (reason := self.why_no_parts(index)):
+            # Django runs whatever create_sql() returns, so nothing has to be a statement as well.
+            what = f"{reason}: {index.name} is not built".translate({0: " ", 92: "/"})
+            return Statement("SELECT %(what)s", what=literal(what))
         statement: Statement = schema_editor._create_index_sql(
             model,
             fields=fields,
@@ -235,10 +232,16 @@ class PostgreSQLText(EngineText):
         letters = [index.weight_of(field.name) for field in fields]
         statement.parts["columns"] = (
             PartColumns(table, columns, quote)
-            if parts
+            if index.tokenize
             else WordColumns(table, columns, quote, index.language, letters)
         )
         return statement
+
+    def why_no_parts(self, index: Any) -> str | None:
+        """Why an index of parts of words is not built, the first half of a sentence; or None."""
+        if index.method != "text" or not index.tokenize or has_trigrams(self.connection):
+            return None
+        return "The extension pg_trgm is not installed"
 
     def text_join(self, search: Any) -> SQL:
         return SQL("")
