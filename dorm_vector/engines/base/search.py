@@ -19,7 +19,7 @@ from django.db.models.fields.related import ForeignObject
 from dorm_vector.engines.base.run import Run, Step
 from dorm_vector.sql import SQL, Plan
 
-__all__ = ["OBSTACLES", "EngineSearch", "Obstacle", "joins_many", "oversampled"]
+__all__ = ["OBSTACLES", "EngineSearch", "Obstacle", "joins_many", "oversampled", "tried"]
 
 Obstacle = tuple[str, Callable[[Any, Any], bool]]
 
@@ -31,6 +31,11 @@ def oversampled(query: Any, oversample: int, most: int, least: int = 0) -> list[
     """The steps with as many times as many candidates as rows, ``most`` of them at most."""
     ladder = [(rows, max((rows + query.left_out) * oversample, least)) for rows in ROWS]
     return [Step(rows, number) for rows, number in ladder if number <= most]
+
+
+def tried(name: str, values: Sequence[int], default: int) -> list[dict[str, Any]]:
+    """Settings to try: the values of a keyword, the default by itself."""
+    return [{} if value == default else {name: value} for value in values]
 
 
 def joins_many(query: Any) -> bool:
@@ -107,6 +112,13 @@ class EngineSearch:
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
         """The blocks of the sequence, the first one first."""
         return ()
+
+    def tunable(self, index: Any) -> list[dict[str, Any]]:
+        """
+        Keywords of ``nearest()`` to try searches of an index with, the fastest first; empty ones
+        for its defaults.
+        """
+        return [{}]
 
     def step_of(self, query: Any, steps: Sequence[Step]) -> Step:
         """The step that the last row of a query is in, or the last step."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from dorm_vector.engines.base.run import Step
+from dorm_vector.engines.base.search import tried
 from dorm_vector.engines.side_tables.search import COUNT, SideTableSearch
 from dorm_vector.sql import SQL
 
@@ -48,6 +49,12 @@ class LibSQLSearch(SideTableSearch):
             if rows > (found[-1].rows if found else 0):
                 found.append(Step(rows, min(number, most)))
         return found
+
+    def tunable(self, index: Any) -> list[dict[str, Any]]:
+        # More than search_l, which the graph was built with, are not found.
+        most = int(index.parameters("graph").get("search_l", SEARCH_L))
+        less = [number for number in (20, 50, 100, 200, 500, 1000) if number < most]
+        return tried("ef_search", [*less, most], most)
 
     def declared_index(self, query: Any, search: Any) -> Any:
         # A search for the zero vector returns arbitrary rows.

@@ -15,7 +15,7 @@ from django.db.models import Q
 from dorm_vector import conf
 from dorm_vector.engines.base.inspection import IndexState
 from dorm_vector.engines.base.run import Step
-from dorm_vector.engines.base.search import EngineSearch, oversampled
+from dorm_vector.engines.base.search import EngineSearch, oversampled, tried
 from dorm_vector.options import Option
 from dorm_vector.registry import METHODS
 from dorm_vector.sql import SQL, Operand, fill, literal, word
@@ -30,6 +30,12 @@ MAX_EF_SEARCH = 1000
 # How many rows the blocks of the sequence reach, and with how many candidates. The first one is
 # what an index finds with its defaults; later ones are large enough not to miss much.
 LADDER = ((40, 40), (100, 200), (200, 400), (400, 800), (1000, 1000))
+# What searches are tried with; see ``tunable``.
+TRIED = {
+    "oversample": (1, 2, 4, 8, 16, 32),
+    "ef_search": (40, 60, 100, 200, 400, 600, 1000),
+    "probes": (1, 2, 4, 8, 16, 32, 64, 128, 256),
+}
 # The most candidates that are ordered by their true distance; past them the table is read.
 MAX_CANDIDATES = 4000
 # float16 keeps eleven bits: the true order of k rows is among twice as many.
@@ -137,6 +143,14 @@ class PostgreSQLSearch(EngineSearch):
             oversample = search.oversample or OVERSAMPLE.get(index.stage, 4)
             return oversampled(query, oversample, MAX_CANDIDATES, given)
         return ladder(least, query.left_out, bool(query.is_filtered))
+
+    def tunable(self, index: Any) -> list[dict[str, Any]]:
+        if index.stage:
+            return tried("oversample", TRIED["oversample"], OVERSAMPLE.get(index.stage, 4))
+        if self.access_method(index) != "ivfflat":
+            return tried("ef_search", TRIED["ef_search"], DEFAULT_EF_SEARCH)
+        lists = index.parameters("storage").get("lists", 1)
+        return tried("probes", [number for number in TRIED["probes"] if number <= lists], 1)
 
     def indexed(self, query: Any, search: Any, index: Any, step: Step) -> Any:
         plan = super().indexed(query, search, index, step)

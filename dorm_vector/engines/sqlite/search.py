@@ -8,7 +8,7 @@ from typing import Any
 
 from dorm_vector import codecs
 from dorm_vector.engines.base.run import Step
-from dorm_vector.engines.base.search import oversampled
+from dorm_vector.engines.base.search import oversampled, tried
 from dorm_vector.engines.side_tables.search import SideTableSearch
 from dorm_vector.parameters import parameter
 from dorm_vector.sql import SQL
@@ -39,6 +39,11 @@ class SQLiteSearch(SideTableSearch):
         wanted = query.high_mark or 0
         candidates = wanted + query.left_out
         return [Step(wanted, min(candidates + 1, MAX_K))] if 0 < candidates <= MAX_K else []
+
+    def tunable(self, index: Any) -> list[dict[str, Any]]:
+        if not stage_of(index):  # which compares all of a vector, and of all rows
+            return [{}]
+        return tried("oversample", (1, 2, 4, 8, 16, 32), OVERSAMPLE)
 
     def widen(self, plan: Any, index: Any, step: Step) -> int:
         if not stage_of(index):
