@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from django.conf import settings
 from django.core.exceptions import FieldError, ValidationError
+from django.db import connections
 from django.db.models import F, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from pgvector import Bit, HalfVector, SparseVector, Vector
 
 from dorm_vector import (
     BitField,
-    CosineDistance,
+    CosineSimilarity,
     HammingDistance,
     InnerProduct,
-    JaccardDistance,
     L2Distance,
-    MaxInnerProduct,
     VectorAdd,
     VectorConcat,
     VectorMultiply,
     VectorNorm,
     VectorSubtract,
     VectorSum,
+    nearest,
 )
+from dorm_vector.distances import Distance
+from dorm_vector.engines import engine_for
+from dorm_vector.functions import VectorFunction
+from dorm_vector.registry import METRICS
 from tests.testapp.models import Bits, Everything, Full, Half, Item, Sparse
 
 MODELS: dict[str, Any] = {"vector": Full, "halfvec": Half, "bit": Bits, "sparsevec": Sparse}
+
+
+def subclasses(cls: type) -> Iterator[type]:
+    """Those of the package, and theirs."""
+    for each in cls.__subclasses__():
+        if each.__module__.startswith("dorm_vector."):
+            yield each
+            yield from subclasses(each)
+
+
 FIRST = {
     "vector": [1, 2, 3],
     "halfvec": [1, 2, 3],
@@ -73,38 +89,76 @@ SPARSE_FORMS: dict[str, Callable[[], Any]] = {
     "numpy": lambda: np.array([1, 0, 0, 0, 2]),
 }
 FORMS = {"vector": FLOAT_FORMS, "halfvec": FLOAT_FORMS, "bit": BIT_FORMS, "sparsevec": SPARSE_FORMS}
-# The class, with whether PostgreSQL alone has it for the kind.
-CLASSES: dict[str, list[tuple[Any, bool]]] = {
-    "vector": [(each, False) for each in (L2Distance, CosineDistance, InnerProduct, VectorAdd)],
-    "halfvec": [(each, False) for each in (MaxInnerProduct, VectorMultiply, VectorConcat)],
-    "bit": [(HammingDistance, False), (JaccardDistance, False), (VectorConcat, True)],
-    "sparsevec": [(L2Distance, True), (CosineDistance, True)],
-}
+# Whatever takes two vectors, by what it is registered or declared as.
+DISTANCES: list[Any] = [*METRICS.values(), CosineSimilarity, InnerProduct]
+PAIRS: list[Any] = [each for each in subclasses(VectorFunction) if each.arity == 2]
+
+
+def has(alias: str, function: Any, kind: str) -> bool:
+    """Whether the engine of a database computes a function of vectors of a kind."""
+    engine = engine_for(connections[alias])
+    if kind not in engine.column_types:
+        return False
+    if issubclass(function, Distance):
+        return kind in function.kinds and function.metric in engine.distances
+    return kind in engine.functions.get(function.name, {})
+
+
 CASES = [
-    pytest.param(kind, form, function, only, id=f"{kind}-{form}-{function.__name__}")
-    for kind, forms in FORMS.items()
-    for form in forms
-    for function, only in CLASSES[kind]
-    # Whole bytes do not say how many of their bits they mean; see test_concat_of_bytes.
-    if not (kind == "bit" and function is VectorConcat and form.startswith("byte"))
+    pytest.param(alias, kind, function, id=f"{engine}-{kind}-{function.__name__}")
+    for alias, engine in settings.ENGINES.items()
+    for kind in FORMS
+    for function in (*DISTANCES, *PAIRS)
+    if has(alias, function, kind)
 ]
 
 
-@pytest.mark.parametrize(("kind", "form", "function", "only"), CASES)
-def test_every_form(alias: str, kind: str, form: str, function: Any, only: bool) -> None:
-    """What a value gives is what a column of the same vector gives."""
-    if only:
-        alias = "postgresql"
+def expressions(rows: Any, row: Any) -> dict[str, Any]:
+    """The vector of the column ``b`` as operands that are no values."""
+    return {
+        "F()": F("b"),
+        "name": "b",
+        "expression": Coalesce("b", "a"),
+        "Subquery": Subquery(rows.filter(pk=row.pk).values("b")[:1]),
+        "queryset": rows.filter(pk=row.pk).values("b")[:1],
+        "attribute": row.b,
+    }
+
+
+def inside(rows: Any, function: Any, second: Any, output_field: Any) -> Any:
+    """The same in a subquery, of which ``second`` may be of the query around it."""
+    inner = rows.filter(pk=OuterRef("pk")).annotate(x=function("a", second)).values("x")[:1]
+    return Subquery(inner, output_field=output_field)
+
+
+@pytest.mark.parametrize(("alias", "kind", "function"), CASES, indirect=["alias"])
+def test_every_form(alias: str, kind: str, function: Any) -> None:
+    """Whatever a vector comes from, it gives what a column of the same vector gives."""
     rows = MODELS[kind].objects.using(alias)
-    rows.create(a=FIRST[kind], b=FORMS[kind][form]())
-    row = rows.annotate(
-        value=function("a", FORMS[kind][form]()),
-        column=function("a", F("b")),
-        named=function("a", "b"),
-    ).get()
-    same = row.column if isinstance(row.column, str) else pytest.approx(row.column, rel=1e-6)
-    assert row.value == same
-    assert row.named == same
+    row = rows.create(a=FIRST[kind], b=next(iter(FORMS[kind].values()))())
+    row.refresh_from_db()
+    expected = rows.annotate(x=function("a", F("b"))).get().x
+    found = {
+        name: rows.annotate(x=function("a", operand)).get().x
+        for name, operand in expressions(rows, row).items()
+    }
+    for name, form in FORMS[kind].items():
+        found[name] = rows.annotate(x=function("a", form())).get().x
+        if not isinstance(form(), str):  # which is a name there
+            turned = rows.annotate(x=function(form(), "a"), y=function("b", "a")).get()
+            found[f"{name} first"] = expected if alike(turned.x, turned.y) else turned.x
+    field = rows.annotate(x=function("a", "b")).query.annotations["x"].output_field
+    for name, operand in (("OuterRef", OuterRef("b")), ("inside", row.b)):
+        found[name] = rows.annotate(x=inside(rows, function, operand, field)).get().x
+    if kind == "bit" and function is VectorConcat:  # see test_concat_of_bytes
+        found = {name: x for name, x in found.items() if not name.startswith("byte")}
+    assert [name for name, value in found.items() if not alike(value, expected)] == []
+
+
+def alike(value: Any, expected: Any) -> bool:
+    if isinstance(expected, str | SparseVector):
+        return bool(value == expected)
+    return bool(value == pytest.approx(expected, rel=1e-6, abs=1e-6))
 
 
 def test_concat_of_bytes(db: None) -> None:
@@ -170,21 +224,22 @@ BAD: list[tuple[str, Any, str]] = [
     ("sparsevec", {7: 1.0}, "Position 7 is not one from 0 to 4."),
     ("sparsevec", [1, 2], "Expected 5 dimensions, not 2."),
 ]
-REFUSING = {
-    "vector": (L2Distance, CosineDistance, VectorAdd, VectorSubtract),
-    "halfvec": (L2Distance, VectorAdd, VectorMultiply),
-    "bit": (HammingDistance, JaccardDistance),
-    "sparsevec": (L2Distance, MaxInnerProduct),
-}
 
 
 @pytest.mark.parametrize(("kind", "value", "message"), BAD, ids=lambda part: str(part)[:20])
 def test_the_same_errors(kind: str, value: Any, message: str) -> None:
-    for function in REFUSING[kind]:
-        for operands in (("a", value), (F("a"), value)):
-            with pytest.raises(ValidationError) as caught:
-                MODELS[kind].objects.annotate(x=function(*operands))
-            assert caught.value.messages == [message], function
+    found = {}
+    for function in (*DISTANCES, *PAIRS):
+        # Vectors that are joined may be of any length.
+        if has("postgresql", function, kind) and getattr(function, "same_length", True):
+            for place, operand in enumerate(("a", F("a"), Coalesce("b", "a"))):
+                with pytest.raises(ValidationError) as caught:
+                    MODELS[kind].objects.annotate(x=function(operand, value))
+                found[function.__name__, place] = caught.value.messages
+    with pytest.raises(ValidationError) as caught:
+        nearest(MODELS[kind], "a", value)
+    found["nearest", 0] = caught.value.messages
+    assert [name for name, messages in found.items() if messages != [message]] == []
 
 
 def test_a_name_is_a_field(alias: str) -> None:
