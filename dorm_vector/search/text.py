@@ -350,10 +350,20 @@ def _names(model: Any, fields: Sequence[str]) -> list[str]:
                 f"matching() searches the fields of one table, and {name!r} crosses a relation: "
                 "search the other model, and filter by its rows, filter(relation__in=matching())."
             )
-        if text_field(model, name) is None:
-            kind = type(model._meta.get_field(name)).__name__
-            raise FieldError(f"matching() needs fields of text, and {name!r} is a {kind}.")
+        _check_field(model, name)
     return list(fields)
+
+
+def _check_field(model: Any, name: str) -> None:
+    try:
+        kind = type(model._meta.get_field(name)).__name__
+    except FieldDoesNotExist:
+        known = ", ".join(map(repr, _all_text(model)))
+        raise FieldError(
+            f"{model._meta.label} has no field {name!r}; its fields of text are {known}."
+        ) from None
+    if text_field(model, name) is None:
+        raise FieldError(f"matching() needs fields of text, and {name!r} is a {kind}.")
 
 
 def _index(model: Any, names: list[str] | None) -> tuple[Any, TextIndex | None]:
