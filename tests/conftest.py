@@ -24,9 +24,6 @@ for name in ("bulk", "libsql_backend", "side_table_migrations", "side_tables"):
 # Behaviours that an engine lacks: (engine, name of the test) to the reason. They are run all the
 # same, and the run fails where one of them works after all.
 GAPS = {
-    ("libsql", "test_exact_inner_products"): (
-        "libSQL has no inner product, and its distances, of which one is made, are float32."
-    ),
     ("sqlite", "test_order_by_outer_ref"): (
         "SQLite does not let ORDER BY in a subquery refer to columns of the outer query."
     ),

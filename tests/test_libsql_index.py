@@ -502,14 +502,6 @@ class TestSearches:
         ("change", "reason"),
         [
             (
-                lambda rows: rows[:201],
-                "libSQL finds search_l rows at most, 200 by default; more are searched exactly.",
-            ),
-            (
-                lambda rows: rows[195:205],
-                "libSQL finds search_l rows at most, 200 by default; more are searched exactly.",
-            ),
-            (
                 lambda rows: rows.filter(category__gte=0)[:10],
                 "A filter, a join or distinct() makes the search exact.",
             ),
@@ -529,6 +521,24 @@ class TestSearches:
         assert (explained.index, explained.reason) == (None, reason)
         part = slice(found.query.low_mark, found.query.high_mark)
         assert_exact(searched, metric, found, part=part)
+
+    def test_pages_follow_those_of_the_index(self, searched: Any, metric: str) -> None:
+        search = nearest(searched.rows, "embedding", QUERY)
+        explained = explain_nearest(search[195:205])
+        assert explained.reason == (
+            "libSQL finds search_l rows at most, 200 by default; more are searched exactly."
+        )
+        keys = [row.pk for row in search[195:205]]
+        assert len(set(keys)) == 10
+        assert not set(keys) & {row.pk for row in search[:50]}
+
+    def test_pages_where_rows_were_deleted(self, searched: Any, metric: str) -> None:
+        """The graph still finds them, so that some of the pages came short, and others not."""
+        nearest_first = list(distances(searched, metric, QUERY))
+        searched.rows.filter(pk__in=nearest_first[:170]).delete()
+        search = nearest(searched.rows, "embedding", QUERY)
+        pages = [[row.pk for row in search[start : start + 7]] for start in range(0, 140, 7)]
+        assert [key for page in pages for key in page] == nearest_first[170:]
 
     def test_exact_and_no_end(self, searched: Any, metric: str) -> None:
         for found in (

@@ -160,7 +160,31 @@ class EngineSearch:
 
         Return how many it reads before them.
         """
+        if not self.reads_blocks:
+            return 0
+        # The same limit for all slices of a block: a planner chooses by it.
+        low, high = int(plan.low_mark), int(plan.high_mark)
+        read = max(high, step.rows - self.slack)
+        plan.clear_limits()
+        plan.set_limits(0, read)
+        if (low, high) == (0, read) or not self._is_counted(plan):
+            return low
+        plan.plan = plan.plan._replace(sent=(low, high))
         return 0
+
+    def _is_counted(self, plan: Any) -> bool:
+        """
+        Whether the database counts the rows of a block, and sends those that are wanted alone.
+
+        It takes longer than to send forty keys and distances.
+        """
+        annotation = plan.plan.search.annotation
+        if annotation not in plan.annotation_select:
+            return False
+        others = plan.annotation_select.keys() - {annotation}
+        keys = set(plan.get_meta().pk_fields)
+        columns = {getattr(column, "target", None) for column in plan.select}
+        return bool(plan.default_cols or others or not columns <= keys)
 
     def needs_other_settings(self, search: Any, index: Any) -> bool:
         """Whether a search that came back short is to run once more, with other settings."""

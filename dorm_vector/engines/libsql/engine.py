@@ -218,11 +218,24 @@ IP64 = (
     f"CASE WHEN {{norm_a}} * {{norm_b}} = 0 THEN 0.0 ELSE {UNDEFINED} END)"
 )
 PRODUCT = "(vector_distance_cos({a}, {b}) - 1) * {norm_a} * {norm_b}"
+# What it errs by at most, of the norms' product, since the distances are float32: measured.
+ERROR = 3e-7
+# By the least norms' products that are beyond it: halves, quarters and the like, of which a product
+# that may be one is taken for one. Each step is many times the error.
+STEPS = {2**4: 2**-14, 2**10: 2**-8, 2**16: 0.25, 2**18: 1}
+STEP = " ".join(f"WHEN dorm_s < {scale} THEN {step!r}" for scale, step in STEPS.items())
+# Products of whole numbers are whole ones, and equal ones are equal. Beyond the steps it is NULL.
+ROUNDED = (
+    f"(SELECT CASE WHEN abs(dorm_p - dorm_w) <= {ERROR} * dorm_s THEN dorm_w ELSE dorm_p END "  # noqa: S608
+    "FROM (SELECT dorm_p, dorm_s, round(dorm_p / dorm_g) * dorm_g AS dorm_w "
+    f"FROM (SELECT dorm_p, dorm_s, CASE {STEP} END AS dorm_g "
+    "FROM (SELECT (dorm_c - 1) * dorm_a * dorm_b AS dorm_p, dorm_a * dorm_b AS dorm_s))))"
+)
 # The same, each part of it looked at.
 IP = (
     "(SELECT CASE WHEN dorm_c BETWEEN -1e-3 AND 2.001 "  # noqa: S608 - templates
     f"AND dorm_a BETWEEN {LEAST} AND {GREATEST} AND dorm_b BETWEEN {LEAST} AND {GREATEST} "
-    f"THEN (dorm_c - 1) * dorm_a * dorm_b ELSE {IP64} END "
+    f"THEN {ROUNDED} ELSE {IP64} END "
     "FROM (SELECT vector_distance_cos({a}, {b}) AS dorm_c, "
     "{rough_norm_a} AS dorm_a, {rough_norm_b} AS dorm_b))"
 )

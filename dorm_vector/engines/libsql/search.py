@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from dorm_vector.engines.base.run import Step
-from dorm_vector.engines.base.search import tried
+from dorm_vector.engines.base.search import Obstacle, tried
 from dorm_vector.engines.side_tables.search import COUNT, SideTableSearch
 from dorm_vector.sql import SQL
 
@@ -26,6 +26,12 @@ OVERSAMPLE = 4
 LEAST_VECTORS = 1000
 
 
+ZERO: Obstacle = (
+    "For the zero vector libSQL's graph has arbitrary rows, so that all are read.",
+    lambda query, search: query.query_vector.is_zero,
+)
+
+
 class LibSQLSearch(SideTableSearch):
     """The part of the engine that searches."""
 
@@ -33,6 +39,11 @@ class LibSQLSearch(SideTableSearch):
     _needed: Callable[[str], tuple[str, ...]]
     too_many = "libSQL finds search_l rows at most, 200 by default; more are searched exactly."
     too_few = f"With fewer than {LEAST_VECTORS:,} vectors libSQL reads all rows: it is as fast."
+
+    obstacles = (*SideTableSearch.obstacles, ZERO)
+    # The graph may have lost rows, and has those that were deleted: some pages of a block might be
+    # whole, and others not.
+    reads_blocks = True
 
     #: The number of vectors from which on the graph is searched.
     least_vectors: ClassVar[int] = LEAST_VECTORS
@@ -55,10 +66,6 @@ class LibSQLSearch(SideTableSearch):
         most = int(index.parameters("graph").get("search_l", SEARCH_L))
         less = [number for number in (20, 50, 100, 200, 500, 1000) if number < most]
         return tried("ef_search", [*less, most], most)
-
-    def declared_index(self, query: Any, search: Any) -> Any:
-        # A search for the zero vector returns arbitrary rows.
-        return None if query.query_vector.is_zero else super().declared_index(query, search)
 
     def is_ready(self, table: str) -> bool:
         # Vectors are only deleted there all at once, so that the numbers have no gaps.

@@ -94,6 +94,7 @@ class PostgreSQLSearch(EngineSearch):
     index_states: Callable[[Any], list[IndexState]]
     # Whether a block came back short must not depend on the slice: what follows would not fit.
     reads_blocks = True
+    # To sort equal distances by key takes one row more, and with it another round of candidates.
     slack = 1
     #: Whether sessions turned out not to have the settings that a new connection is given.
     lacks_settings = False
@@ -170,32 +171,6 @@ class PostgreSQLSearch(EngineSearch):
         plan.add_q(Q(pk__in=inner))
         plan.set_limits(*limits)
         return plan
-
-    def widen(self, plan: Any, index: Any, step: Step) -> int:
-        # The same limit for all slices of a block: the planner chooses by it. But for the last row,
-        # since to sort equal distances by key takes one row more, and another round of candidates.
-        low, high = int(plan.low_mark), int(plan.high_mark)
-        read = max(high, step.rows - self.slack)
-        plan.clear_limits()
-        plan.set_limits(0, read)
-        if (low, high) == (0, read) or not self._is_counted(plan):
-            return low
-        plan.plan = plan.plan._replace(sent=(low, high))
-        return 0
-
-    def _is_counted(self, plan: Any) -> bool:
-        """
-        Whether the database counts the rows of a block, and sends those that are wanted alone.
-
-        It takes longer than to send forty keys and distances.
-        """
-        annotation = plan.plan.search.annotation
-        if annotation not in plan.annotation_select:
-            return False
-        others = plan.annotation_select.keys() - {annotation}
-        keys = set(plan.get_meta().pk_fields)
-        columns = {getattr(column, "target", None) for column in plan.select}
-        return bool(plan.default_cols or others or not columns <= keys)
 
     def can_run_at_once(self, query: Any, search: Any, index: Any) -> bool:
         if not super().can_run_at_once(query, search, index):

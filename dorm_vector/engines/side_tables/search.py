@@ -55,18 +55,23 @@ class SideTableSearch(EngineSearch):
         raise NotImplementedError
 
     def declared_index(self, query: Any, search: Any) -> Any:
-        return next(self._built(query, search), None)
+        built = self._built(query, search)
+        return next((each for each in built if self.reaches(query, search, each)), None)
 
     def serving_index(self, query: Any, search: Any) -> Any:
         self.connection.ensure_connection()  # which tells what is loaded, and what is there
-        return next((i for i in self._built(query, search) if self.is_ready(i.name)), None)
+        built = self._built(query, search)
+        if query.explain_info:
+            built = (each for each in built if self.reaches(query, search, each))
+        # Also one that does not reach as far: pages further on follow those that it gives.
+        return next((each for each in built if self.is_ready(each.name)), None)
 
     def _built(self, query: Any, search: Any) -> Iterator[Any]:
         model = query.get_meta().concrete_model
         return (
             index
             for index in search.indexes
-            if not self.why_not_built(index, model) and self.reaches(query, search, index)
+            if not self.why_not_built(index, model) and self.steps(query, search, index)
         )
 
     def reaches(self, query: Any, search: Any, index: Any) -> bool:
