@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.apps import apps
 from django.core import checks
 from django.core.exceptions import ValidationError
 from django.db import NotSupportedError, models
@@ -108,7 +109,23 @@ class AnyVectorField(Field[Set, Read]):
         return name, path, args, kwargs
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
-        return [*super().check(**kwargs), *self._check_kind(), *self._check_btree()]
+        return [
+            *super().check(**kwargs),
+            *self._check_app(),
+            *self._check_kind(),
+            *self._check_btree(),
+        ]
+
+    def _check_app(self) -> Iterator[checks.CheckMessage]:
+        """Say where the app is missing: its own checks are not run then."""
+        if not apps.is_installed("dorm_vector"):
+            yield checks.Warning(
+                f"{self.model._meta.label}.{self.name} is a vector field, and 'dorm_vector' is not "
+                "in INSTALLED_APPS: connections are not made fit for vectors.",
+                hint="Add 'dorm_vector' to INSTALLED_APPS.",
+                obj=self,
+                id="dorm_vector.W116",
+            )
 
     def _check_kind(self) -> Iterator[checks.CheckMessage]:
         """Refuse a field of a kind that a database has no columns for."""

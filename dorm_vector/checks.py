@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.apps import apps
@@ -11,11 +11,19 @@ from django.core.checks import CheckMessage
 from django.db import router
 
 from dorm_vector import conf
+from dorm_vector.database_checks import (
+    check_broken,
+    check_databases,
+    check_not_built,
+    check_tables,
+    indexes,
+)
 from dorm_vector.declarations import may_hold_vectors
 from dorm_vector.engines import Engine, engines_of
 from dorm_vector.engines.base.freshness import fresh_vectors
 from dorm_vector.functions import VectorFunction
 from dorm_vector.methods import MethodIndex, vector_field
+from dorm_vector.migration_checks import check_empty_clusters, check_extension_migrations
 from dorm_vector.text_indexes import TextIndex, text_field
 
 __all__ = ["register"]
@@ -38,6 +46,11 @@ def register() -> None:
     checks.register(check_freshness, checks.Tags.models, TAG)
     checks.register(check_not_built, checks.Tags.database, TAG)
     checks.register(check_databases, checks.Tags.database, TAG)
+    checks.register(check_tables, checks.Tags.database, TAG)
+    checks.register(check_equal_indexes, checks.Tags.models, TAG)
+    checks.register(check_metrics, checks.Tags.models, TAG)
+    checks.register(check_extension_migrations, checks.Tags.models, TAG)
+    checks.register(check_empty_clusters, checks.Tags.models, TAG)
     checks.register(check_broken, checks.Tags.database, TAG)
 
 
@@ -88,7 +101,7 @@ def _messages() -> Iterator[tuple[list[str], CheckMessage]]:
 
 def check_indexes(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """Compare each index with its field: the declaration alone does not know the field."""
-    return [message for model, index in _indexes(app_configs) for message in index.problems(model)]
+    return [message for model, index in indexes(app_configs) for message in index.problems(model)]
 
 
 def check_definitions(
@@ -161,7 +174,7 @@ def check_text_indexes(
             obj=model,
             id="dorm_vector.E131",
         )
-        for model, index in _indexes(app_configs, TextIndex)
+        for model, index in indexes(app_configs, TextIndex)
         for name in index.fields
         # Of fields that there are not, Django itself says so.
         for field in model._meta.get_fields()
@@ -173,7 +186,7 @@ def check_names(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list
     """Refuse an index whose names, of what is made for it too, other parts of the project have."""
     clashes: dict[tuple[int, str], CheckMessage] = {}
     bearers = {alias: _bearers(alias, engine) for alias, engine in engines_of()}
-    for model, index in _indexes(app_configs, MethodIndex | TextIndex):
+    for model, index in indexes(app_configs, MethodIndex | TextIndex):
         for alias, engine in engines_of(model):
             for name in _names_made(engine, index, model):
                 for declared, bearer in bearers[alias].get(engine.same_name(name), ()):
@@ -224,78 +237,39 @@ def _names_made(engine: Engine, index: Any, model: Any) -> list[str]:
     return engine.made_names(index) if known and not engine.why_not_built(index, model) else []
 
 
-def check_not_built(
-    app_configs: Sequence[Any] | None = None,
-    databases: Sequence[str] | None = None,
-    **kwargs: Any,
+def check_equal_indexes(
+    app_configs: Sequence[Any] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Say which indexes a database does not build."""
-    return [
-        checks.Info(
-            f"{reason}: {index.name!r} is not built on the database {alias!r}, and searches read "
-            "every row.",
-            obj=model,
-            id="dorm_vector.I101",
-        )
-        for model, index in _indexes(app_configs)
-        for alias, engine in engines_of(model)
-        if alias in (databases or ()) and (reason := engine.why_not_built(index, model))
-    ]
+    """Find indexes of a model that are the same but for their names."""
+    found: dict[Any, MethodIndex] = {}
+    messages: list[CheckMessage] = []
+    for model, index in indexes(app_configs):
+        path, expressions, options = index.deconstruct()
+        options.pop("name")
+        first = found.setdefault((model, repr((path, expressions, options))), index)
+        if first is not index:
+            messages.append(
+                checks.Warning(
+                    f"The indexes {first.name!r} and {index.name!r} are the same.",
+                    hint="Remove one of them: each is built, kept and takes its space.",
+                    obj=model,
+                    id="dorm_vector.W111",
+                )
+            )
+    return messages
 
 
-def check_broken(
-    app_configs: Sequence[Any] | None = None,
-    databases: Sequence[str] | None = None,
-    **kwargs: Any,
-) -> list[CheckMessage]:
-    """Name indexes that are there and of no use: one that is not there yet is for a migration."""
-    models = {model: None for model, _ in _indexes(app_configs)}
+def check_metrics(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Find indexes for a metric that a database has no distance for: searches by it raise."""
     return [
         checks.Warning(
-            f"{state.problem} (database {alias!r})",
-            hint=f"Run {state.cure}.",
+            f"{index.name!r} is for the metric {index.metric!r}, and {engine.label} has no such "
+            f"distance (database {alias!r}): searches by it raise NotSupportedError there.",
+            hint=engine.alternatives.get(index.metric) or "Use another metric.",
             obj=model,
-            id="dorm_vector.W003",
+            id="dorm_vector.W115",
         )
-        for alias, engine in engines_of()
-        if alias in (databases or ())
-        for model in _migrated(alias, engine, models)
-        for state in engine.index_states(model)
-        if state.is_broken
+        for model, index in indexes(app_configs)
+        for alias, engine in engines_of(model)
+        if engine.distances and index.metric not in engine.distances
     ]
-
-
-def _migrated(alias: str, engine: Engine, models: Iterable[Any]) -> list[Any]:
-    """The models of which a database has the tables."""
-    known = [
-        model
-        for model in models
-        if model._meta.managed
-        and not model._meta.proxy
-        and router.allow_migrate_model(alias, model)
-    ]
-    tables = engine.connection.introspection.table_names() if known else ()
-    return [model for model in known if model._meta.db_table in tables]
-
-
-def check_databases(
-    app_configs: Any = None, databases: Sequence[str] | None = None, **kwargs: Any
-) -> list[CheckMessage]:
-    """What is wrong within the databases that are named, which are asked, if they hold vectors."""
-    return [
-        message
-        for alias, engine in engines_of()
-        if alias in (databases or ()) and may_hold_vectors([alias])
-        for message in engine.check_database()
-    ]
-
-
-def _indexes(
-    app_configs: Sequence[Any] | None, kind: Any = MethodIndex
-) -> Iterator[tuple[Any, Any]]:
-    for model in apps.get_models():
-        if app_configs is not None and model._meta.app_config not in app_configs:
-            continue
-        for index in model._meta.indexes:
-            if isinstance(index, kind) and index.fields:
-                yield model, index

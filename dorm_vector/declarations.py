@@ -17,7 +17,7 @@ from django.db.models import Field, Model, Q, Value
 from django.db.models.signals import class_prepared
 from pgvector import Bit, HalfVector, SparseVector, Vector
 
-__all__ = ["may_hold_vectors", "plain", "settle"]
+__all__ = ["kinds_held", "may_hold_vectors", "plain", "settle"]
 
 # Attributes of constraints and indexes that hold conditions and expressions.
 PARTS = ("condition", "check", "expressions")
@@ -108,6 +108,18 @@ def may_hold_vectors(aliases: Sequence[str]) -> bool:
         if any(_holds_vectors(field) for field in model._meta.local_fields)
         for alias in aliases
     )
+
+
+def kinds_held(alias: str) -> tuple[set[str], set[str]]:
+    """The kinds of vectors that a database is to hold, and the labels of the apps they are of."""
+    held = [
+        (field.kind, model._meta.app_label)
+        for model in apps.get_models()
+        for field in model._meta.local_fields
+        if hasattr(field, "kind") and _holds_vectors(field)
+        if router.allow_migrate_model(alias, model)
+    ]
+    return {kind for kind, _ in held}, {label for _, label in held}
 
 
 class_prepared.connect(_settle_model, dispatch_uid="dorm_vector_declarations")

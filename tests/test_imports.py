@@ -37,6 +37,7 @@ LAYERS = """
     text_indexes  constraints  indexes  operations
     search
     bulk  embeddings  querysets
+    database_checks  migration_checks
     checks  models
     .
     admin  contrib  management  templatetags  testing

@@ -22,7 +22,7 @@ PROBLEM = (
     "i is INVALID, since its build was cancelled or failed: it serves no search, and all rows are "
     "read."
 )
-CURE = "REINDEX INDEX CONCURRENTLY i, or manage.py vector_reindex shop.Thing"
+CURE = "REINDEX INDEX CONCURRENTLY i, or manage.py vector_reindex shop.Thing --database scratch"
 
 
 def vectors(*labels: str, database: str | None = "scratch") -> Any:
@@ -252,7 +252,7 @@ class TestSideTables:
         assert (index["state"], index["problem"], index["cure"]) == (
             "damaged",
             "i is there in part: it serves no search, and all rows are read.",
-            "manage.py vector_reindex shop.Thing",
+            "manage.py vector_reindex shop.Thing --database scratch",
         )
         assert error == "Of no use: shop.Thing, i ('scratch'): damaged."
         (message,) = check_broken(databases=["scratch"])

@@ -225,6 +225,9 @@ class Engine(
     def prepare(self) -> None:
         """Make a connection that was just opened fit for vectors. Sends nothing that is logged."""
 
+    #: Whether a migration has to install an extension before columns of vectors are made.
+    needs_extension: ClassVar[bool] = False
+
     def check_database(self) -> list[CheckMessage]:
         """The same on what is in the database, where it is named; this may ask it."""
         return []

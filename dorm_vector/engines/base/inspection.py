@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Count, Sum
 from django.db.models.expressions import RawSQL
 
@@ -114,6 +115,11 @@ class EngineInspection:
             for index in model._meta.indexes
             if hasattr(index, "metric") and (reason := self.why_not_built(index, model))
         ]
+
+    def command(self, text: str) -> str:
+        """A command of manage.py for this database."""
+        alias = self.connection.alias
+        return f"manage.py {text}" + ("" if alias == DEFAULT_DB_ALIAS else f" --database {alias}")
 
     def lacking(self, index: Any, model: Any) -> int | None:
         """How many rows an index lacks that a search of all rows would find; None: not known."""

@@ -12,11 +12,12 @@ from django.db import models
 from django.db.backends.ddl_references import Columns, Statement
 
 from dorm_vector import codecs, conf
+from dorm_vector.declarations import kinds_held
 from dorm_vector.engines.base import Engine
 from dorm_vector.engines.base.inspection import Reported
 from dorm_vector.engines.base.loaders import Loader
 from dorm_vector.engines.base.schema import with_alterations
-from dorm_vector.engines.postgresql import extension
+from dorm_vector.engines.postgresql import checks, extension
 from dorm_vector.engines.postgresql.arrays import read_arrays
 from dorm_vector.engines.postgresql.embedding import PostgreSQLEmbedding
 from dorm_vector.engines.postgresql.freshness import PostgreSQLFreshness
@@ -137,6 +138,7 @@ class PostgreSQLEngine(
     }
     methods = {"vector": "hnsw", "hnsw": "hnsw", "ivfflat": "ivfflat"}
     index_methods = frozenset({*methods, "text"})
+    needs_extension = True
     index_serves_order = True
     index_dimensions = {"vector": 2000, "halfvec": 4000, "bit": 64_000}
     btree_dimensions = 672
@@ -245,7 +247,8 @@ class PostgreSQLEngine(
     # The extension
 
     def check_database(self) -> list[CheckMessage]:
-        return extension.check(self.connection)
+        kinds, labels = kinds_held(self.connection.alias)
+        return checks.check(self.connection, kinds, labels)
 
     def enable(self, schema_editor: Any, *, schema: str | None = None) -> None:
         extension.create(schema_editor, schema)

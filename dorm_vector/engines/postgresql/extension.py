@@ -8,16 +8,17 @@ from django.core.checks import CheckMessage, Warning  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 
-__all__ = ["check", "create", "drop"]
-_NO_FILES = (
+__all__ = ["NO_FILES", "check", "create", "drop"]
+
+NO_FILES = (
     "The PostgreSQL server has no pgvector files: install pgvector on the server (the package is "
     "often called postgresql-NN-pgvector, NN being the server's major version), then migrate again."
 )
 # By SQLSTATE: feature_not_supported, and undefined_file on older servers; insufficient_privilege;
 # dependent_objects_still_exist.
 ADVICE = {
-    "0A000": _NO_FILES,
-    "58P01": _NO_FILES,
+    "0A000": NO_FILES,
+    "58P01": NO_FILES,
     "42501": (
         "This database user may not create or drop the extension vector. Ask an administrator to "
         "run CREATE EXTENSION vector in the database {database}, then migrate again: where the "

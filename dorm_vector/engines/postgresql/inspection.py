@@ -93,15 +93,26 @@ class PostgreSQLInspection(EngineInspection):
         rows = {row.name: row for row in self._index_rows(model)}
         declared = [index for index in model._meta.indexes if hasattr(index, "metric")]
         names = {index.name for index in declared}
+        reindex = self.command(f"vector_reindex {model._meta.label}")
         return [
             *super().index_states(model),
             *(
-                _absent(index.name, self.access_method(index), model)
+                self._absent(index, model)
                 for index in declared
                 if index.name not in rows and not self.why_not_built(index, model)
             ),
-            *(_state(row, names, model) for row in rows.values()),
+            *(_state(row, names, reindex) for row in rows.values()),
         ]
+
+    def _absent(self, index: Any, model: Any) -> IndexState:
+        reindex = self.command(f"vector_reindex {model._meta.label}")
+        return IndexState(
+            index.name,
+            self.access_method(index),
+            "absent",
+            problem=f"{index.name} is declared, and the database has not got it.",
+            cure=f"{self.command('migrate')}, or {reindex}",
+        )
 
     def _index_rows(self, model: Any) -> Iterator[Row]:
         table = self.connection.ops.quote_name(model._meta.db_table)
@@ -129,17 +140,7 @@ class PostgreSQLInspection(EngineInspection):
         return int(rows.filter(~Q(pk__in=within)).count())
 
 
-def _absent(name: str, method: str, model: Any) -> IndexState:
-    return IndexState(
-        name,
-        method,
-        "absent",
-        problem=f"{name} is declared, and the database has not got it.",
-        cure=f"manage.py migrate, or manage.py vector_reindex {model._meta.label}",
-    )
-
-
-def _state(row: Row, declared: set[str], model: Any) -> IndexState:
+def _state(row: Row, declared: set[str], reindex: str) -> IndexState:
     found = IndexState(row.name, row.method, size=row.size, uses=row.uses)
     if row.is_valid:
         return found
@@ -161,8 +162,5 @@ def _state(row: Row, declared: set[str], model: Any) -> IndexState:
             f"{row.name} is INVALID, since its build was cancelled or failed: it serves no "
             "search, and all rows are read."
         ),
-        cure=(
-            f"REINDEX INDEX CONCURRENTLY {row.quoted}, or manage.py vector_reindex "
-            f"{model._meta.label}"
-        ),
+        cure=f"REINDEX INDEX CONCURRENTLY {row.quoted}, or {reindex}",
     )

@@ -42,13 +42,13 @@ class SideTableInspection(EngineInspection):
 
     def _state(self, index: Any, model: Any) -> IndexState:
         found = IndexState(index.name, self.index_label)
-        cure = f"manage.py vector_reindex {model._meta.label}"
+        cure = self.command(f"vector_reindex {model._meta.label}")
         if self._is_present(index.name):
             return found._replace(size=self._size(index.name))
         if not self._found(Site.of(index, model), strict=False):
             problem = f"{index.name} is declared, and the database has not got it."
             return found._replace(
-                state="absent", problem=problem, cure=f"manage.py migrate, or {cure}"
+                state="absent", problem=problem, cure=f"{self.command('migrate')}, or {cure}"
             )
         return found._replace(
             state="damaged",
