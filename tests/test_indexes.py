@@ -294,7 +294,8 @@ class TestMigrations:
                 schema.run(migrations.AlterField("thing", "embedding", field))
             assert str(caught.value) == (
                 "Thing.embedding holds vectors of vector(3), which AlterField does not make "
-                f"{made}: use ChangeVectorDimensions, or add a field, fill it, and remove the old one."
+                f"{made}: use ChangeVectorDimensions, or add a field, fill it, and remove the old "
+                "one."
             )
         assert schema.model.objects.using(schema.connection.alias).get().embedding == [1, 2, 3]
 
