@@ -36,6 +36,7 @@ from dorm_vector.operations import ChangeVectorDimensions, VectorExtension
 from dorm_vector.querysets import VectorQuerySet
 from dorm_vector.search import advice as advice  # heard by the distances
 from dorm_vector.search.fusion import fuse
+from dorm_vector.search.hybrid import hybrid
 from dorm_vector.search.nearest import nearest
 from dorm_vector.search.settings import search_params
 from dorm_vector.search.text import matching
@@ -80,6 +81,7 @@ __all__ = [
     "embed",
     "engine_for",
     "fuse",
+    "hybrid",
     "load_sqlite_vec_extension",
     "matching",
     "nearest",

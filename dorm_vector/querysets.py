@@ -8,6 +8,7 @@ from typing import Self, Unpack
 from django.db.models import QuerySet
 
 from dorm_vector.bulk import bulk_copy
+from dorm_vector.search.hybrid import HybridOptions, hybrid
 from dorm_vector.search.nearest import nearest
 from dorm_vector.search.settings import SearchParams
 from dorm_vector.search.text import matching
@@ -57,6 +58,16 @@ class VectorQuerySet(QuerySet[Owner, Row]):
     ) -> Self:
         """The rows that have the words of ``text``; see the function ``matching``."""
         return matching(self, text, fields=fields, match=match, k=k, annotation=annotation)
+
+    def hybrid(
+        self,
+        field: str,
+        to: QueryVector,
+        text: Text | None,
+        **options: Unpack[HybridOptions],
+    ) -> Self:
+        """The rows near to ``to`` or with words of ``text``; see the function ``hybrid``."""
+        return hybrid(self, field, to, text, **options)
 
     def bulk_copy(self, objs: Iterable[Owner], **options: Unpack[BulkOptions]) -> int:
         """Insert many rows; see the function ``bulk_copy``."""

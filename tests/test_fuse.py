@@ -598,7 +598,7 @@ class TestErrors:
                     lambda: [Item.objects.order_by("pk")[:3]],
                     {"weights": weights},
                     ValueError,
-                    f"fuse() takes as many weights as querysets, 1, and not {weights!r}.",
+                    f"fuse() takes as many weights as searches, 1, and not {weights!r}.",
                 )
                 for weights in ((), (1, 1), "1", 1)
             ),

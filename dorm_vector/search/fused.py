@@ -24,6 +24,7 @@ from django.db.models.sql.where import AND
 from dorm_vector.engines import engine_for
 from dorm_vector.search.query import Key, Named, SearchQuery
 from dorm_vector.sql import SQL, literal
+from dorm_vector.types import Rows
 
 __all__ = ["Fusion", "Hit", "Reranked", "Source", "joined", "without_conditions"]
 
@@ -348,7 +349,7 @@ def project_class(composed: type[Query]) -> type[Query]:
     return getattr(composed, "composed_with", composed)
 
 
-def joined(rows: QuerySet[Any], source: Source, annotation: str, ranks: str) -> QuerySet[Any]:
+def joined(rows: Rows, source: Source, annotation: str, ranks: str) -> Rows:
     """The rows that are hits of a source, annotated with scores and ranks, the best first."""
     keys = rows.model._meta.pk_fields
     found = rows.order_by()
@@ -360,20 +361,21 @@ def joined(rows: QuerySet[Any], source: Source, annotation: str, ranks: str) -> 
     query.alias_map[alias] = join.changed(join_type=INNER, conditions=conditions)
     # The setter of ``query`` would have values_list() give dicts.
     vars(found)["_query"] = query
-    scored: QuerySet[Any] = found.annotate(
+    scored: Any = found.annotate(
         **{
             annotation: column(alias, len(keys) + 1, FloatField()),
             ranks: column(alias, len(keys) + 2, RanksField()),
         }
     )
-    return scored.order_by(FusedOrder(source, annotation, len(keys)), Key("pk"))
+    ordered: Rows = scored.order_by(FusedOrder(source, annotation, len(keys)), Key("pk"))
+    return ordered
 
 
 # What says how rows are read, and not which.
 READING = ("select_related", "deferred_loading", "_filtered_relations")
 
 
-def without_conditions(rows: QuerySet[Any]) -> QuerySet[Any]:
+def without_conditions(rows: Rows) -> Rows:
     """All rows of a queryset's model, read in its way: its class, select_related(), only(), ..."""
     query: Any = rows.query.clone()
     pristine, reading = vars(Query(query.model)), {name: getattr(query, name) for name in READING}
@@ -381,6 +383,6 @@ def without_conditions(rows: QuerySet[Any]) -> QuerySet[Any]:
     own = {name: value for name, value in vars(query).items() if not hasattr(SearchQuery, name)}
     vars(query).clear()
     vars(query).update({**own, **pristine, **reading})
-    made: QuerySet[Any] = rows._chain()  # type: ignore[attr-defined]
+    made: Rows = rows._chain()  # type: ignore[attr-defined]
     vars(made)["_query"] = query.chain(klass=project_class(type(query)))
     return made

@@ -5,25 +5,24 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 
 from dorm_vector.search.fused import Fusion, joined, without_conditions
+from dorm_vector.types import Rows
 from dorm_vector.values import short
 
-__all__ = ["fuse"]
-
-M = TypeVar("M", bound=Model)
+__all__ = ["as_positive", "as_weights", "fuse", "name_of_ranks"]
 
 
 def fuse(
-    *querysets: QuerySet[M],
+    *querysets: Rows,
     k: float = 60,
     weights: Sequence[float] | None = None,
     annotation: str = "score",
-) -> QuerySet[M]:
+) -> Rows:
     """
     The rows of several searches, best first by reciprocal rank fusion.
 
@@ -49,11 +48,11 @@ def fuse(
     _check_legs(querysets)
     fusion = Fusion(
         tuple(leg.query.clone() for leg in querysets),
-        _weights(weights, len(querysets)),
-        _positive("k", k),
+        as_weights("fuse", weights, len(querysets)),
+        as_positive("fuse", "k", k),
     )
     rows = without_conditions(querysets[0])
-    ranks = _check_annotation("fuse", rows, annotation)
+    ranks = name_of_ranks("fuse", rows, annotation)
     return joined(rows, fusion, annotation, ranks)
 
 
@@ -97,24 +96,24 @@ def _check_leg(place: int, leg: Any) -> None:
         )
 
 
-def _weights(given: Any, count: int) -> tuple[float, ...]:
+def as_weights(caller: str, given: Any, count: int) -> tuple[float, ...]:
     if given is None:
         return (1.0,) * count
     if isinstance(given, str) or not hasattr(given, "__len__") or len(given) != count:
         raise ValueError(
-            f"fuse() takes as many weights as querysets, {count:,}, and not {short(given)}."
+            f"{caller}() takes as many weights as searches, {count:,}, and not {short(given)}."
         )
-    return tuple(_positive("weights", weight) for weight in given)
+    return tuple(as_positive(caller, "weights", weight) for weight in given)
 
 
-def _positive(name: str, value: Any) -> float:
+def as_positive(caller: str, name: str, value: Any) -> float:
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or value <= 0:
-        raise ValueError(f"fuse() takes positive numbers as {name}, not {short(value)}.")
+        raise ValueError(f"{caller}() takes positive numbers as {name}, not {short(value)}.")
     return float(value)
 
 
-def _check_annotation(caller: str, rows: QuerySet[Any], name: str) -> str:
+def name_of_ranks(caller: str, rows: QuerySet[Any], name: str) -> str:
     """The name of the ranks. Raises ValueError where it, or that of the scores, is taken."""
     ranks = f"{name}_ranks"
     for each in (name, ranks):
