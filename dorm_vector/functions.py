@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import FieldError
 from django.db.models import FloatField, Func, IntegerField, JSONField
 
+from dorm_vector import aggregates, distances
 from dorm_vector.aggregates import VectorAvg, VectorSum
 from dorm_vector.distances import (
     CosineDistance,
@@ -57,6 +58,15 @@ __all__ = [
     "VectorSum",
     "VectorToJSON",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Distances and aggregates that came later: migrations find them here."""
+        for module in (distances, aggregates):
+            if name in module.__all__:
+                return getattr(module, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class VectorFunction(Func):

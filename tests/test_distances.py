@@ -28,12 +28,13 @@ from django.db.models.functions import Coalesce, Rank, RowNumber
 from django.db.models.lookups import GreaterThan
 from pgvector import Vector
 
-from dorm_vector import CosineDistance, L1Distance, L2Distance, MaxInnerProduct, VectorField
+from dorm_vector import CosineDistance, L2Distance, MaxInnerProduct, VectorField
 from dorm_vector.engines import Engine
+from dorm_vector.registry import METRICS
 from tests.support import oracle
 from tests.testapp.models import PAIRS, Chunk, Document, Item
 
-FUNCTIONS = {"l2": L2Distance, "cosine": CosineDistance, "ip": MaxInnerProduct, "l1": L1Distance}
+FUNCTIONS: dict[str, Any] = {n: m for n, m in METRICS.items() if "vector" in m.kinds}
 metrics = pytest.mark.parametrize("metric", FUNCTIONS)
 
 RANDOM = np.random.default_rng(20)

@@ -219,25 +219,17 @@ def test_table_of_columns() -> None:
 
 
 def test_table_of_distances() -> None:
-    functions = {
-        function.metric: function.__name__
-        for function in dorm_vector.distances.Distance.__subclasses__()
-        # That of Jaccard is computed from Hamming's where the database has none.
-        if function.__module__ == "dorm_vector.distances" and function.metric != "jaccard"
-    }
+    # That of Jaccard is computed from Hamming's where the database has none.
+    metrics: dict[str, Any] = {name: m for name, m in METRICS.items() if name != "jaccard"}
     names = {"a": SQL("a"), "b": SQL("b"), "norm_a": SQL("norm(a)"), "norm_b": SQL("norm(b)")}
+
+    def shown(engine: type[Engine], metric: Any) -> str:
+        template = engine.distances.get(metric.metric) or engine.own(metric.sql)
+        return code(fill(template, **names).sql) if template else "none"
+
     assert table("engines.rst", "engines-distances") == [
-        [
-            f"`{functions[metric]}`",
-            code(metric),
-            *(
-                code(fill(engine.distances[metric], **names).sql)
-                if metric in engine.distances
-                else "none"
-                for engine in TABLE_ENGINES
-            ),
-        ]
-        for metric in functions
+        [f"`{metric.__name__}`", code(name), *(shown(engine, metric) for engine in TABLE_ENGINES)]
+        for name, metric in metrics.items()
     ]
 
 

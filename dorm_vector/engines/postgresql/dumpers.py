@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 from psycopg.pq import Format
+from psycopg.types.json import Json, Jsonb
 
 from dorm_vector import codecs
 
@@ -24,7 +25,7 @@ __all__ = ["NULL", "dumper", "vector_dump", "vector_header"]
 
 NULL = b"\xff\xff\xff\xff"
 # Numbers of types; source: https://github.com/postgres/postgres, pg_type.dat.
-INET, NUMERIC = 869, 1700
+INET, NUMERIC, JSONB = 869, 1700, 3802
 
 Dump = Callable[[Any], bytes]
 
@@ -100,11 +101,13 @@ def _interval(value: datetime.timedelta) -> bytes:
 
 def _by_driver(oid: int, kind: type) -> Dump:
     """
-    By the driver's own, for the types where that is quicker: four times for numbers, eleven for
-    addresses.
+    By the driver's own, where that is as safe and no slower.
 
-    For those of a fixed length it takes twice as long as ``struct``; and compiled, psycopg 3.3
-    stores what is out of range as another number, and any object as some interval.
+    Measured with psycopg 3.3.9, compiled, in microseconds a value, here and there: integers 0.07
+    and 0.13, floats and booleans 0.06 and 0.12, dates 0.09 and 0.13, bytes 0.17 and 0.37; uuid,
+    time and interval 0.15 and 0.13, text 0.25 and 0.14. But there 70,000 is a smallint of 4,464,
+    any object is some interval, and text has NUL, which the server refuses without saying in which
+    row. Numbers take a fourth of the time there, addresses an eleventh, JSON the same.
     """
     dump = psycopg.adapters.get_dumper_by_oid(oid, Format.BINARY)(kind, None).dump
 
@@ -119,6 +122,7 @@ def _by_driver(oid: int, kind: type) -> Dump:
 
 
 _decimal = _by_driver(NUMERIC, Decimal)
+_document = _by_driver(JSONB, Jsonb)
 _address = _by_driver(INET, ipaddress.IPv4Address)
 
 
@@ -137,10 +141,10 @@ def _bytea(value: Any) -> bytes:
 
 
 def _json(value: Any) -> bytes:
-    dumps = getattr(value, "dumps", None)
-    data = value.obj if dumps else value
-    text = dumps(data) if dumps else data
-    return _sized(b"\x01" + (text if isinstance(text, bytes) else text.encode()))
+    if isinstance(value, Json | Jsonb):
+        return _document(Jsonb(value.obj, value.dumps))
+    text = value if isinstance(value, bytes) else value.encode()
+    return _sized(b"\x01" + text)
 
 
 DUMPERS: dict[str, Dump] = {
