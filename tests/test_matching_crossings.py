@@ -32,7 +32,7 @@ from django.db.models.functions import RowNumber
 from django.utils.translation import gettext_lazy
 
 from dorm_vector import fuse, matching, nearest
-from dorm_vector.search.text import TextRank
+from dorm_vector.search.ranking import TextRank
 from tests.textapp.models import Article, Comment, Memo, Page, Report, Section
 
 TITLES = ["cat", "cat cat", "cat dog", "dog", "cat dog bird", "bird"]

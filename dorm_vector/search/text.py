@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 import numbers
 from collections.abc import Sequence
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
-from django.conf import settings
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import connections
-from django.db.models import F, FloatField, Manager, Model, OrderBy, QuerySet
+from django.db.models import F, Manager, Model, OrderBy, QuerySet
 from django.db.models.constants import LOOKUP_SEP
-from django.db.models.expressions import Expression
-from django.db.models.lookups import Lookup
 from django.db.models.query import RawQuerySet
-from django.db.models.sql.constants import INNER, LOUTER
 from django.utils.functional import Promise
 
 from dorm_vector.engines import engine_for
 from dorm_vector.search.query import Key, Named, searching
+from dorm_vector.search.ranking import (
+    JoinedColumn,
+    Matches,
+    TextJoin,
+    TextRank,
+    TextSearch,
+    key_name,
+)
 from dorm_vector.search.stop_words import STOP_WORDS
 from dorm_vector.search.words import TextQuery, parse
-from dorm_vector.text_indexes import WEIGHTS, TextIndex, declared_text_indexes, text_field
+from dorm_vector.text_indexes import TextIndex, declared_text_indexes, text_field
 from dorm_vector.types import Found, Manages, Rows, Text
 from dorm_vector.values import short
 
-__all__ = ["Matches", "TextJoin", "TextRank", "TextSearch", "matching"]
+__all__ = ["matching"]
 
 M = TypeVar("M", bound=Model)
 
@@ -91,192 +94,6 @@ def matching(
     if not search.query.alternatives:
         made = made.none()
     return made if k is None else made[: int(k)]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class TextSearch:
-    """What ``matching()`` was asked: one object for each call, which is compared by identity."""
-
-    #: The model whose table has the fields.
-    model: Any
-    #: The names of the fields, in the order of the index.
-    fields: tuple[str, ...]
-    query: TextQuery
-    #: Whether any of the words is enough.
-    is_any: bool
-    #: The index that serves the search, where one is declared.
-    index: TextIndex | None = None
-
-    def __deepcopy__(self, memo: Any) -> TextSearch:
-        return self
-
-    @property
-    def language(self) -> str:
-        return self.index.language if self.index else "english"
-
-    @property
-    def indexed(self) -> tuple[str, ...]:
-        """The names of the fields of the index, or of those that are searched without one."""
-        return tuple(self.index.fields) if self.index else self.fields
-
-    @property
-    def numbers(self) -> list[float]:
-        """What a word of each field of the index counts."""
-        return [self.number(name) for name in self.indexed]
-
-    @property
-    def of_parts(self) -> bool:
-        """Whether parts of words are found."""
-        return self.index is not None and self.index.tokenize == "trigram"
-
-    def number(self, field: str) -> float:
-        """What a word of a field counts."""
-        return WEIGHTS[(self.index and self.index.weight_of(field)) or "A"]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all fields of the index are searched."""
-        return self.index is not None and set(self.fields) == set(self.index.fields)
-
-
-class JoinedColumn(Expression):
-    """A column of what is joined."""
-
-    output_field = FloatField()
-
-    def __init__(self, alias: str, name: str) -> None:
-        super().__init__()
-        self.alias, self.name = alias, name
-
-    def relabeled_clone(self, relabels: Any) -> JoinedColumn:
-        return JoinedColumn(relabels.get(self.alias, self.alias), self.name)
-
-    def as_sql(self, compiler: Any, connection: Any) -> Any:
-        return f"{connection.ops.quote_name(self.alias)}.{self.name}", []
-
-
-class TextRank(Expression):
-    """How well a row matches; NULL where it does not, on databases that have indexed rows only."""
-
-    output_field = FloatField()
-
-    def __init__(self, search: TextSearch, texts: Sequence[Any], key: Any, rank: Any) -> None:
-        super().__init__()
-        self.search = None  # of nearest(), which this is not
-        self.text_search = search
-        self.texts, self.key, self.rank = list(texts), key, rank
-
-    def get_source_expressions(self) -> list[Any]:
-        return [*self.texts, self.key, self.rank]
-
-    def set_source_expressions(self, expressions: Any) -> None:
-        *self.texts, self.key, self.rank = expressions
-
-    def as_sql(self, compiler: Any, connection: Any) -> Any:
-        return engine_for(connection).text_rank(compiler, self)
-
-    def matches_sql(self, compiler: Any, connection: Any) -> Any:
-        """The condition that the row matches."""
-        return engine_for(connection).text_condition(compiler, self)
-
-
-class Matches(Lookup):
-    """Whether a row has the words of a search."""
-
-    prepare_rhs = False
-
-    def __init__(self, rank: Any, search: TextSearch) -> None:
-        super().__init__(rank, None)
-        self.text_search = search
-
-    def get_source_expressions(self) -> list[Any]:
-        return [self.lhs]
-
-    def as_sql(self, compiler: Any, connection: Any) -> Any:
-        if settings.DEBUG:
-            self._warn_of_no_index(connection)
-        sql, params = self.lhs.matches_sql(compiler, connection)
-        return sql, tuple(params)
-
-    def _warn_of_no_index(self, connection: Any) -> None:
-        from dorm_vector.search.advice import warn
-
-        search = self.text_search
-        if search.index is None and engine_for(connection).computes_text:
-            warn(
-                f"No TextIndex serves the search for words of {search.model._meta.label}, and "
-                f"every row is read: declare TextIndex(fields={list(search.fields)!r}, name=...)."
-            )
-
-
-class TextJoin:
-    """What a query joins to the rows of a table: the keys of those that match, and their ranks."""
-
-    filtered_relation = None
-    #: So that Django makes it an outer join where the condition is one of several (a | b).
-    nullable = True
-
-    def __init__(
-        self,
-        search: TextSearch,
-        parent_alias: str,
-        columns: tuple[str, ...],
-        table_alias: str = "",
-        join_type: str = INNER,
-    ) -> None:
-        self.search = search
-        self.table_name = search.index.name if search.index else "dorm_text"
-        self.parent_alias, self.columns = parent_alias, columns
-        self.table_alias, self.join_type = table_alias, join_type
-
-    def as_sql(self, compiler: Any, connection: Any) -> Any:
-        rows, params = engine_for(connection).text_join(self.search)
-        if not rows:
-            return "", []
-        quote = connection.ops.quote_name
-        parent, alias = quote(self.parent_alias), quote(self.table_alias)
-        on = " AND ".join(
-            f"{parent}.{quote(column)} = {alias}.{key_name(place)}"
-            for place, column in enumerate(self.columns)
-        )
-        return f"{self.join_type} ({rows}) {alias} ON ({on})", list(params)
-
-    def relabeled_clone(self, change_map: Any) -> TextJoin:
-        parent = change_map.get(self.parent_alias, self.parent_alias)
-        alias = change_map.get(self.table_alias, self.table_alias)
-        return self._changed(parent_alias=parent, table_alias=alias)
-
-    def promote(self) -> TextJoin:
-        return self._changed(join_type=LOUTER)
-
-    def demote(self) -> TextJoin:
-        return self._changed(join_type=INNER)
-
-    def _changed(self, **changes: Any) -> TextJoin:
-        given = {
-            "parent_alias": self.parent_alias,
-            "columns": self.columns,
-            "table_alias": self.table_alias,
-            "join_type": self.join_type,
-        }
-        return TextJoin(self.search, **{**given, **changes})
-
-    # Django joins what is equal once.
-
-    @property
-    def _identity(self) -> Any:
-        return TextJoin, self.search, self.parent_alias, self.columns
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TextJoin) and self._identity == other._identity
-
-    def __hash__(self) -> int:
-        return hash(self._identity)
-
-
-def key_name(place: int) -> str:
-    """The name of a column of the key among what is joined."""
-    return f"dorm_key{place}"
 
 
 def _queryset(given: Any) -> QuerySet[Any]:
