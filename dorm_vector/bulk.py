@@ -154,6 +154,8 @@ class Load:
         self.has_relations = any(field.is_relation for field in self.fields)
         self.order = _Order(self.model, self.alias)
         self.shapes: dict[tuple[Any, ...], Shape] = {}
+        self.last_key: tuple[Any, ...] = ()
+        self.last_shape = Shape((), False, False)
         # Of objects with a key whose rows the database has not got yet.
         self._states: list[Any] = []
         self.engine = engine_for(self.connection)
@@ -294,11 +296,14 @@ class Load:
     def _shape(self, left_out: tuple[Any, ...], is_plain: bool) -> Shape:
         """The same one for the same fields, so that rows of the same fields are soon told."""
         key = (left_out, is_plain)
+        if key == self.last_key:  # in which the fields are the same ones, so that this is quick
+            return self.last_shape
         if key not in self.shapes:
             fields = tuple(field for field in self.fields if field not in left_out)
             has_key = all(field in fields for field in self.model._meta.pk_fields)
             self.shapes[key] = Shape(fields, is_plain and bool(fields), has_key)
-        return self.shapes[key]
+        self.last_key, self.last_shape = key, self.shapes[key]
+        return self.last_shape
 
     def _set_pk(self, obj: Any) -> None:
         if not obj._is_pk_set() and (value := self.pk.get_pk_value_on_save(obj)) is not None:

@@ -204,14 +204,17 @@ def _packed_at_once(value: Any, limit: int) -> bytes | None:
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(value, numpy.ndarray) or value.dtype.kind != "f":
         return None
-    if value.ndim != 1 or len(value) > limit or isinstance(value, numpy.ma.MaskedArray):
+    if value.ndim != 1 or len(value) > limit:
         return None
-    if value.dtype.itemsize > 4:
+    if type(value) is not numpy.ndarray and isinstance(value, numpy.ma.MaskedArray):
+        return None
+    if value.dtype.str != "<f4":
         with numpy.errstate(over="ignore"):
             value = value.astype("<f4")
-    if not numpy.isfinite(value).all():
+    # all() takes as long again to find this.
+    if not numpy.logical_and.reduce(numpy.isfinite(value)):
         return None
-    packed: bytes = value.astype("<f4", copy=False).tobytes()
+    packed: bytes = value.tobytes()
     return packed
 
 

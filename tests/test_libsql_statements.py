@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ PIECES = [
     "?1", ":a", "$b", "@c", "::", "x", "é", "1", "CREATE", "TEMP", "TRIGGER", "END", "EXPLAIN",
     "BEGIN", "SELECT", "a$b",
 ]  # fmt: skip
+ROWS = ["(?, ?)", "(?)", ", (?, ?), (?,?)", "IN (?, ?)", "in(?)", "(?, ", ", ?)", "WITH t AS "]
+# A name that begins so has what is in parentheses for its end.
+UNNAMED = [piece for piece in PIECES if piece[0] not in ":$@" and "$" not in piece]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
 
 
@@ -42,6 +46,19 @@ class TestTokenizer:
     def test_nothing_is_lost(self, sql: str) -> None:
         assert "".join(token[0] for token in statements.TOKEN.finditer(sql)) == sql
         assert statements.replace_marks(sql, lambda mark: "?") is not None
+
+    @given(st.lists(st.sampled_from([*ROWS, *UNNAMED]), max_size=25).map("".join))
+    @example("INSERT INTO t VALUES (?, ?), (?, ?)")
+    @example("SELECT x IN (?, ?), (?), (?, ?1)")
+    @example("WITH t AS (SELECT 1), u (a) AS (VALUES (?)) DELETE FROM t")
+    def test_rows_of_places_are_read_at_once(self, sql: str) -> None:
+        """What is found is what is found with a space in each, which breaks the row up."""
+        apart = re.sub(r"\((?=\?)", "( ", sql)
+        assert statements.statement(sql) == statements.statement(apart)
+        found: list[list[Any]] = [[], []]
+        for text, marks in zip((sql, apart), found, strict=True):
+            statements.replace_marks(text, lambda mark, marks=marks: marks.append(mark) or "?")
+        assert found[0] == found[1]
 
     @given(TEXTS.filter(lambda sql: "/*" not in sql))
     @example("CREATE TEMP TRIGGER x BEGIN SELECT 1; END;")

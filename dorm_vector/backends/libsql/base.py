@@ -171,4 +171,6 @@ def _converted(sql: str, params: Any) -> str:
     """The text with the marks of SQLite, whose parameters the DB-API counts."""
     if isinstance(params, Mapping):
         return sql % {name: f":{name}" for name in params}
+    if "%%" not in sql:
+        return sql.replace("%s", "?")
     return PLACES.sub(r"\1?", sql).replace("%%", "%")

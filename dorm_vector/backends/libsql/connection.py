@@ -22,7 +22,7 @@ from dorm_vector.backends.libsql.errors import (
     translated,
 )
 from dorm_vector.backends.libsql.hrana import Client, GoneError
-from dorm_vector.backends.libsql.statements import statement
+from dorm_vector.backends.libsql.statements import Statement
 
 __all__ = ["Connection", "connect"]
 
@@ -140,7 +140,7 @@ class Connection:
 
         It keeps a PRAGMA for one stream only, and statements that are sent together share one.
         """
-        self.attempt(lambda: self.raw.executescript(f"PRAGMA foreign_keys = OFF; {begin}"), begin)
+        self.attempt(lambda: self.raw.executescript(f"PRAGMA foreign_keys = OFF; {begin}"), "BEGIN")
         if not self.in_transaction:
             raise OperationalError(f"The server did not {begin}.")
 
@@ -170,26 +170,26 @@ class Connection:
         else:
             LEFT.append(raw)
 
-    def begin_if_due(self, sql: str) -> None:
+    def begin_if_due(self, known: Statement) -> None:
         """Outside autocommit mode a change begins a transaction."""
-        if self.isolation_level is not None and not self.in_transaction and statement(sql).writes:
+        if self.isolation_level is not None and not self.in_transaction and known.writes:
             self.execute(f"BEGIN {self.isolation_level}")
 
-    def attempt(self, run: Callable[[], Result], sql: str) -> Result:
+    def attempt(self, run: Callable[[], Result], verb: str) -> Result:
         """
         Run a statement, again and again while the database is locked, ``timeout`` seconds at most.
 
-        Not within a transaction that has already read, since the locks that it holds may be those
-        that the other one waits for; COMMIT is tried again there. Where the server has ended the
-        stream, or its answer is lost, so is a transaction: statements raise OperationalError until
-        it is rolled back. Outside a transaction the next statement has another stream.
+        ``verb`` is that of the statement. Not within a transaction that has already read, since the
+        locks that it holds may be those that the other one waits for; COMMIT is tried again there.
+        Where the server has ended the stream, or its answer is lost, so is a transaction:
+        statements raise OperationalError until it is rolled back. Outside a transaction the next
+        statement has another stream.
         """
         within = self.in_transaction
         if self._lost:
             raise OperationalError(self._lost)
         deadline = time.monotonic() + self.timeout
         pause = 0.001
-        verb = statement(sql).verb
         is_commit = verb in ("COMMIT", "END")
         stuck = within and not self._untouched and not is_commit
         while True:

@@ -64,9 +64,9 @@ class Cursor:
         """
         self._start()
         known = _single(sql)
-        self.connection.begin_if_due(sql)
+        self.connection.begin_if_due(known)
         text, bound = self._bound(sql, known, params)
-        self.connection.attempt(lambda: self._run(text, known, bound), sql)
+        self.connection.attempt(lambda: self._run(text, known, bound), known.verb)
         return self
 
     def executemany(self, sql: str, rows: Iterable[Any]) -> Cursor:
@@ -77,12 +77,12 @@ class Cursor:
             raise ProgrammingError(
                 f"executemany() runs INSERT, UPDATE, DELETE and REPLACE, not {known.verb}."
             )
-        self.connection.begin_if_due(sql)
+        self.connection.begin_if_due(known)
         changed = 0
         bound = (self._bound(sql, known, row) for row in rows)
         for text, group in itertools.groupby(bound, key=lambda pair: pair[0]):
             while batch := [params for _, params in itertools.islice(group, MANY_ROWS)]:
-                changed += self._run_many(text, batch)
+                changed += self._run_many(text, known, batch)
         self.rowcount = changed
         return self
 
@@ -138,7 +138,7 @@ class Cursor:
             self.rowcount = len(rows)
             self.lastrowid = self._raw.lastrowid
 
-    def _run_many(self, sql: str, batch: list[Row]) -> int:
+    def _run_many(self, sql: str, known: Statement, batch: list[Row]) -> int:
         changed: list[int] = []
 
         def run() -> None:
@@ -154,7 +154,7 @@ class Cursor:
                 self._raw.execute(sql, batch[len(changed)])
                 changed.append(self._raw.rowcount)
 
-        self.connection.attempt(run, sql)
+        self.connection.attempt(run, known.verb)
         self.lastrowid = self._raw.lastrowid
         return sum(changed)
 

@@ -15,12 +15,15 @@ from typing import NamedTuple
 __all__ = ["Mark", "Statement", "replace_marks", "split", "statement"]
 
 # As SQLite's own tokenizer tells them apart. What repeats is possessive, and what is not closed
-# reaches to the end: no character is looked at twice. All that is past ASCII belongs to words.
+# reaches to the end: no character is looked at twice, but those of a row of places that breaks off.
+# Rows of places, as an INSERT of thousands has them, are one token: each would take as long. All
+# that is past ASCII belongs to words.
 TOKEN = re.compile(
     r"""
       (?P<gap>    (?: [ \t\n\f\r]++ | --[^\n]*+ | /\*(?: [^*]++ | \*(?!/) )*+ (?:\*/)? )++ )
     | (?P<quoted> '(?: [^']++ | '' )*+ '? | "(?: [^"]++ | "" )*+ "?
                 | `(?: [^`]++ | `` )*+ `? | \[ [^\]]*+ \]? )
+    | (?P<row>    \( (?: \? ,[ ]? )*+ \? \) (?: ,[ ]? \( (?: \? ,[ ]? )*+ \? \) )*+ )
     | (?P<mark>   \?[0-9]*+ | [:@$\#](?: [A-Za-z0-9_$\x80-\U0010ffff] | :: )++
                   (?: \( [^() \t\n\f\r]*+ \) )? )
     | (?P<word>   [A-Za-z0-9_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*+ )
@@ -130,6 +133,9 @@ def _statement(sql: str) -> Statement:
         text = token[0]
         if kind == "mark":
             marks.number(text)
+        elif kind == "row":
+            marks.size += text.count("?")
+            text = ")"
         elif kind == "open":
             depth += 1
         elif kind == "close":
@@ -182,6 +188,15 @@ def replace_marks(sql: str, replacement: Callable[[Mark], str]) -> str:
             lists.append(before == "IN")
         elif kind == "close" and len(lists) > 1:
             lists.pop()
+        elif kind == "row":
+            is_listed = before == "IN"
+            for sign in text:
+                if sign == "?":
+                    sign = replacement(Mark(marks.number("?"), is_listed))
+                elif sign == ")":
+                    is_listed = False
+                parts.append(sign)
+            text = ""
         elif kind == "mark":
             text = replacement(Mark(marks.number(text), lists[-1]))
         if kind != "gap":

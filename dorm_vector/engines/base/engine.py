@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.core.checks import CheckMessage
+from django.core.exceptions import ValidationError
 from django.db import NotSupportedError
 from django.db.models import BinaryField
+from django.utils.functional import Promise
 
 from dorm_vector import codecs, values
 from dorm_vector.engines.base.embedding import EngineEmbedding
@@ -134,7 +136,8 @@ class Engine(
 
     def placeholder(self, kind: str, dimensions: int) -> str:
         """The place of a vector among the parameters."""
-        return self.placeholders.get(kind, "%s").format(dimensions=literal(dimensions))
+        template = self.placeholders.get(kind)
+        return template.format(dimensions=literal(dimensions)) if template else "%s"
 
     def encode(self, packed: Any, kind: str = "vector") -> Any:
         """A packed vector (see ``dorm_vector.kinds``) as a parameter for the driver."""
@@ -185,11 +188,19 @@ class Engine(
         """What makes the driver's parameters of a field's values that are no expressions."""
         if not getattr(field, "prepares_as_declared", False):
             return functools.partial(field.get_db_prep_save, connection=self.connection)
-        pack, kind, encode = field.pack, field.kind, self.encode
+        slow, kind, encode = field.pack, field.kind, self.encode
+        pack, dimensions = field.values.pack, field.dimensions
 
         def write(value: Any) -> Any:
-            packed = pack(value)
-            return None if packed is None else encode(packed, kind)
+            if value is None:
+                return None
+            if isinstance(value, str | Promise):  # blank text may stand for NULL
+                packed = slow(value)
+                return None if packed is None else encode(packed, kind)
+            try:
+                return encode(pack(value, dimensions), kind)
+            except ValidationError as error:
+                raise field.named(error) from None
 
         return write
 
