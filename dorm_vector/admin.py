@@ -12,7 +12,7 @@ from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ORDER_VAR, SEARCH_VAR, ChangeList
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist, ValidationError
-from django.db.models import QuerySet
+from django.db.models import Field, Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
@@ -60,7 +60,7 @@ class VectorAdmin:
     has_view_permission: Any
     message_user: Any
 
-    def __init__(self, model: Any, admin_site: Any) -> None:
+    def __init__(self, model: type[Model], admin_site: Any) -> None:
         super().__init__(model, admin_site)  # type: ignore[call-arg]
         offered = isinstance(self, admin.ModelAdmin) and self.actions is not None
         if offered and vector_fields(model):
@@ -108,13 +108,13 @@ class VectorAdmin:
             for line in lines
         ]
 
-    def _shown(self, name: Any) -> Any:
+    def _shown(self, name: str) -> Any:
         field = isinstance(name, str) and shown_in_short(self.model, name)
         return Brief(name, capfirst(field.verbose_name)) if field else name
 
     # The rows that are nearest
 
-    def _panels(self, request: HttpRequest, obj: Any) -> list[Any]:
+    def _panels(self, request: HttpRequest, obj: Model) -> list[Any]:
         # An inline is given the row that it belongs to.
         if not isinstance(self, admin.ModelAdmin) or obj is None or self.vector_nearest < 1:
             return []
@@ -146,7 +146,9 @@ class VectorAdmin:
         both = self.vector_search_embedder and super().get_search_fields(request)  # type: ignore[misc]
         return [SearchBy, *filters] if both else filters
 
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Model], search_term: str
+    ) -> Any:
         if not self._searched_by(request, search_term):
             return super().get_search_results(request, queryset, search_term)  # type: ignore[misc]
         try:
@@ -200,7 +202,7 @@ class Brief:
 class Nearest:
     """The panel of the rows that are nearest to a row by one of its vectors."""
 
-    def __init__(self, model_admin: Any, request: HttpRequest, field: Any) -> None:
+    def __init__(self, model_admin: Any, request: HttpRequest, field: Field) -> None:
         self.model_admin, self.request, self.field = model_admin, request, field
         self.__name__ = f"nearest_by_{field.name}"
         self.short_description = _("By %s") % field.verbose_name
@@ -248,7 +250,7 @@ class SearchBy(admin.SimpleListFilter):
         yield {**every, "display": _("words")}
         yield from others
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> Any:
         return queryset
 
 
@@ -281,7 +283,7 @@ def find_near_duplicates(
 
 
 def _pairs(
-    model_admin: Any, request: HttpRequest, queryset: QuerySet[Any], field: Any
+    model_admin: Any, request: HttpRequest, queryset: QuerySet[Any], field: Field
 ) -> Iterator[Pair]:
     rows, seen = model_admin._rows(request), set()
     most = model_admin.vector_duplicate_distance
@@ -296,7 +298,7 @@ def _pairs(
                 yield Pair(link(row), link(other), other.vector_distance)
 
 
-def check_admin(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMessage]:
+def check_admin(app_configs: Any = None, **kwargs: object) -> list[checks.CheckMessage]:
     """Point to VectorAdmin where an admin shows all the numbers of a vector."""
     return [
         checks.Warning(
@@ -315,7 +317,7 @@ def check_admin(app_configs: Any = None, **kwargs: Any) -> list[checks.CheckMess
     ]
 
 
-def vector_fields(model: Any) -> list[Any]:
+def vector_fields(model: type[Model]) -> list[Any]:
     """The fields of a model that hold vectors, generated ones included."""
     return [field for field in model._meta.concrete_fields if vector_field(model, field.name)]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, Unpack
 
 from django.core.exceptions import FieldError
-from django.db.models import Aggregate, Value
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Aggregate, Expression, Value
+from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector.engines import engine_for
 from dorm_vector.expressions import (
@@ -19,13 +21,13 @@ from dorm_vector.expressions import (
     public_path,
     settle,
 )
-from dorm_vector.sql import Operand, filter_clause
-from dorm_vector.types import VectorOperand
+from dorm_vector.sql import Compiled, Operand, filter_clause
+from dorm_vector.types import AggregateOptions, Deconstructed, VectorOperand
 
 __all__ = ["VectorAggregate", "VectorAvg", "VectorSum"]
 
 
-def _leaves(expression: Any) -> Iterator[Any]:
+def _leaves(expression: Expression) -> Iterator[Any]:
     parts = [part for part in expression.get_source_expressions() if part is not None]
     if not parts:
         yield expression
@@ -43,18 +45,18 @@ class VectorAggregate(Aggregate):
     arity = 1
     window_compatible = False
 
-    def __init__(self, *expressions: VectorOperand, **extra: Any) -> None:
+    def __init__(self, *expressions: VectorOperand, **extra: Unpack[AggregateOptions]) -> None:
         made = operands(expressions)
         super().__init__(*made, **extra)
         self._constructor_args = (tuple(made), extra)
 
-    def resolve_expression(self, *args: Any, **kwargs: Any) -> Any:
+    def resolve_expression(self, *args: Any, **kwargs: Any) -> Self:
         resolved = super().resolve_expression(*args, **kwargs)
         if isinstance(resolved, VectorAggregate):  # with a default it is a Coalesce
             resolved._settle()
         return resolved
 
-    def deconstruct(self) -> Any:
+    def deconstruct(self) -> Deconstructed:
         path, args, kwargs = super().deconstruct()
         return public_path(path), tuple(map(plain, args)), kwargs
 
@@ -73,7 +75,9 @@ class VectorAggregate(Aggregate):
         known = self._settle()
         return FIELDS[str(known.kind)](known.dimensions)
 
-    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> Any:  # type: ignore[override]
+    def as_sql(  # type: ignore[override]
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: object
+    ) -> Compiled:
         known = self._settle()
         (operand,) = self.source_expressions
         vector = Operand(

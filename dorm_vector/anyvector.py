@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.apps import apps
 from django.core import checks
 from django.core.exceptions import ValidationError
 from django.db import NotSupportedError, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Expression, Lookup
 from django.db.models.fields.mixins import CheckFieldDefaultMixin
+from django.db.models.sql.compiler import SQLCompiler
 from django.utils.functional import cached_property
 
 from dorm_vector import forms
@@ -19,8 +22,8 @@ from dorm_vector.declarations import plain, settle
 from dorm_vector.engines import engine_for, engines_of
 from dorm_vector.kinds import KINDS, Kind
 from dorm_vector.misuse import VectorCol, output_field_of, refuse_misuse, refuse_misused
-from dorm_vector.sql import Operand
-from dorm_vector.types import Read, Set
+from dorm_vector.sql import Compiled, Operand
+from dorm_vector.types import DeconstructedField, Read, Set
 
 __all__ = ["AnyVectorField"]
 
@@ -101,7 +104,7 @@ class AnyVectorField(Field[Set, Read]):
     def max_dimensions(self) -> int:
         return self.values.max_dimensions
 
-    def deconstruct(self) -> Any:
+    def deconstruct(self) -> DeconstructedField:
         name, path, args, kwargs = super().deconstruct()
         kwargs[self.size_keyword] = self.dimensions
         if self.numpy:
@@ -151,29 +154,29 @@ class AnyVectorField(Field[Set, Read]):
 
     # The column
 
-    def db_type(self, connection: Any) -> str:
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
         return engine_for(connection).column_type(self.kind, self.dimensions)
 
-    def cast_db_type(self, connection: Any) -> str:
+    def cast_db_type(self, connection: BaseDatabaseWrapper) -> str:
         return engine_for(connection).cast_type(self.kind, self.dimensions)
 
-    def db_check(self, connection: Any) -> str | None:
+    def db_check(self, connection: BaseDatabaseWrapper) -> str | None:
         column = getattr(self, "column", None)
         if column is None:  # the output_field of a GeneratedField
             return None
         quoted = connection.ops.quote_name(column)
         return engine_for(connection).column_check(self.kind, quoted, self.dimensions)
 
-    def get_col(self, alias: str, output_field: Any = None) -> Any:
+    def get_col(self, alias: str, output_field: models.Field | None = None) -> VectorCol:
         if alias == self.model._meta.db_table and output_field in (None, self):
             return self.cached_col
         return VectorCol(alias, self, output_field)
 
     @cached_property
-    def cached_col(self) -> Any:
+    def cached_col(self) -> VectorCol:
         return VectorCol(self.model._meta.db_table, self)
 
-    def get_lookups(self) -> dict[str, Any]:
+    def get_lookups(self) -> dict[str, type[Lookup]]:
         """Those that a vector has, and those that were registered for vectors."""
         refused = models.Field.get_class_lookups().keys() - LOOKUPS
         lookups = super().get_lookups()
@@ -181,17 +184,17 @@ class AnyVectorField(Field[Set, Read]):
 
     # Python values
 
-    def to_python(self, value: Any) -> Any:
+    def to_python(self, value: object) -> Any:
         if self._is_null(value):
             return None
         packed = self.values.pack(value, self.dimensions)
         return self.values.unpack_numpy(packed) if self.numpy else self.values.unpack(packed)
 
-    def _is_null(self, value: Any) -> bool:
+    def _is_null(self, value: object) -> bool:
         """Whether a value is None, or the text that ``value_to_string()`` makes of it."""
         return value is None or (self.null and isinstance(value, str) and not value.strip())
 
-    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+    def pre_save(self, model_instance: models.Model, add: bool) -> object:
         value = super().pre_save(model_instance, add)
         if hasattr(value, "__next__"):  # it can be read once only, and the instance keeps it
             with self.named_errors():
@@ -219,7 +222,7 @@ class AnyVectorField(Field[Set, Read]):
         cls = type(self)
         return all(getattr(cls, name) is getattr(AnyVectorField, name) for name in PREPARES)
 
-    def get_prep_value(self, value: Any) -> Any:
+    def get_prep_value(self, value: object) -> Any:
         value = super().get_prep_value(value)
         if value is None or hasattr(value, "as_sql"):
             return value
@@ -228,10 +231,10 @@ class AnyVectorField(Field[Set, Read]):
         except ValidationError as error:
             raise self.named(error) from None
 
-    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+    def get_db_prep_save(self, value: object, connection: BaseDatabaseWrapper) -> object:
         return super().get_db_prep_save(None if self._is_null(value) else value, connection)
 
-    def pack(self, value: Any) -> Any:
+    def pack(self, value: object) -> Any:
         """
         A value to be saved that is no expression in the form in which it travels; None for NULL.
 
@@ -254,19 +257,25 @@ class AnyVectorField(Field[Set, Read]):
         except ValidationError as error:
             raise self.named(error) from None
 
-    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+    def get_db_prep_value(
+        self, value: object, connection: BaseDatabaseWrapper, prepared: bool = False
+    ) -> object:
         value = value if prepared else self.get_prep_value(value)
         if value is None or hasattr(value, "as_sql"):
             return value
         return engine_for(connection).parameter(value, self.kind)
 
-    def get_placeholder(self, value: Any, compiler: Any, connection: Any) -> str:
+    def get_placeholder(
+        self, value: Any, compiler: SQLCompiler, connection: BaseDatabaseWrapper
+    ) -> str:
         if hasattr(value, "as_sql"):
             refuse_misused(value, compiler.query, connection)
             return self._assigned("%s", value, connection)
         return engine_for(connection).placeholder(self.kind, self.dimensions)
 
-    def get_placeholder_sql(self, value: Any, compiler: Any, connection: Any) -> Any:
+    def get_placeholder_sql(
+        self, value: Any, compiler: SQLCompiler, connection: BaseDatabaseWrapper
+    ) -> Compiled:
         """The same for Django 6.1, which compiles expressions here."""
         if hasattr(value, "as_sql"):
             refuse_misused(value, compiler.query, connection)
@@ -283,16 +292,20 @@ class AnyVectorField(Field[Set, Read]):
             return sql
         return engine.converted(Operand(sql, kind=kind), self.kind).sql
 
-    def select_format(self, compiler: Any, sql: str, params: Any) -> Any:
+    def select_format(  # type: ignore[override]
+        self, compiler: SQLCompiler, sql: str, params: Sequence[object]
+    ) -> Compiled:
         refuse_misuse(compiler)
         if not compiler.query.subquery:
             sql = engine_for(compiler.connection).select_sql(sql, self.kind)
         return sql, params
 
-    def get_db_converters(self, connection: Any) -> list[Any]:
+    def get_db_converters(self, connection: BaseDatabaseWrapper) -> list[Any]:
         return [engine_for(connection).reader(self)]
 
-    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+    def from_db_value(
+        self, value: object, expression: Expression, connection: BaseDatabaseWrapper
+    ) -> Read | None:
         if value is None:
             return None
         engine = engine_for(connection)
@@ -302,7 +315,8 @@ class AnyVectorField(Field[Set, Read]):
                 "use the functions and aggregates of dorm_vector."
             )
         with self.named_errors():
-            return self._read(value, engine)
+            read: Read = self._read(value, engine)
+        return read
 
     def _read(self, value: Any, engine: Any) -> Any:
         try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.apps import AppConfig, apps
 from django.core.checks import Tags, register
 from django.core.exceptions import ImproperlyConfigured
@@ -71,6 +69,6 @@ def _register_array_lookups() -> None:
     postgres.register()
 
 
-def _on_setting_changed(setting: str, **kwargs: Any) -> None:
+def _on_setting_changed(setting: str, **kwargs: object) -> None:
     if setting == "DORM_VECTOR":
         forget_engines()

@@ -43,7 +43,7 @@ REFUSALS = (
 
 
 def bulk_copy(
-    model_or_queryset: type[Model] | QuerySet[Any] | Manager[Any],
+    model_or_queryset: type[Model] | QuerySet[Model, object] | Manager[Model],
     objs: Iterable[Model],
     *,
     batch_size: int | None = None,
@@ -261,7 +261,7 @@ class Load:
             return ValidationError(message, code=getattr(error, "code", None))
         return ValueError(f"Row {number}: {error}")
 
-    def _values(self, obj: Any) -> tuple[Shape, list[Any]]:
+    def _values(self, obj: Model) -> tuple[Shape, list[Any]]:
         """The fields that a row has values for, and those values."""
         if not isinstance(obj, self.instances):
             raise TypeError(f"Expected an instance of {self.model.__name__}, not {obj!r}.")
@@ -313,7 +313,7 @@ class Load:
 class _Order:
     """The next ``_order`` of each group of a model with ``order_with_respect_to``."""
 
-    def __init__(self, model: Any, alias: str) -> None:
+    def __init__(self, model: type[Model], alias: str) -> None:
         self.field: Any = model._meta.order_with_respect_to
         self.rows = model._base_manager.using(alias)
         self.next: dict[Any, int] = {}

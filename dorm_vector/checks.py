@@ -9,6 +9,7 @@ from django.apps import apps
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import router
+from django.db.models import Expression, Model
 
 from dorm_vector import conf
 from dorm_vector.database_checks import (
@@ -54,7 +55,7 @@ def register() -> None:
     checks.register(check_broken, checks.Tags.database, TAG)
 
 
-def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+def check_settings(app_configs: Any = None, **kwargs: object) -> list[CheckMessage]:
     return [
         *(
             checks.Error(
@@ -68,7 +69,7 @@ def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]
     ]
 
 
-def check_engines(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+def check_engines(app_configs: Any = None, **kwargs: object) -> list[CheckMessage]:
     """
     What is wrong with the engines in use, once each.
 
@@ -81,7 +82,7 @@ def check_engines(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-def check_details(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+def check_details(app_configs: Any = None, **kwargs: object) -> list[CheckMessage]:
     """How the engines in use do their work."""
     return [message for _, message in _messages() if message.level <= checks.INFO]
 
@@ -99,13 +100,13 @@ def _messages() -> Iterator[tuple[list[str], CheckMessage]]:
             yield aliases, message
 
 
-def check_indexes(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
+def check_indexes(app_configs: Sequence[Any] | None = None, **kwargs: object) -> list[CheckMessage]:
     """Compare each index with its field: the declaration alone does not know the field."""
     return [message for model, index in indexes(app_configs) for message in index.problems(model)]
 
 
 def check_definitions(
-    app_configs: Sequence[Any] | None = None, **kwargs: Any
+    app_configs: Sequence[Any] | None = None, **kwargs: object
 ) -> list[CheckMessage]:
     """Refuse functions in generated fields, constraints and indexes that a database has not."""
     return [
@@ -134,12 +135,14 @@ def _definitions(model: Any) -> Iterator[tuple[str, Any]]:
             yield each.name, expression
 
 
-def _functions_in(expression: Any) -> Iterator[VectorFunction]:
+def _functions_in(expression: Expression) -> Iterator[VectorFunction]:
     if hasattr(expression, "flatten"):
         yield from (each for each in expression.flatten() if isinstance(each, VectorFunction))
 
 
-def check_freshness(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
+def check_freshness(
+    app_configs: Sequence[Any] | None = None, **kwargs: object
+) -> list[CheckMessage]:
     """Compare each FreshVector with its model, and with the others of it."""
     return [
         checks.Error(sentence, obj=model, id="dorm_vector.E121")
@@ -150,7 +153,7 @@ def check_freshness(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> 
     ]
 
 
-def _runs_too_early(model: Any, constraint: Any) -> str | None:
+def _runs_too_early(model: type[Model], constraint: Any) -> str | None:
     """Why a vector that is computed from another fresh one would not follow it everywhere."""
     for other in fresh_vectors(model):
         # By their bytes: PostgreSQL runs triggers in the order of their names.
@@ -218,7 +221,7 @@ def _bearers(alias: str, engine: Engine) -> dict[str, list[tuple[Any, str]]]:
     return found
 
 
-def _declared(engine: Engine, model: Any) -> Iterator[tuple[Any, str, str]]:
+def _declared(engine: Engine, model: type[Model]) -> Iterator[tuple[Any, str, str]]:
     yield model, "the table", model._meta.db_table
     for constraint in model._meta.constraints:
         yield constraint, "a constraint", constraint.name

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.core.exceptions import FieldDoesNotExist, FieldError, ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.backends.ddl_references import Statement
 from django.db.models import BaseConstraint, Field, Model
 
 from dorm_vector.engines import engine_for
+from dorm_vector.types import Deconstructed
 
 __all__ = ["FreshVector"]
 
@@ -56,7 +59,7 @@ class FreshVector(BaseConstraint):
         if self.field in self.of:
             raise ValueError(f"{label} has {self.field!r} among its own sources.")
 
-    def deconstruct(self) -> Any:
+    def deconstruct(self) -> Deconstructed:
         path = f"{type(self).__module__}.{type(self).__qualname__}"
         return path, (), {"field": self.field, "of": list(self.of), "name": self.name}
 
@@ -129,27 +132,37 @@ class FreshVector(BaseConstraint):
 
     # The database
 
-    def create_sql(self, model: Any, schema_editor: Any) -> Any:
+    def create_sql(  # type: ignore[override]
+        self, model: type[Model], schema_editor: BaseDatabaseSchemaEditor
+    ) -> Statement:
         if sentence := self.misfit(model):
             raise FieldError(sentence)
         engine = engine_for(_required(schema_editor).connection)
         return engine.create_freshness(self, model, schema_editor)
 
-    def remove_sql(self, model: Any, schema_editor: Any) -> Any:
+    def remove_sql(  # type: ignore[override]
+        self, model: type[Model], schema_editor: BaseDatabaseSchemaEditor
+    ) -> Statement:
         engine = engine_for(_required(schema_editor).connection)
         return engine.remove_freshness(self, model, schema_editor)
 
-    def constraint_sql(self, model: Any, schema_editor: Any) -> Any:
+    def constraint_sql(  # type: ignore[override]
+        self, model: type[Model], schema_editor: BaseDatabaseSchemaEditor
+    ) -> None:
         """Nothing within CREATE TABLE: a trigger comes after its table."""
         _required(schema_editor).defer_freshness(self, model)
 
     def validate(
-        self, model: Any, instance: Any, exclude: Any = None, using: str = DEFAULT_DB_ALIAS
+        self,
+        model: type[Model],
+        instance: Model,
+        exclude: Iterable[str] | None = None,
+        using: str = DEFAULT_DB_ALIAS,
     ) -> None:
         """Whatever an instance holds may be written."""
 
 
-def _required(schema_editor: Any) -> Any:
+def _required(schema_editor: BaseDatabaseSchemaEditor) -> Any:
     """The same. Raises ImproperlyConfigured for one that would not run the statements."""
     if hasattr(schema_editor, "defer_freshness"):
         return schema_editor

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.apps import apps
 from django.db import router
-from django.db.models import Field, Model, Q, Value
+from django.db.models import Expression, Field, Model, Q, Value
 from django.db.models.signals import class_prepared
 from pgvector import Bit, HalfVector, SparseVector, Vector
 
@@ -23,7 +23,7 @@ __all__ = ["kinds_held", "may_hold_vectors", "plain", "settle"]
 PARTS = ("condition", "check", "expressions")
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A value as lists, dicts and Python's numbers, or as text; anything else as it is."""
     if isinstance(value, list | tuple) and type(value) in (list, tuple):
         return type(value)(map(plain, value))
@@ -75,13 +75,13 @@ def _settle_arguments(expression: Any) -> None:
         expression._constructor_args = (tuple(map(plain, args)), settled)
 
 
-def _sources(expression: Any) -> Iterator[Any]:
+def _sources(expression: Expression) -> Iterator[Any]:
     for source in expression.get_source_expressions():
         if hasattr(source, "get_source_expressions") or isinstance(source, Q):
             yield source
 
 
-def _settle_model(sender: type[Model], **kwargs: Any) -> None:
+def _settle_model(sender: type[Model], **kwargs: object) -> None:
     fields: list[Any] = sender._meta.local_fields
     if not any(_holds_vectors(_output(field)) for field in fields):
         return

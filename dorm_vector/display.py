@@ -17,7 +17,7 @@ WHOLE_BITS = 32
 FIRST_BITS = 16
 
 
-def brief(value: Any) -> str:
+def brief(value: object) -> str:
     """
     A vector in short: ``[0.01, -0.2, ... 384]``, where 384 is the number of its components.
 

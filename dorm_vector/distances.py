@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, Unpack
 
 from django.conf import settings
 from django.core.exceptions import FieldError
 from django.db import NotSupportedError
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import FloatField, Func
+from django.db.models import Expression, FloatField, Func
+from django.db.models.sql import Query
 from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector.engines import engine_for
@@ -26,8 +27,8 @@ from dorm_vector.expressions import (
 )
 from dorm_vector.misuse import refuse_misuse
 from dorm_vector.registry import METRICS, register
-from dorm_vector.sql import SQL, Operand
-from dorm_vector.types import VectorOperand
+from dorm_vector.sql import SQL, Compiled, Operand
+from dorm_vector.types import Deconstructed, FuncOptions, VectorOperand
 from dorm_vector.undefined import aggregate_over, is_operand
 
 __all__ = [
@@ -56,12 +57,14 @@ ADVISERS: list[Callable[[Any, Any, Any], None]] = []
 BEYOND = 1e300
 
 
-def undefined_as_nan(value: Any, expression: Any, connection: Any) -> Any:
+def undefined_as_nan(value: Any, expression: Expression, connection: BaseDatabaseWrapper) -> Any:
     """What is read of a distance: NaN where it is undefined."""
     return math.nan if value is not None and value >= BEYOND else value
 
 
-def undefined_similarity_as_nan(value: Any, expression: Any, connection: Any) -> Any:
+def undefined_similarity_as_nan(
+    value: Any, expression: Expression, connection: BaseDatabaseWrapper
+) -> Any:
     """An undefined similarity is the least number, so that no threshold finds it."""
     return math.nan if value is not None and value <= -BEYOND else value
 
@@ -123,7 +126,7 @@ class Distance(Func):
         vector: VectorOperand,
         *,
         precision: str | None = None,
-        **extra: Any,
+        **extra: Unpack[FuncOptions],
     ) -> None:
         if not self.metric:
             name = type(self).__name__
@@ -135,11 +138,10 @@ class Distance(Func):
         #: "half", "bit", or the number of components that an index is over.
         self.precision: str | int | None = precision
         # Django compares and hashes expressions by the arguments that they were made from.
-        if precision:
-            extra = {**extra, "precision": precision}
-        self._constructor_args = ((expression, vector), extra)
+        named = {**extra, "precision": precision} if precision else extra
+        self._constructor_args = ((expression, vector), named)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "metric" in vars(cls):
             register(METRICS, cls.metric, cls)
@@ -150,19 +152,19 @@ class Distance(Func):
         rough.precision = precision
         return rough
 
-    def deconstruct(self) -> Any:
+    def deconstruct(self) -> Deconstructed:
         path, (expression, vector), extra = super().deconstruct()
         path = public_path(path)
         return path, (plain(expression), plain(vector)), extra
 
     def resolve_expression(
         self,
-        query: Any = None,
+        query: Query | None = None,
         allow_joins: bool = True,
-        reuse: Any = None,
+        reuse: set[str] | None = None,
         summarize: bool = False,
         for_save: bool = False,
-    ) -> Any:
+    ) -> Self:
         # Django resolves an annotation once more to order by it.
         if self._known is not None and not summarize:
             return self
@@ -182,8 +184,8 @@ class Distance(Func):
         return all(isinstance(each, SETTLED) for each in self.get_source_expressions())
 
     def as_sql(  # type: ignore[override]
-        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: Any
-    ) -> Any:
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: object
+    ) -> Compiled:
         made = self.value_sql(compiler, connection)
         if is_operand(self):
             engine = engine_for(connection)
@@ -218,7 +220,7 @@ class Distance(Func):
             return distance
         return engine.without_index(distance)
 
-    def _is_planned(self, query: Any) -> bool:
+    def _is_planned(self, query: Query) -> bool:
         """Whether an index may serve the search that the distance belongs to."""
         plan = getattr(query, "plan", None)
         return plan is not None and plan.search is self.search
@@ -232,7 +234,7 @@ class Distance(Func):
         """Whether the operands are a column and a value, or the like, in which nothing is."""
         return self._known is not None
 
-    def _operands(self, compiler: Any) -> list[Operand]:
+    def _operands(self, compiler: SQLCompiler) -> list[Operand]:
         refuse_misuse(compiler)
         if self._known is None:
             return self._compiled_operands(compiler, *self._check_operands())
@@ -245,7 +247,7 @@ class Distance(Func):
         return operands
 
     def _compiled_operands(
-        self, compiler: Any, dimensions: int | None, kind: str | None
+        self, compiler: SQLCompiler, dimensions: int | None, kind: str | None
     ) -> list[Operand]:
         return [
             Operand(

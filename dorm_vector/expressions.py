@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from django.core.exceptions import FieldError, ValidationError
 from django.db.models import Field, Value
 from django.db.models.expressions import Col
+from django.db.models.sql.compiler import SQLCompiler
 from pgvector import Bit, SparseVector
 
 from dorm_vector.engines import engine_for
@@ -154,7 +155,7 @@ class VectorValue(Value):
         return place, (None if self.value is None else engine.encoded(self.value, self.kind),)
 
 
-def _kind_of(value: Any) -> str:
+def _kind_of(value: object) -> str:
     if isinstance(value, str):
         return "sparsevec" if value.lstrip().startswith("{") else "vector"
     if isinstance(value, Bit):
@@ -163,11 +164,11 @@ def _kind_of(value: Any) -> str:
     return "sparsevec" if sparse else "vector"
 
 
-def _packed(value: Any, kind: Kind) -> Any:
+def _packed(value: object, kind: Kind) -> Any:
     return kind.pack(value, kind.max_dimensions if isinstance(value, Mapping) else None)
 
 
-def _is_bits(value: Any) -> bool:
+def _is_bits(value: object) -> bool:
     try:
         KINDS["bit"].pack(value)
     except ValidationError:
@@ -286,7 +287,7 @@ def vector_field_of(operand: Any, function: Any) -> AnyVectorField | None:
     return field
 
 
-def compiled(compiler: Any, operand: Any) -> tuple[str, tuple[Any, ...]]:
+def compiled(compiler: SQLCompiler, operand: Any) -> tuple[str, tuple[Any, ...]]:
     sql, params = compiler.compile(operand)
     return sql, tuple(params)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Literal, Unpack, overload
 
 from django.db.models.expressions import Combinable
 from django.utils.translation import gettext_lazy as _
@@ -86,8 +86,15 @@ class VectorField(AnyVectorField[VectorSet, VectorRead]):
         **options: Unpack[FieldOptions],
     ) -> None: ...
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        *args: int | Text,
+        dimensions: int | None = None,
+        null: bool = False,
+        numpy: bool = False,
+        **options: Unpack[FieldOptions],
+    ) -> None:
+        super().__init__(*args, dimensions=dimensions, null=null, numpy=numpy, **options)
 
 
 class HalfVectorField(AnyVectorField[VectorSet, VectorRead]):
@@ -144,8 +151,15 @@ class HalfVectorField(AnyVectorField[VectorSet, VectorRead]):
         **options: Unpack[FieldOptions],
     ) -> None: ...
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        *args: int | Text,
+        dimensions: int | None = None,
+        null: bool = False,
+        numpy: bool = False,
+        **options: Unpack[FieldOptions],
+    ) -> None:
+        super().__init__(*args, dimensions=dimensions, null=null, numpy=numpy, **options)
 
 
 class BitField(AnyVectorField[BitsSet, BitsRead]):
@@ -204,8 +218,15 @@ class BitField(AnyVectorField[BitsSet, BitsRead]):
         **options: Unpack[FieldOptions],
     ) -> None: ...
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        *args: int | Text,
+        length: int | None = None,
+        null: bool = False,
+        numpy: bool = False,
+        **options: Unpack[FieldOptions],
+    ) -> None:
+        super().__init__(*args, length=length, null=null, numpy=numpy, **options)
 
     @property
     def length(self) -> int:
@@ -266,5 +287,12 @@ class SparseVectorField(AnyVectorField[SparseSet, SparseRead]):
         **options: Unpack[FieldOptions],
     ) -> None: ...
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        *args: int | Text,
+        dimensions: int | None = None,
+        null: bool = False,
+        numpy: bool = False,
+        **options: Unpack[FieldOptions],
+    ) -> None:
+        super().__init__(*args, dimensions=dimensions, null=null, numpy=numpy, **options)

@@ -50,7 +50,7 @@ class VectorTextarea(forms.Textarea):
         #: What says of a text how many numbers it has; the form field sets it.
         self.summary: Any = lambda text: None
 
-    def format_value(self, value: Any) -> str | None:
+    def format_value(self, value: object) -> str | None:
         text = super().format_value(value)
         return text and re.sub(r",(?=\S)", ", ", text)
 
@@ -97,14 +97,14 @@ class VectorField(forms.CharField):
         fits = self.dimensions is not None and self.dimensions <= short and not sparse
         return ShortVectorInput if fits else VectorTextarea
 
-    def to_python(self, value: Any) -> Any:
+    def to_python(self, value: object) -> Any:
         if isinstance(value, str):
             value = super().to_python(value)
         if value is None:
             return None
         return self.kind.unpack(self.kind.pack(self._typed(value), self.dimensions))
 
-    def _typed(self, value: Any) -> Any:
+    def _typed(self, value: object) -> Any:
         """What was typed, as a list of numbers or text of bits; other values as they are."""
         if not isinstance(value, str) or self.kind.name not in ("vector", "halfvec", "bit"):
             return value
@@ -117,7 +117,7 @@ class VectorField(forms.CharField):
             return value
         return [_number(each) for each in SEPARATOR.split(inner)] if _is_numbers(inner) else value
 
-    def prepare_value(self, value: Any) -> Any:
+    def prepare_value(self, value: object) -> Any:
         if value is None or isinstance(value, str):  # what the user typed stays as it was typed
             return value
         try:
@@ -125,7 +125,7 @@ class VectorField(forms.CharField):
         except ValidationError:  # an initial value is shown, and refused when it is sent
             return value
 
-    def has_changed(self, initial: Any, data: Any) -> bool:
+    def has_changed(self, initial: Any, data: object) -> bool:
         if self.disabled:
             return False
         try:
@@ -133,7 +133,7 @@ class VectorField(forms.CharField):
         except ValidationError:
             return True
 
-    def _summary(self, text: Any) -> str | None:
+    def _summary(self, text: str) -> str | None:
         """How many numbers a text has, and how long a vector it is; None where it is no vector."""
         try:
             vector = self.to_python(text)

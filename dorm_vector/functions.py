@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from django.core.exceptions import FieldError
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import FloatField, Func, IntegerField, JSONField
+from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector import aggregates, distances
 from dorm_vector.aggregates import VectorAvg, VectorSum
@@ -33,8 +35,8 @@ from dorm_vector.expressions import (
 )
 from dorm_vector.fields import BitField
 from dorm_vector.misuse import refuse_misuse
-from dorm_vector.sql import Operand
-from dorm_vector.types import VectorOperand
+from dorm_vector.sql import Compiled, Operand
+from dorm_vector.types import Deconstructed, FuncOptions, VectorOperand
 
 __all__ = [
     "BinaryQuantize",
@@ -88,20 +90,20 @@ class VectorFunction(Func):
     #: Whether two operands have to be of one length.
     same_length: bool = True
 
-    def __init__(self, *expressions: VectorOperand, **extra: Any) -> None:
+    def __init__(self, *expressions: VectorOperand, **extra: Unpack[FuncOptions]) -> None:
         made = operands(expressions)
         super().__init__(*made, **extra)
         self._constructor_args = (tuple(made), extra)
 
-    def deconstruct(self) -> Any:
+    def deconstruct(self) -> Deconstructed:
         path, args, kwargs = super().deconstruct()
         return public_path(path), tuple(map(plain, args)), kwargs
 
-    def numbers(self) -> dict[str, Any]:
+    def numbers(self) -> dict[str, int]:
         """Arguments that are numbers."""
         return {}
 
-    def resolve_expression(self, *args: Any, **kwargs: Any) -> Any:
+    def resolve_expression(self, *args: Any, **kwargs: Any) -> Self:
         resolved = super().resolve_expression(*args, **kwargs)
         resolved._settle()
         return resolved
@@ -128,7 +130,9 @@ class VectorFunction(Func):
     def _known(self) -> list[Known]:
         return [each for each in self._settle() if each.dimensions is not None]
 
-    def as_sql(self, compiler: Any, connection: Any, **extra: Any) -> Any:  # type: ignore[override]
+    def as_sql(  # type: ignore[override]
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **extra: object
+    ) -> Compiled:
         refuse_misuse(compiler)
         known = self._settle()
         kind = next((each.kind for each in known if each.kind), "vector")
@@ -193,7 +197,9 @@ class Subvector(SameKind):
 
     name = "subvector"
 
-    def __init__(self, expression: VectorOperand, start: int, length: int, **extra: Any) -> None:
+    def __init__(
+        self, expression: VectorOperand, start: int, length: int, **extra: Unpack[FuncOptions]
+    ) -> None:
         for name, number in (("start", start), ("length", length)):
             if type(number) is not int or number < 1:
                 raise ValueError(f"Subvector takes {name} of 1 or more, not {number!r}.")
@@ -201,7 +207,7 @@ class Subvector(SameKind):
         self.start, self.length = start, length
         self._constructor_args = ((*self._constructor_args[0], start, length), extra)
 
-    def numbers(self) -> dict[str, Any]:
+    def numbers(self) -> dict[str, int]:
         return {"start": self.start, "length": self.length}
 
     def result_dimensions(self) -> int:

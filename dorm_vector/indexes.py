@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
+
+from django.db.models.expressions import Combinable
 
 from dorm_vector.methods import MethodIndex, declared_indexes, vector_field
 from dorm_vector.options import Float, Int, Word
 from dorm_vector.text_indexes import TextIndex
+from dorm_vector.types import HnswOptions, IvfflatOptions, VectorIndexOptions
 
 __all__ = [
     "HnswIndex",
@@ -53,6 +56,9 @@ class HnswIndex(MethodIndex):
     m: int | None
     ef_construction: int | None
 
+    def __init__(self, *expressions: Combinable, **kwargs: Unpack[HnswOptions]) -> None:
+        super().__init__(*expressions, **kwargs)
+
     def _check_options(self) -> None:
         super()._check_options()
         m = 16 if self.m is None else self.m
@@ -91,10 +97,15 @@ class VectorIndex(HnswIndex):
     }
     compress_neighbors: str | None
 
-    def __init__(self, *expressions: Any, quantize: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *expressions: Combinable,
+        quantize: str | None = None,
+        **kwargs: Unpack[VectorIndexOptions],
+    ) -> None:
         if quantize:  # another word for the same
             kwargs.setdefault("precision", quantize)
-        super().__init__(*expressions, **kwargs)
+        super().__init__(*expressions, **kwargs)  # type: ignore[misc]
 
     def _check_options(self) -> None:
         super()._check_options()
@@ -126,6 +137,9 @@ class IvfflatIndex(MethodIndex):
     }
     is_ordered = False
     lists: int | None
+
+    def __init__(self, *expressions: Combinable, **kwargs: Unpack[IvfflatOptions]) -> None:
+        super().__init__(*expressions, **kwargs)
 
     def _check_options(self) -> None:
         super()._check_options()

@@ -42,11 +42,11 @@ class Kind:
         """The metrics that such vectors have, the default first."""
         return metrics_of(self.name, self.default_metric)
 
-    def pack(self, value: Any, dimensions: int | None = None) -> Any:
+    def pack(self, value: object, dimensions: int | None = None) -> Any:
         """``value`` in the canonical form. Raises ValidationError for what is no such vector."""
         raise NotImplementedError
 
-    def is_open(self, value: Any) -> bool:
+    def is_open(self, value: object) -> bool:
         """Whether ``value`` does not say how many dimensions it has."""
         return False
 
@@ -113,7 +113,7 @@ class VectorKind(Kind):
     #: That of numpy's arrays.
     dtype: ClassVar[str] = "f4"
 
-    def pack(self, value: Any, dimensions: int | None = None) -> bytes:
+    def pack(self, value: object, dimensions: int | None = None) -> bytes:
         return values.pack(value, dimensions)
 
     def size(self, packed: bytes) -> int:
@@ -161,7 +161,7 @@ class HalfKind(VectorKind):
     name = "halfvec"
     dtype = "f2"
 
-    def pack(self, value: Any, dimensions: int | None = None) -> bytes:
+    def pack(self, value: object, dimensions: int | None = None) -> bytes:
         numbers = values.to_float32(value, dimensions)
         values.check_dimensions(len(numbers), dimensions)
         return codecs.to_packed(rounded_to_float16(numbers))
@@ -190,12 +190,12 @@ class BitKind(Kind):
     unit = "bits"
     default_metric = "hamming"
 
-    def pack(self, value: Any, dimensions: int | None = None) -> str:
+    def pack(self, value: object, dimensions: int | None = None) -> str:
         bits = self._bits(value, dimensions)
         self.check_size(len(bits), dimensions)
         return bits
 
-    def _bits(self, value: Any, dimensions: int | None) -> str:
+    def _bits(self, value: object, dimensions: int | None) -> str:
         if isinstance(value, Bit):
             return value.to_text()
         if isinstance(value, str):
@@ -229,7 +229,7 @@ class BitKind(Kind):
         bits = codecs.bits_from_bytes(bytes(value))
         return bits if dimensions is None else self.fit(bits, dimensions)
 
-    def is_open(self, value: Any) -> bool:
+    def is_open(self, value: object) -> bool:
         # Whole bytes, the last one padded.
         if isinstance(value, memoryview):
             return value.ndim == 1 and value.format in ("B", "c")
@@ -284,7 +284,7 @@ class SparseKind(Kind):
     name = "sparsevec"
     max_dimensions = sparse.MAX_DIMENSIONS
 
-    def pack(self, value: Any, dimensions: int | None = None) -> str:
+    def pack(self, value: object, dimensions: int | None = None) -> str:
         elements, size = sparse.elements_of(value, dimensions)
         self.check_size(size, dimensions)
         values.check_most(size, dimensions, self.max_dimensions)
@@ -298,7 +298,7 @@ class SparseKind(Kind):
         # As a list they could be a thousand million numbers.
         return self.unpack(self.pack(iterator, dimensions))
 
-    def is_open(self, value: Any) -> bool:
+    def is_open(self, value: object) -> bool:
         return isinstance(value, Mapping)
 
     def fit(self, packed: str, dimensions: int) -> str:

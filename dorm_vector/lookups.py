@@ -12,11 +12,11 @@ from dorm_vector.fields import AnyVectorField
 __all__ = ["VectorIn", "is_expression", "value_of"]
 
 
-def is_expression(value: Any) -> bool:
+def is_expression(value: object) -> bool:
     return hasattr(value, "resolve_expression")
 
 
-def value_of(field: AnyVectorField, value: Any) -> Any:
+def value_of(field: AnyVectorField, value: object) -> Any:
     """A vector as an expression that knows its field; expressions and None are left as they are."""
     if value is None or is_expression(value):
         return value

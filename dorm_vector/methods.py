@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.core.exceptions import FieldError
 from django.db import NotSupportedError
-from django.db.models import Index, Model
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.backends.ddl_references import Statement
+from django.db.models import Field, Index, Model
 from django.utils.functional import cached_property
 
 from dorm_vector.engines import Engine, engine_for, engines_of
 from dorm_vector.fields import AnyVectorField
 from dorm_vector.options import Option
 from dorm_vector.registry import METHODS, METRICS, register
+from dorm_vector.types import Deconstructed
 
 __all__ = ["MethodIndex", "declared_indexes", "vector_field"]
 
@@ -60,7 +63,7 @@ class MethodIndex(Index):
         self,
         *expressions: Any,
         opclass: str | None = None,
-        opclasses: Any = (),
+        opclasses: Sequence[str] = (),
         metric: str | None = None,
         precision: str | None = None,
         prefix: int | None = None,
@@ -75,7 +78,7 @@ class MethodIndex(Index):
         self._check_columns()
         self._check_options()
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "method" in vars(cls):
             register(METHODS, cls.method, cls)
@@ -85,7 +88,7 @@ class MethodIndex(Index):
         # What Django's own PostgreSQL indexes allow: a suffix may be longer than three characters.
         return Index.max_name_length - len(Index.suffix) + len(self.suffix)
 
-    def deconstruct(self) -> Any:
+    def deconstruct(self) -> Deconstructed:
         path, expressions, kwargs = super().deconstruct()
         if self.metric:
             kwargs["metric"] = self.metric
@@ -95,7 +98,7 @@ class MethodIndex(Index):
             kwargs["prefix"] = self.prefix
         return path, expressions, {**kwargs, **self.parameters()}
 
-    def parameters(self, of: str | None = None) -> dict[str, Any]:
+    def parameters(self, of: str | None = None) -> dict[str, int | float | str]:
         """The options that were given, or those of one part of the index; see ``Option.of``."""
         given = {
             name: getattr(self, name)
@@ -224,19 +227,26 @@ class MethodIndex(Index):
                 yield f"{engine.label} takes {name} {taken.phrase}, and {self.name!r} has {value!r}"
 
     def create_sql(
-        self, model: type[Model], schema_editor: Any, using: str = "", **kwargs: Any
-    ) -> Any:
+        self,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+        using: str = "",
+        **kwargs: object,
+    ) -> Statement:
         self.opclasses_for(model)  # a misfit is refused where nothing is built as well
         engine = engine_for(schema_editor.connection)
         for sentence in self.refused_options(engine):
             raise NotSupportedError(f"{sentence}.")
         return engine.create_index(self, model, schema_editor, **kwargs)
 
-    def remove_sql(self, model: type[Model], schema_editor: Any, **kwargs: Any) -> Any:
+    # django-stubs have it give text.
+    def remove_sql(  # type: ignore[override]
+        self, model: type[Model], schema_editor: BaseDatabaseSchemaEditor, **kwargs: object
+    ) -> Statement:
         engine = engine_for(schema_editor.connection)
         return engine.remove_index(self, model, schema_editor, **kwargs)
 
-    def _only_opclass(self, opclass: str | None, opclasses: Any) -> str | None:
+    def _only_opclass(self, opclass: str | None, opclasses: Sequence[str]) -> str | None:
         given = [*([opclass] if opclass else []), *opclasses]
         if len(set(given)) > 1:
             raise ValueError(f"{self._label} takes one operator class, not {given!r}.")
@@ -308,7 +318,7 @@ class MethodIndex(Index):
         return f"{type(self).__name__}(name={self.name!r})"
 
 
-def declared_indexes(field: Any) -> Iterator[MethodIndex]:
+def declared_indexes(field: Field) -> Iterator[MethodIndex]:
     """The vector indexes that the model of ``field`` declares for it."""
     model = getattr(field, "model", None)
     for index in model._meta.indexes if model else ():

@@ -13,11 +13,15 @@ from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import NotSupportedError
-from django.db.models import F, Value
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Expression, F, Value
 from django.db.models.expressions import Col
 from django.db.models.functions import Cast
+from django.db.models.sql import Query
+from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector.engines import engine_for
+from dorm_vector.sql import Compiled
 
 __all__ = ["VectorCol", "output_field_of", "refuse_misuse", "refuse_misused"]
 
@@ -86,12 +90,14 @@ LEAVES = (str, Col, Value)
 class VectorCol(Col):
     """A column of vectors. Where it is compiled, the query is looked at."""
 
-    def as_sql(self, compiler: Any, connection: Any) -> Any:
+    def as_sql(  # type: ignore[override]
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
+    ) -> Compiled:
         refuse_misuse(compiler)
         return super().as_sql(compiler, connection)
 
 
-def refuse_misuse(compiler: Any) -> None:
+def refuse_misuse(compiler: SQLCompiler) -> None:
     """
     Look at the expressions of the query that is compiled, once.
 
@@ -99,12 +105,12 @@ def refuse_misuse(compiler: Any) -> None:
     """
     if vars(compiler).get("_looked_for_misuse") is compiler.query:
         return
-    compiler._looked_for_misuse = compiler.query
+    vars(compiler)["_looked_for_misuse"] = compiler.query
     for expression in _expressions(compiler.query):
         refuse_misused(expression, compiler.query, compiler.connection)
 
 
-def refuse_misused(expression: Any, query: Any, connection: Any) -> None:
+def refuse_misused(expression: Expression, query: Query, connection: BaseDatabaseWrapper) -> None:
     """The same for one expression, and those in it."""
     engine = engine_for(connection)
     for node in _nodes(expression):
@@ -120,7 +126,7 @@ def refuse_misused(expression: Any, query: Any, connection: Any) -> None:
             raise NotSupportedError(f"{name} takes no vectors: {instead}.")
 
 
-def _check_cast(cast: Any, query: Any, engine: Any) -> None:
+def _check_cast(cast: Any, query: Query, engine: Any) -> None:
     if engine.casts_text:
         return
     source, target = _sources(cast)[0], cast.output_field
@@ -137,7 +143,7 @@ def _check_cast(cast: Any, query: Any, engine: Any) -> None:
         )
 
 
-def _expressions(query: Any) -> Iterator[Any]:
+def _expressions(query: Query) -> Iterator[Any]:
     yield from query.annotations.values()
     yield query.where
     yield from query.order_by
@@ -146,7 +152,7 @@ def _expressions(query: Any) -> Iterator[Any]:
     yield from (value for _, _, value in getattr(query, "values", None) or ())
 
 
-def _nodes(expression: Any) -> Iterator[Any]:
+def _nodes(expression: Expression) -> Iterator[Any]:
     """What has expressions in it, the outer ones first."""
     waiting = [expression]
     while waiting:
@@ -174,7 +180,7 @@ def _is_refused(node_class: type) -> bool:
     return node_class.__module__.startswith("django.") and node_class.__name__ not in HARMLESS
 
 
-def _is_vector(expression: Any, query: Any) -> bool:
+def _is_vector(expression: Any, query: Query) -> bool:
     if isinstance(expression, F):
         name: str = expression.name  # type: ignore[attr-defined]
         return _names_vector(name, query)
@@ -201,7 +207,7 @@ def _holds_vectors(field: Any) -> bool:
     return bool(getattr(getattr(field, "output_field", None) or field, "holds_vectors", False))
 
 
-def _names_vector(name: str, query: Any) -> bool:
+def _names_vector(name: str, query: Query) -> bool:
     """Whether the name in an ORDER BY, which Django resolves later, is that of a vector."""
     if name in query.annotations:
         return _holds_vectors(output_field_of(query.annotations[name]))

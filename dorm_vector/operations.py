@@ -8,8 +8,10 @@ from typing import Any
 
 from django.core.exceptions import FieldError, ImproperlyConfigured
 from django.db import NotSupportedError, router, transaction
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations import AlterField, RemoveField
 from django.db.migrations.operations.base import Operation, OperationCategory
+from django.db.migrations.state import ProjectState
 
 from dorm_vector.engines import engine_for
 from dorm_vector.engines.base.schema import VectorAlterations, described, differ, typed
@@ -37,26 +39,36 @@ class VectorExtension(Operation):
     reversible = True
     category = OperationCategory.ADDITION
 
-    def __init__(self, hints: dict[str, Any] | None = None, *, schema: str | None = None) -> None:
-        self.hints = hints or {}
+    def __init__(
+        self, hints: dict[str, object] | None = None, *, schema: str | None = None
+    ) -> None:
+        self.hints = dict(hints or {})
         self.schema = schema
 
-    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+    def deconstruct(self) -> tuple[str, list[object], dict[str, object]]:
         given = {"hints": self.hints, "schema": self.schema}
         return type(self).__name__, [], {name: value for name, value in given.items() if value}
 
-    def state_forwards(self, app_label: str, state: Any) -> None:
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
         """The state of the models is as before."""
 
     def database_forwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
     ) -> None:
         if self._allowed(app_label, schema_editor):
             engine = engine_for(schema_editor.connection)
             engine.enable(schema_editor, **({"schema": self.schema} if self.schema else {}))
 
     def database_backwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
     ) -> None:
         if self._allowed(app_label, schema_editor):
             engine_for(schema_editor.connection).disable(schema_editor)
@@ -68,7 +80,7 @@ class VectorExtension(Operation):
     def migration_name_fragment(self) -> str:
         return "enable_pgvector"
 
-    def _allowed(self, app_label: str, schema_editor: Any) -> bool:
+    def _allowed(self, app_label: str, schema_editor: BaseDatabaseSchemaEditor) -> bool:
         return router.allow_migrate(schema_editor.connection.alias, app_label, **self.hints)
 
 
@@ -105,7 +117,7 @@ class ChangeVectorDimensions(AlterField):
         super().__init__(model_name, name, field)
         self.existing = existing
 
-    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+    def deconstruct(self) -> tuple[str, list[object], dict[str, object]]:
         kwargs = {"model_name": self.model_name, "name": self.name, "field": self.field}
         return type(self).__name__, [], {**kwargs, "existing": self.existing}
 
@@ -120,7 +132,11 @@ class ChangeVectorDimensions(AlterField):
         return not operation.references_field(self.model_name, self.name, app_label)
 
     def database_forwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
     ) -> None:
         to_model = to_state.apps.get_model(app_label, self.model_name)
         if self.allow_migrate_model(schema_editor.connection.alias, to_model):
@@ -130,7 +146,11 @@ class ChangeVectorDimensions(AlterField):
                 self._change(schema_editor, from_model, to_model, self.existing)
 
     def database_backwards(
-        self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
     ) -> None:
         to_model = to_state.apps.get_model(app_label, self.model_name)
         if self.allow_migrate_model(schema_editor.connection.alias, to_model):

@@ -21,7 +21,7 @@ class Option:
         self.of = of
         self.engines: Mapping[str, Option] = engines or {}
 
-    def takes(self, value: Any) -> bool:
+    def takes(self, value: object) -> bool:
         raise NotImplementedError
 
     @property
@@ -85,7 +85,7 @@ class Word(Option):
         super().__init__(of=of, engines=engines)
         self.words = words
 
-    def takes(self, value: Any) -> bool:
+    def takes(self, value: object) -> bool:
         return isinstance(value, str) and value in self.words
 
     @property

@@ -21,7 +21,7 @@ MAX_ELEMENTS = 16_000
 CHUNK = 4_096
 
 
-def elements_of(value: Any, dimensions: int | None) -> tuple[dict[Any, Any], int]:
+def elements_of(value: object, dimensions: int | None) -> tuple[dict[Any, Any], int]:
     """
     The elements of a vector, in any form that SparseVectorField takes, and its dimensions.
 
@@ -49,7 +49,7 @@ def elements_of(value: Any, dimensions: int | None) -> tuple[dict[Any, Any], int
     return _from_dense(value, dimensions)
 
 
-def _from_dense(value: Any, dimensions: int | None) -> tuple[dict[Any, Any], int]:
+def _from_dense(value: object, dimensions: int | None) -> tuple[dict[Any, Any], int]:
     if values.is_stream(value):
         return _from_stream(value, dimensions)
     numbers = values.to_float32(value, dimensions, most=MAX_DIMENSIONS)
@@ -108,7 +108,7 @@ def numbers_at(elements: dict[Any, Any], positions: Sequence[int]) -> array[floa
         raise
 
 
-def _from_scipy(value: Any) -> SparseVector:
+def _from_scipy(value: object) -> SparseVector:
     try:
         return SparseVector(value)
     except (TypeError, ValueError):

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from string import Formatter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["SQL", "Operand", "Plan", "fill", "filter_clause", "joined", "literal", "word"]
+__all__ = [
+    "SQL",
+    "Compiled",
+    "Operand",
+    "Plan",
+    "fill",
+    "filter_clause",
+    "joined",
+    "literal",
+    "word",
+]
 
 # Names of settings, options and the like, which stand in SQL without quotation marks.
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
+
+
+#: What ``as_sql()`` gives: SQL and its parameters.
+Compiled: TypeAlias = tuple[str, Sequence[Any]]
 
 
 class SQL(NamedTuple):

@@ -6,9 +6,12 @@ import re
 from typing import Any, ClassVar
 
 from django.core.exceptions import FieldError
-from django.db.models import CharField, Index, TextField
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.backends.ddl_references import Statement
+from django.db.models import CharField, Field, Index, Model, TextField
 
 from dorm_vector.engines import engine_for
+from dorm_vector.types import Deconstructed
 
 __all__ = ["LANGUAGES", "TextIndex", "declared_text_indexes", "text_field"]
 
@@ -85,7 +88,7 @@ class TextIndex(Index):
         self._check_columns()
         self._check_options()
 
-    def deconstruct(self) -> Any:
+    def deconstruct(self) -> Deconstructed:
         _, expressions, kwargs = super().deconstruct()
         if self.language != "english":
             kwargs["language"] = self.language
@@ -99,21 +102,31 @@ class TextIndex(Index):
         """The letter of a field's weight; None where the index has no weights."""
         return self.weights.get(field, "D") if self.weights else None
 
-    def text_fields(self, model: Any) -> list[Any]:
+    def text_fields(self, model: type[Model]) -> list[Field]:
         """The fields of ``model`` that are indexed. Raises FieldError where one holds no text."""
         for name in self.fields:
             if text_field(model, name) is None:
                 raise FieldError(
                     f"{self._label} needs fields of text, and {model._meta.label}.{name} is none."
                 )
-        return [model._meta.get_field(name) for name in self.fields]
+        fields: list[Any] = [model._meta.get_field(name) for name in self.fields]
+        return fields
 
-    def create_sql(self, model: Any, schema_editor: Any, using: str = "", **kwargs: Any) -> Any:
+    def create_sql(
+        self,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+        using: str = "",
+        **kwargs: object,
+    ) -> Statement:
         self.text_fields(model)  # a misfit is refused where nothing is built as well
         engine = engine_for(schema_editor.connection)
         return engine.create_index(self, model, schema_editor, **kwargs)
 
-    def remove_sql(self, model: Any, schema_editor: Any, **kwargs: Any) -> Any:
+    # django-stubs have it give text.
+    def remove_sql(  # type: ignore[override]
+        self, model: type[Model], schema_editor: BaseDatabaseSchemaEditor, **kwargs: object
+    ) -> Statement:
         engine = engine_for(schema_editor.connection)
         return engine.remove_index(self, model, schema_editor, **kwargs)
 
@@ -169,7 +182,7 @@ def declared_text_indexes(model: Any) -> list[tuple[Any, TextIndex]]:
     ]
 
 
-def text_field(model: Any, name: str) -> Any:
+def text_field(model: type[Model], name: str) -> Any:
     """The text field of that name, that of a GeneratedField included, or None."""
     field = model._meta.get_field(name)
     field = getattr(field, "output_field", None) or field

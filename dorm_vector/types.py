@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, SupportsFloat, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, Required, SupportsFloat, TypeAlias, TypedDict
 
-from django.db.models import Model, QuerySet
-from django.db.models.expressions import Combinable
+from django.db.models import Field, Model, Q, QuerySet
+from django.db.models.expressions import BaseExpression, Combinable
 from pgvector import Bit, HalfVector, SparseVector, Vector
 
 if TYPE_CHECKING:
@@ -22,12 +22,19 @@ else:
 
 
 __all__ = [
+    "AggregateOptions",
     "BitsLike",
     "BitsRead",
     "BitsSet",
     "BulkOptions",
+    "Deconstructed",
+    "DeconstructedField",
     "FieldOptions",
     "Found",
+    "FuncOptions",
+    "HnswOptions",
+    "IndexOptions",
+    "IvfflatOptions",
     "Manages",
     "Owner",
     "QueryVector",
@@ -39,6 +46,7 @@ __all__ = [
     "SparseRead",
     "SparseSet",
     "Text",
+    "VectorIndexOptions",
     "VectorLike",
     "VectorOperand",
     "VectorRead",
@@ -73,6 +81,11 @@ VectorOperand: TypeAlias = (
 )
 #: What can be searched for: a vector, an expression, or an instance that has one.
 QueryVector: TypeAlias = VectorOperand | Model
+
+#: What ``deconstruct()`` gives for migrations: a path, and the arguments.
+Deconstructed: TypeAlias = tuple[str, Sequence[Any], dict[str, Any]]
+#: The same of a field, whose name comes first.
+DeconstructedField: TypeAlias = tuple[str, str, Sequence[Any], dict[str, Any]]
 
 # What a field may be set to, and what it reads; as in Django's own fields the former comes first.
 Set = TypeVar("Set", contravariant=True, default=Any)
@@ -124,6 +137,61 @@ class FieldOptions(TypedDict, total=False):
     unique_for_date: str | None
     unique_for_month: str | None
     unique_for_year: str | None
+
+
+class FuncOptions(TypedDict, total=False):
+    """The options of Django's functions."""
+
+    output_field: Field[Any, Any] | None
+    function: str
+    template: str
+    arg_joiner: str
+
+
+class AggregateOptions(FuncOptions, total=False):
+    """The options of Django's aggregates."""
+
+    distinct: bool
+    filter: Q | BaseExpression | None
+    default: VectorOperand
+
+
+class IndexOptions(TypedDict, total=False):
+    """The options of vector indexes."""
+
+    fields: Sequence[str]
+    name: str | None
+    db_tablespace: str | None
+    condition: Q | None
+    include: Sequence[str] | None
+    opclass: str | None
+    opclasses: Sequence[str]
+    metric: str | None
+    precision: str | None
+    prefix: int | None
+
+
+class HnswOptions(IndexOptions, total=False):
+    """The options of ``HnswIndex``."""
+
+    m: int | None
+    ef_construction: int | None
+
+
+class VectorIndexOptions(HnswOptions, total=False):
+    """The options of ``VectorIndex``."""
+
+    max_neighbors: int | None
+    compress_neighbors: str | None
+    alpha: float | None
+    insert_l: int | None
+    search_l: int | None
+
+
+class IvfflatOptions(IndexOptions, total=False):
+    """The options of ``IvfflatIndex``."""
+
+    lists: Required[int]
 
 
 class BulkOptions(TypedDict, total=False):

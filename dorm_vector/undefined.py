@@ -95,7 +95,7 @@ def _owners(frame: FrameType | None) -> Iterator[Any]:
         frame = frame.f_back
 
 
-def _is_part(query: Any, distance: Any) -> bool:
+def _is_part(query: Query, distance: Any) -> bool:
     """Whether another query takes its values from a query, whose rows do not depend on them."""
     if not query.subquery or query.distinct:
         return False

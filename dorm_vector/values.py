@@ -66,12 +66,12 @@ class _Short(reprlib.Repr):
 _short = _Short()
 
 
-def short(value: Any) -> str:
+def short(value: object) -> str:
     """The repr of a value that may be long, for sentences."""
     return _short.repr(value)
 
 
-def pack(value: Any, dimensions: int | None = None) -> bytes:
+def pack(value: object, dimensions: int | None = None) -> bytes:
     """
     ``value`` as packed little-endian float32, the form in which vectors travel inside the package.
 
@@ -112,7 +112,7 @@ def _wrong_length(
 
 
 def to_float32(
-    value: Any, dimensions: int | None = None, *, most: int = MAX_DIMENSIONS
+    value: object, dimensions: int | None = None, *, most: int = MAX_DIMENSIONS
 ) -> array[float]:
     """
     ``value`` as an ``array("f")`` of finite numbers.
@@ -130,7 +130,7 @@ def to_float32(
     return values
 
 
-def components(value: Any, dimensions: int | None, most: int, unit: str = "dimensions") -> Any:
+def components(value: object, dimensions: int | None, most: int, unit: str = "dimensions") -> Any:
     """
     The components of ``value``: a list or tuple, an array or a numpy array of one dimension.
 
@@ -170,13 +170,13 @@ def check_length(value: Any, dimensions: int | None, most: int, unit: str = "dim
         check_most(length, dimensions, most, unit)
 
 
-def is_stream(value: Any) -> bool:
+def is_stream(value: object) -> bool:
     """Whether ``value`` may make its components as they are read, so that there is no end."""
     held = isinstance(value, HELD) or hasattr(value, "to_list") or hasattr(value, "__array__")
     return isinstance(value, Iterable) and not held
 
 
-def _of_another_type(value: Any, dimensions: int | None, most: int, unit: str) -> Any:
+def _of_another_type(value: object, dimensions: int | None, most: int, unit: str) -> Any:
     if hasattr(value, "to_list"):  # pgvector's value classes, and series
         listed = value.to_list()
         if isinstance(listed, list):
@@ -377,7 +377,7 @@ def _not_a_number(position: int, what: str, code: str = "not_a_number") -> Valid
     return ValidationError(f"Component {position} is {what}, not a number.", code=code)
 
 
-def _is_masked(value: Any) -> bool:
+def _is_masked(value: object) -> bool:
     """Whether something of an array, or of one of its elements, is masked."""
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(value, numpy.ndarray):
@@ -385,5 +385,5 @@ def _is_masked(value: Any) -> bool:
     return bool(numpy.any(getattr(value, "mask", False)))
 
 
-def _invalid(value: Any) -> ValidationError:
+def _invalid(value: object) -> ValidationError:
     return ValidationError(f"{short(value)} is not a vector.", code="invalid")

@@ -35,15 +35,15 @@ class VectorWidget(widgets.Widget):
     Raises ValidationError for text that is no vector of the field.
     """
 
-    def __init__(self, field: AnyVectorField, **kwargs: Any) -> None:
+    def __init__(self, field: AnyVectorField, **kwargs: object) -> None:
         super().__init__(**kwargs)
         self.field = field
 
-    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> Any:
+    def clean(self, value: object, row: Any = None, **kwargs: object) -> Any:
         blank = isinstance(value, str) and not value.strip()
         return None if blank else self.field.to_python(value)
 
-    def render(self, value: Any, obj: Any = None, **kwargs: Any) -> str:
+    def render(self, value: Any, obj: Any = None, **kwargs: object) -> str:
         if value is None:
             return ""
         kind = self.field.values
@@ -67,7 +67,7 @@ class XLSX(base_formats.XLSX):
     Raises ValueError, where the format of django-import-export cuts the text off.
     """
 
-    def export_data(self, dataset: Any, **kwargs: Any) -> Any:
+    def export_data(self, dataset: Any, **kwargs: object) -> Any:
         for number, row in enumerate(dataset, 1):
             for header, cell in zip(dataset.headers or (), row, strict=False):
                 if isinstance(cell, str) and len(cell) > MAX_CELL:

@@ -60,7 +60,7 @@ def _innermost(field: Any) -> Any:
     return field
 
 
-def _expression(value: Any) -> Any:
+def _expression(value: object) -> Any:
     return value if is_expression(value) else Value(value)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import OperationalError, connections, router, transaction
-from django.db.models import F, Func, Manager, Model, QuerySet, TextField, Value
+from django.db.models import F, Field, Func, Manager, Model, QuerySet, TextField, Value
 from django.db.models.lookups import Exact
 from django.db.models.query import ModelIterable, RawQuerySet
 
@@ -144,7 +144,7 @@ class Rows:
         return [key for key in keys if key in there]
 
 
-def _queryset(given: Any) -> QuerySet[Any]:
+def _queryset(given: object) -> QuerySet[Any]:
     if isinstance(given, type) and issubclass(given, Model):
         given = given._default_manager
     if isinstance(given, Manager):
@@ -176,7 +176,7 @@ def _obstacle(queryset: QuerySet[Any]) -> str | None:
     return next((said for said, is_there in obstacles.items() if is_there), None)
 
 
-def _field(model: Any, name: str) -> Any:
+def _field(model: type[Model], name: str) -> Any:
     try:
         field = model._meta.get_field(name)
     except FieldDoesNotExist:
@@ -187,7 +187,7 @@ def _field(model: Any, name: str) -> Any:
     return field
 
 
-def _sources(model: Any, field: Any, of: Sequence[str] | None) -> list[Any]:
+def _sources(model: type[Model], field: Field, of: Sequence[str] | None) -> list[Any]:
     """
     The fields whose values a vector is made of: those that are named here, or by a FreshVector, or
     all columns that hold no vectors.
@@ -215,7 +215,7 @@ def _holds_vectors(field: Any) -> bool:
     return isinstance(getattr(field, "output_field", None) or field, AnyVectorField)
 
 
-def _source(model: Any, field: Any, name: Any) -> Any:
+def _source(model: type[Model], field: Field, name: str) -> Any:
     found = next(
         (each for each in model._meta.concrete_fields if name in (each.name, each.attname)), None
     )

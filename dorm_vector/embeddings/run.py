@@ -26,7 +26,7 @@ class EmbedReport:
     #: Rows that a vector was written for.
     embedded: int = 0
     #: The rows that could not be embedded, and were left as they were: why, by primary key.
-    errors: dict[Any, str] = dataclasses.field(default_factory=dict)
+    errors: dict[object, str] = dataclasses.field(default_factory=dict)
     #: Vectors that were thrown away, since their rows were changed, deleted or embedded by others
     #: while the embedder was called. Rows that were changed are embedded again.
     skipped: int = 0
@@ -53,13 +53,13 @@ class BatchResult:
     embedded: int
     skipped: int
     calls: int
-    errors: dict[Any, str]
+    errors: dict[object, str]
     #: Keys of rows that were changed meanwhile, and still want a vector.
     changed: list[Any]
 
 
 def embed(
-    queryset: QuerySet[Any] | Manager[Any] | type[Model],
+    queryset: QuerySet[Model, object] | Manager[Model] | type[Model],
     field: str,
     embedder: Callable[[list[Any]], Any],
     *,

@@ -15,6 +15,7 @@ from typing import Any
 
 from django.apps import apps
 from django.db import connections
+from django.db.models import Field
 from django.utils.module_loading import import_string
 
 from dorm_vector.embeddings.embedder import Embedder
@@ -60,7 +61,7 @@ class Job:
         function: Callable[[list[Any]], Any] = found
         return function
 
-    def caller(self, field: Any) -> Embedder:
+    def caller(self, field: Field) -> Embedder:
         return Embedder(self.function(), field, self.retries, self.backoff)
 
 

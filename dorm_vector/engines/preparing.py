@@ -13,6 +13,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.utils import load_backend
 
@@ -27,7 +28,7 @@ def prepare_connections() -> None:
     connection_created.connect(_on_connection_created, dispatch_uid="dorm_vector")
 
 
-def _on_connection_created(sender: Any, connection: Any, **kwargs: Any) -> None:
+def _on_connection_created(sender: Any, connection: BaseDatabaseWrapper, **kwargs: object) -> None:
     prepare(connection)
 
 
@@ -50,7 +51,7 @@ def _nothing() -> None:
     """A reference to nothing."""
 
 
-def _reference(raw: Any) -> Callable[[], Any]:
+def _reference(raw: object) -> Callable[[], Any]:
     """What tells a connection of the driver's, and does not keep it open where that can be."""
     try:
         return weakref.ref(raw)

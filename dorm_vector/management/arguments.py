@@ -100,5 +100,5 @@ def number_from(
     return read
 
 
-def as_json(value: Any) -> str:
+def as_json(value: object) -> str:
     return json.dumps(value, cls=DjangoJSONEncoder, indent=2)

@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from django.db.models import F, OrderBy
+from django.db.models import Expression, F, OrderBy
+from django.db.models.sql import Query
 
 from dorm_vector.distances import ADVISERS, Distance
 from dorm_vector.expressions import VectorValue
@@ -74,7 +75,7 @@ def order_of(query: Any) -> Order | None:
     return Order(expression, distance, descending, nulls_first)
 
 
-def _resolved(expression: Any, query: Any) -> Any:
+def _resolved(expression: Expression, query: Query) -> Any:
     if hasattr(expression, "resolve_expression") and next(_unresolved(expression), None):
         return expression.resolve_expression(query.clone())
     return expression
@@ -84,7 +85,7 @@ def _unresolved(expression: Any) -> Iterator[F]:
     return (part for part in expression.flatten() if isinstance(part, F))
 
 
-def _distances(expression: Any) -> Iterator[Distance]:
+def _distances(expression: Expression) -> Iterator[Distance]:
     parts = expression.flatten() if hasattr(expression, "flatten") else ()
     return (part for part in parts if isinstance(part, Distance))
 
@@ -104,7 +105,7 @@ def mistake(order: Order) -> str | None:
     return None
 
 
-def obstacle(query: Any, engine: Any) -> str | None:
+def obstacle(query: Query, engine: Any) -> str | None:
     """Why no index can serve a query, or None where one could."""
     order = order_of(query)
     if order is None:
@@ -131,7 +132,7 @@ def obstacle(query: Any, engine: Any) -> str | None:
     return None
 
 
-def warn_of_mistake(distance: Distance, query: Any, engine: Any) -> None:
+def warn_of_mistake(distance: Distance, query: Query, engine: Any) -> None:
     """
     Warn where a distance is ordered such that no index can serve it: what DEBUG asks for.
 
@@ -146,7 +147,7 @@ def warn_of_mistake(distance: Distance, query: Any, engine: Any) -> None:
         warn(f"No vector index serves this query. {sentence}")
 
 
-def _is_exact(search: Any, query: Any) -> bool:
+def _is_exact(search: Any, query: Query) -> bool:
     """Whether a search reads all rows because that was asked for, or is right."""
     return search is not None and (search.exact or getattr(query, "plan", None) is not None)
 

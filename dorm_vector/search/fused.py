@@ -14,11 +14,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from django.db.models import F, Field, FloatField, OrderBy, QuerySet
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F, Field, FloatField, Model, OrderBy, QuerySet
 from django.db.models.expressions import Col
 from django.db.models.lookups import IsNull
+from django.db.models.sql import Query
+from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.constants import INNER, LOUTER
-from django.db.models.sql.query import Query
 from django.db.models.sql.where import AND
 
 from dorm_vector.engines import engine_for
@@ -76,7 +78,7 @@ def best_first(hits: Any) -> list[Hit]:
     return sorted(hits, key=lambda hit: -hit.score)
 
 
-def _keys(query: Any, using: str) -> Iterator[tuple[Any, ...]]:
+def _keys(query: Query, using: str) -> Iterator[tuple[Any, ...]]:
     """The primary keys of the rows of a query, in its order."""
     rows: QuerySet[Any] = QuerySet(query.model, query.clone(), using)
     if query.combinator:  # its order may need any of the columns
@@ -147,7 +149,7 @@ class RanksField(Field):
     def get_internal_type(self) -> str:
         return "TextField"
 
-    def from_db_value(self, value: str | None, *args: Any) -> tuple[int | None, ...] | None:
+    def from_db_value(self, value: str | None, *args: object) -> tuple[int | None, ...] | None:
         if value is None:
             return None
         return tuple(int(rank) if rank else None for rank in value.split(","))
@@ -187,7 +189,7 @@ class FusedJoin:
     #: Where it is one side of an OR, it has to become an outer join: its condition leaves out rows.
     nullable = True
 
-    def __init__(self, source: Source, model: Any, parent_alias: str) -> None:
+    def __init__(self, source: Source, model: type[Model], parent_alias: str) -> None:
         self.source, self.model, self.parent_alias = source, model, parent_alias
         self.table_alias: str = TABLE
         self.join_type = INNER
@@ -239,7 +241,7 @@ class FusedJoin:
         )
         return SQL(f"{self.join_type} ({rows}) {own} ON ({same})", params)
 
-    def _rows(self, compiler: Any, connection: Any) -> SQL:
+    def _rows(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> SQL:
         """The hits that the query may need, as a list of rows."""
         fields = [*self.model._meta.pk_fields, FloatField(), RanksField()]
         types = [field.db_type(connection) for field in fields]
@@ -270,7 +272,7 @@ def _no_rows(template: str, types: Sequence[Any], comment: str = "") -> SQL:
     return SQL(f"{comment}SELECT {columns} WHERE 1 = 0")
 
 
-def _row(hit: Hit, fields: Sequence[Any], connection: Any) -> list[SQL]:
+def _row(hit: Hit, fields: Sequence[Any], connection: BaseDatabaseWrapper) -> list[SQL]:
     *key_fields, _, ranks = fields
     return [
         *(
@@ -282,13 +284,13 @@ def _row(hit: Hit, fields: Sequence[Any], connection: Any) -> list[SQL]:
     ]
 
 
-def _value(field: Any, value: Any, connection: Any) -> SQL:
+def _value(field: Field, value: object, connection: BaseDatabaseWrapper) -> SQL:
     prepared = field.get_db_prep_value(value, connection)
     # Databases limit the number of parameters.
     return SQL(literal(prepared)) if type(prepared) is int else SQL("%s", (prepared,))
 
 
-def _needed(hits: list[Hit], query: Any, join: FusedJoin) -> list[Hit]:
+def _needed(hits: list[Hit], query: Query, join: FusedJoin) -> list[Hit]:
     """The hits that the slice of a query may have: rows whose score is equal follow their keys."""
     end = query.high_mark
     if end is None or len(hits) <= end or not _is_as_made(query, join):
@@ -299,7 +301,7 @@ def _needed(hits: list[Hit], query: Any, join: FusedJoin) -> list[Hit]:
     return [hit for hit in hits if hit.score >= last]
 
 
-def _is_as_made(query: Any, join: FusedJoin) -> bool:
+def _is_as_made(query: Query, join: FusedJoin) -> bool:
     """Whether a query still has the order that it was made with, and leaves no row out."""
     order = next(iter(query.order_by), None)
     return (

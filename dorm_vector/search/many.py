@@ -7,8 +7,18 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from django.db.models import FloatField, ManyToOneRel, OneToOneRel, OuterRef, QuerySet, Subquery
-from django.db.models.sql.query import Query
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import (
+    FloatField,
+    ManyToOneRel,
+    Model,
+    OneToOneRel,
+    OuterRef,
+    QuerySet,
+    Subquery,
+)
+from django.db.models.sql import Query
+from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector.engines.base.run import Found
 from dorm_vector.sql import SQL
@@ -26,7 +36,7 @@ class NearestMember(Subquery):
     #: The search that orders by it.
     search: Any = None
 
-    def defined_sql(self, compiler: Any, connection: Any) -> SQL:
+    def defined_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> SQL:
         """The condition that there is such a distance."""
         sql, params = compiler.compile(self)
         return SQL(f"{sql} IS NOT NULL", tuple(params))
@@ -45,7 +55,7 @@ class Members:
     key: str
 
     @classmethod
-    def relation(cls, model: Any, relation: list[str]) -> ManyToOneRel | None:
+    def relation(cls, model: type[Model], relation: list[str]) -> ManyToOneRel | None:
         """The relation, where it is the other side of one foreign key."""
         if len(relation) != 1:
             return None
@@ -55,7 +65,7 @@ class Members:
         plain = isinstance(found, ManyToOneRel) and not isinstance(found, OneToOneRel)
         return found if plain and found.field.target_field.primary_key else None
 
-    def found(self, query: Any, search: Any, using: str) -> Found | None:
+    def found(self, query: Query, search: Any, using: str) -> Found | None:
         """The keys of the first rows; None where the table has to be read."""
         if search.exact or query.high_mark is None or not _is_plain(query):
             return None

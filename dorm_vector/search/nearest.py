@@ -12,6 +12,7 @@ from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db.models import F, Manager, Model, OuterRef, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.query import RawQuerySet
+from django.db.models.sql import Query
 
 from dorm_vector.distances import Distance
 from dorm_vector.engines.base.search import joins_many
@@ -59,7 +60,7 @@ def nearest(
 
 
 def nearest(
-    queryset: QuerySet[Any, Any] | Manages[QuerySet[Any, Any]] | type[Model],
+    queryset: QuerySet[Model] | Manages[QuerySet[Model]] | type[Model],
     field: str,
     to: QueryVector,
     *,
@@ -70,7 +71,7 @@ def nearest(
     annotation: str = "distance",
     oversample: int | None = None,
     **params: Unpack[SearchParams],
-) -> QuerySet[Any, Any]:
+) -> QuerySet[Model]:
     """
     The rows whose vector ``field`` is nearest to ``to``, annotated with their distance, best first.
 
@@ -152,12 +153,12 @@ class Path(NamedTuple):
         """The names of the relations before the field."""
         return self.written.split(LOOKUP_SEP)[:-1]
 
-    def column(self, query: Any) -> Any:
+    def column(self, query: Query) -> Any:
         """The column of the vector where the query has it without a join, or None."""
         return self.field.get_col(query.get_initial_alias()) if self.is_own else None
 
 
-def _queryset(given: Any) -> QuerySet[Any]:
+def _queryset(given: object) -> QuerySet[Any]:
     if isinstance(given, QuerySet):
         return given
     if isinstance(given, Manager):
@@ -219,7 +220,7 @@ def _function(metric: str | None, indexes: Sequence[MethodIndex], path: Path) ->
     return Distance.registry[name]
 
 
-def _vector(function: type[Distance], path: Path, to: Any) -> Any:
+def _vector(function: type[Distance], path: Path, to: object) -> Any:
     """What is searched for, as an operand of a distance."""
     if isinstance(to, Model):
         name = getattr(path.field, "attname", None)
@@ -282,7 +283,7 @@ def _searching(
     return found  # type: ignore[no-any-return]
 
 
-def _group(query: Any, rows: Any) -> None:
+def _group(query: Query, rows: Any) -> None:
     """Group as annotate() does by an aggregate."""
     if rows._fields is None:
         query.group_by = True
@@ -290,7 +291,7 @@ def _group(query: Any, rows: Any) -> None:
         query.set_group_by()
 
 
-def _leave_out(query: Any, search: Search, path: Path, instance: Model) -> None:
+def _leave_out(query: Query, search: Search, path: Path, instance: Model) -> None:
     """Leave out the row that holds the instance's vector."""
     model = getattr(path.field, "model", None)
     if model is None or not isinstance(instance, model) or instance.pk is None:
@@ -384,11 +385,11 @@ def _check_limits(k: Any, max_distance: Any, oversample: Any) -> None:
         raise ValueError(f"nearest() takes a number as max_distance, not {short(max_distance)}.")
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: object) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     """Whether a value is a real number within the range of float, numpy's included."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False

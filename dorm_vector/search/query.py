@@ -15,8 +15,8 @@ from typing import Any
 from django.db.models import F, OrderBy
 from django.db.models.expressions import Ref
 from django.db.models.lookups import Lookup
+from django.db.models.sql import Query
 from django.db.models.sql.constants import MULTI
-from django.db.models.sql.query import Query
 from django.db.models.sql.where import AND
 
 from dorm_vector.engines import engine_for
@@ -122,7 +122,7 @@ class OtherRow(Lookup):
 
     prepare_rhs = False
 
-    def __init__(self, key: Any, value: Any, search: Search) -> None:
+    def __init__(self, key: object, value: object, search: Search) -> None:
         super().__init__(key, value)
         self.search = search
 
@@ -135,7 +135,7 @@ class OtherRow(Lookup):
         return f"NOT ({sql})", tuple(params)
 
 
-def is_planned(query: Any, search: Any) -> bool:
+def is_planned(query: Query, search: Any) -> bool:
     """Whether a query is being written such that an index may serve the search."""
     plan = getattr(query, "plan", None)
     return plan is not None and plan.search is not None and plan.search is search
@@ -274,7 +274,7 @@ class SearchCompiler:
         part = f"LIMIT {high - low:d} OFFSET {low:d}"
         return f"SELECT *, COUNT(*) OVER () FROM ({sql}) AS {rows} {order}{part}"  # noqa: S608 - compiled
 
-    def execute_sql(self, result_type: str = MULTI, *args: Any, **kwargs: Any) -> Any:
+    def execute_sql(self, result_type: str = MULTI, *args: object, **kwargs: object) -> Any:
         execute = functools.partial(
             super().execute_sql,  # type: ignore[misc]
             result_type,

@@ -60,14 +60,14 @@ def matching(
 
 
 def matching(
-    queryset: QuerySet[Any, Any] | Manages[QuerySet[Any, Any]] | type[Model],
+    queryset: QuerySet[Model] | Manages[QuerySet[Model]] | type[Model],
     text: Text | None,
     *,
     fields: Sequence[str] | None = None,
     match: str = "all",
     k: int | None = None,
     annotation: str = "rank",
-) -> QuerySet[Any, Any]:
+) -> QuerySet[Model]:
     """
     The rows that have the words of ``text``, annotated with their rank, best first.
 
@@ -158,7 +158,7 @@ def _parsed(text: str, index: TextIndex | None) -> TextQuery:
     return parse(text).without(STOP_WORDS.get(language, frozenset()))
 
 
-def _names(model: Any, fields: Sequence[str]) -> list[str]:
+def _names(model: type[Model], fields: Sequence[str]) -> list[str]:
     if isinstance(fields, str) or not fields:
         raise ValueError(f"matching() takes fields as names in a list, not {short(fields)}.")
     for name in fields:

@@ -14,6 +14,7 @@ from django.db import NotSupportedError
 from django.db.models import Aggregate, DecimalField, Func, Window
 from django.db.models.functions import Cast, Random
 from django.db.models.lookups import IRegex
+from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector.sql import SQL, fill, filter_clause
 
@@ -131,24 +132,24 @@ def rewriter(node_class: type) -> Rewriter | None:
     )
 
 
-def _iregex(node: Any, compiler: Any, compile_: Compile) -> Compiled:
+def _iregex(node: Any, compiler: SQLCompiler, compile_: Compile) -> Compiled:
     value, value_params = node.process_lhs(compiler, compiler.connection)
     pattern, pattern_params = node.process_rhs(compiler, compiler.connection)
     return f"regexpi({pattern}, {value})", (*pattern_params, *value_params)
 
 
-def _random(node: Any, compiler: Any, compile_: Compile) -> Compiled:
+def _random(node: Any, compiler: SQLCompiler, compile_: Compile) -> Compiled:
     return RANDOM, ()
 
 
-def _window(node: Any, compiler: Any, compile_: Compile) -> Compiled:
+def _window(node: Any, compiler: SQLCompiler, compile_: Compile) -> Compiled:
     name = _name(node.source_expression)
     if name in AGGREGATES:
         raise NotSupportedError(f"libSQL has no {name} over a window.")
     return compile_(node)
 
 
-def _function(node: Any, compiler: Any, compile_: Compile) -> Compiled:
+def _function(node: Any, compiler: SQLCompiler, compile_: Compile) -> Compiled:
     compiled = compile_(node)  # which refuses what Django refuses
     name = _name(node)
     if name in IMPOSSIBLE:
@@ -172,7 +173,7 @@ def _name(node: Any) -> str:
     return str(extra.get("function", getattr(node, "function", ""))).upper()
 
 
-def _cast(node: Any, compiler: Any, compile_: Compile) -> Compiled:
+def _cast(node: Any, compiler: SQLCompiler, compile_: Compile) -> Compiled:
     template = CASTS.get(node.output_field.db_type(compiler.connection))
     if template is None:
         return _function(node, compiler, compile_)

@@ -302,7 +302,7 @@ def _parsed(answer: bytes) -> dict[str, Any]:
     return dict(parsed)
 
 
-def _encoded(value: Any) -> dict[str, Any]:
+def _encoded(value: object) -> dict[str, Any]:
     if value is None:
         return {"type": "null"}
     if isinstance(value, int):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
 
 __all__ = ["SCHEME", "is_remote", "without_secrets"]
 
@@ -13,12 +12,12 @@ REMOTE = re.compile(r"(?:libsql|https?)://")
 SCHEME = re.compile(r"(\w+)://")
 
 
-def is_remote(name: Any) -> bool:
+def is_remote(name: str | os.PathLike[str]) -> bool:
     """Whether ``name`` is the URL of a server, and not a file."""
     return REMOTE.match(os.fspath(name)) is not None
 
 
-def without_secrets(name: Any) -> str:
+def without_secrets(name: str | os.PathLike[str]) -> str:
     """A URL for a message: without a user, a password, a query and a fragment."""
     scheme, separator, rest = str(os.fspath(name)).partition("://")
     if not separator:

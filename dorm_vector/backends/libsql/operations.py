@@ -28,26 +28,34 @@ class DatabaseOperations(SQLiteOperations):
     def date_extract_sql(self, lookup_type: str, sql: str, params: Any) -> Any:
         return datetimes.extract(lookup_type.lower(), self._local(sql, params, None))
 
-    def date_trunc_sql(self, lookup_type: str, sql: str, params: Any, tzname: Any = None) -> Any:
+    def date_trunc_sql(
+        self, lookup_type: str, sql: str, params: Any, tzname: str | None = None
+    ) -> Any:
         return datetimes.truncate(lookup_type.lower(), self._local(sql, params, tzname))
 
     def time_extract_sql(self, lookup_type: str, sql: str, params: Any) -> Any:
         return datetimes.extract(lookup_type.lower(), SQL(f"substr({sql}, 1, 8)", tuple(params)))
 
-    def time_trunc_sql(self, lookup_type: str, sql: str, params: Any, tzname: Any = None) -> Any:
+    def time_trunc_sql(
+        self, lookup_type: str, sql: str, params: Any, tzname: str | None = None
+    ) -> Any:
         return datetimes.truncate_time(lookup_type.lower(), self._local(sql, params, tzname))
 
-    def datetime_cast_date_sql(self, sql: str, params: Any, tzname: Any) -> Any:
+    def datetime_cast_date_sql(self, sql: str, params: Any, tzname: str | None) -> Any:
         return datetimes.truncate("day", self._local(sql, params, tzname))
 
-    def datetime_cast_time_sql(self, sql: str, params: Any, tzname: Any) -> Any:
+    def datetime_cast_time_sql(self, sql: str, params: Any, tzname: str | None) -> Any:
         local = self._local(sql, params, tzname)
         return f"(time({local.sql}) || substr({sql}, 20))", (*local.params, *params)
 
-    def datetime_extract_sql(self, lookup_type: str, sql: str, params: Any, tzname: Any) -> Any:
+    def datetime_extract_sql(
+        self, lookup_type: str, sql: str, params: Any, tzname: str | None
+    ) -> Any:
         return datetimes.extract(lookup_type.lower(), self._local(sql, params, tzname))
 
-    def datetime_trunc_sql(self, lookup_type: str, sql: str, params: Any, tzname: Any) -> Any:
+    def datetime_trunc_sql(
+        self, lookup_type: str, sql: str, params: Any, tzname: str | None
+    ) -> Any:
         return datetimes.truncate_datetime(lookup_type.lower(), self._local(sql, params, tzname))
 
     def _local(self, sql: str, params: Any, tzname: str | None) -> SQL:
@@ -115,7 +123,7 @@ class DatabaseOperations(SQLiteOperations):
         return found
 
 
-def _literal(value: Any) -> str:
+def _literal(value: object) -> str:
     if value is None:
         return "NULL"
     if isinstance(value, bool | int | float):

@@ -100,7 +100,7 @@ def _written(sql: str, values: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
     return replace_marks(sql, write), tuple(bound)
 
 
-def _literal(value: Any) -> str:
+def _literal(value: object) -> str:
     return LITERALS[type(value)](value)
 
 
@@ -149,7 +149,7 @@ ADAPTERS: dict[type, Callable[[Any], Any]] = {
 }
 
 
-def _adapted(value: Any) -> Any:
+def _adapted(value: object) -> Any:
     adapter = ADAPTERS.get(type(value)) or next(
         (ADAPTERS[base] for base in type(value).__mro__ if base in ADAPTERS), None
     )

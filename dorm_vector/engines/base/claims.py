@@ -24,7 +24,7 @@ class Claims:
     def __enter__(self) -> Claims:
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """Let go of all that is claimed."""
 
     def take(self, keys: list[Any]) -> list[Any]:
@@ -35,6 +35,6 @@ class Claims:
         """Let go of keys."""
 
 
-def number(*parts: Any) -> int:
+def number(*parts: object) -> int:
     """32 bits that stand for some values in every process."""
     return zlib.crc32(":".join(map(str, parts)).encode("utf-8", "surrogatepass"))

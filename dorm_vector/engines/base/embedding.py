@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.db import NotSupportedError
+from django.db.models import Field
 
 from dorm_vector.engines.base.claims import Claims
 
@@ -35,7 +36,7 @@ class EngineEmbedding:
             )
         return " || ',' || ".join(self.content_template.replace("{a}", each) for each in columns)
 
-    def claims(self, field: Any) -> Claims:
+    def claims(self, field: Field) -> Claims:
         """What tells several processes that embed a field which rows are whose."""
         return Claims()
 

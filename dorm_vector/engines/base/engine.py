@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 from django.core.checks import CheckMessage
 from django.core.exceptions import ValidationError
 from django.db import NotSupportedError
-from django.db.models import BinaryField
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.models import BinaryField, Expression, Field, Model
 from django.utils.functional import Promise
 
 from dorm_vector import codecs, values
@@ -77,20 +79,20 @@ class Engine(
     #: A ``{value}`` in the first of a list of rows, which says that its column is of a ``{type}``.
     listed_value: ClassVar[str] = "{value}"
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
         self.prepare_wrapper(connection)
         #: ``parameter``, of query vectors: one query asks for the same one several times.
         self.encoded = functools.lru_cache(maxsize=8)(self.parameter)
 
     @classmethod
-    def prepare_wrapper(cls, wrapper: Any) -> None:
+    def prepare_wrapper(cls, wrapper: BaseDatabaseWrapper) -> None:
         """Let a connection, or a class of connections, know vectors."""
         cls.prepare_editors(wrapper)
         cls.prepare_introspection(wrapper)
 
     @classmethod
-    def prepare_editors(cls, wrapper: Any) -> None:
+    def prepare_editors(cls, wrapper: BaseDatabaseWrapper) -> None:
         """Give a connection, or a class of connections, the schema editor that indexes need."""
 
     @property
@@ -147,7 +149,7 @@ class Engine(
         """``encode``, and logs of queries show the beginning only."""
         return parameter(self.encode(packed, kind), packed)
 
-    def decode(self, value: Any, kind: str = "vector", dimensions: int | None = None) -> Any:
+    def decode(self, value: object, kind: str = "vector", dimensions: int | None = None) -> Any:
         """
         What the driver returned for a vector that is not NULL: float32 numbers, or packed text.
 
@@ -177,7 +179,7 @@ class Engine(
         size = layout.size(field.dimensions)
         read = field.values.reader(layout, field.dimensions, numpy=field.numpy)
 
-        def convert(value: Any, expression: Any, connection: Any) -> Any:
+        def convert(value: object, expression: Expression, connection: BaseDatabaseWrapper) -> Any:
             if type(value) is bytes and len(value) == size:
                 return read(value)
             return slow(value, expression, connection)
@@ -210,7 +212,7 @@ class Engine(
 
     # Loading
 
-    def why_not_copied(self, field: Any) -> str | None:
+    def why_not_copied(self, field: Field) -> str | None:
         """Why ``bulk_copy()`` cannot load a field by its ``loader``, the rest of a sentence."""
         known = isinstance(field, BinaryField) or getattr(field, "holds_vectors", False)
         if known or not any(hasattr(field, name) for name in PLACEHOLDERS):
@@ -222,7 +224,7 @@ class Engine(
         return Inserts(load, fields)
 
     def without_indexes(
-        self, model: Any, settings: dict[str, Any]
+        self, model: type[Model], settings: dict[str, Any]
     ) -> contextlib.AbstractContextManager[None]:
         """A block in which a model has no vector indexes; they are made again at its end."""
         return contextlib.nullcontext()
@@ -243,12 +245,12 @@ class Engine(
         """The same on what is in the database, where it is named; this may ask it."""
         return []
 
-    def enable(self, schema_editor: Any, *, schema: str | None = None) -> None:
+    def enable(self, schema_editor: BaseDatabaseSchemaEditor, *, schema: str | None = None) -> None:
         """
         Install vector support in the database, for the VectorExtension operation.
 
         ``schema`` is passed where the operation names one.
         """
 
-    def disable(self, schema_editor: Any) -> None:
+    def disable(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
         """Undo ``enable``."""

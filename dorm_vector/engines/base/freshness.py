@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from django.db import NotSupportedError, ProgrammingError
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Columns, Statement
+from django.db.models import BaseConstraint, Field, Model
 
 __all__ = [
     "EngineFreshness",
@@ -29,7 +31,7 @@ class Written(Columns):
         self,
         table: str,
         columns: list[str],
-        quote_name: Any,
+        quote_name: Callable[[str], str],
         write: Callable[[list[str]], str],
     ) -> None:
         super().__init__(table, columns, quote_name)
@@ -64,7 +66,7 @@ class FreshnessStatement(Statement):
         )
 
 
-def fresh_vectors(model: Any) -> list[Any]:
+def fresh_vectors(model: type[Model]) -> list[Any]:
     """The FreshVectors of a model."""
     return [each for each in model._meta.constraints if getattr(each, "keeps_fresh", False)]
 
@@ -78,21 +80,35 @@ class EngineFreshness:
     #: Whether something of a FreshVector stays when its table is dropped.
     freshness_outlives_table: ClassVar[bool] = False
 
-    def create_freshness(self, constraint: Any, model: Any, schema_editor: Any) -> Statement:
+    def create_freshness(
+        self,
+        constraint: BaseConstraint,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+    ) -> Statement:
         """The statement that makes the trigger of a FreshVector. Raises NotSupportedError."""
         raise NotSupportedError(
             f"{self.label} has no triggers that dorm_vector knows: {constraint.name!r} cannot be "
             f"made there (database {self.connection.alias!r})."
         )
 
-    def remove_freshness(self, constraint: Any, model: Any, schema_editor: Any) -> Statement:
+    def remove_freshness(
+        self,
+        constraint: BaseConstraint,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+    ) -> Statement:
         """The statement that removes it."""
         return self.create_freshness(constraint, model, schema_editor)
 
-    def follow_field(self, model: Any, old: Any, new: Any, schema_editor: Any) -> None:
+    def follow_field(
+        self, model: type[Model], old: Any, new: Any, schema_editor: BaseDatabaseSchemaEditor
+    ) -> None:
         """Let the FreshVectors of a model follow a column, where they do not by themselves."""
 
-    def kept_freshness(self, model: Any, altered: Any, schema_editor: Any) -> dict[str, Any]:
+    def kept_freshness(
+        self, model: type[Model], altered: Any, schema_editor: BaseDatabaseSchemaEditor
+    ) -> dict[str, Any]:
         """What makes the triggers again that the model of a remade table cannot, by name."""
         return {}
 
@@ -118,7 +134,7 @@ class FreshnessEditor:
     #: The new names of fields while their table is made anew, by the old ones.
     renames: dict[str, str] = {}
 
-    def execute(self, sql: Any, params: Any = ()) -> None:
+    def execute(self, sql: str, params: Any = ()) -> None:
         if not isinstance(sql, FreshnessStatement):
             super().execute(sql, params)  # type: ignore[misc]
             return
@@ -149,7 +165,7 @@ class FreshnessEditor:
             return
         super().remove_constraint(model, constraint)  # type: ignore[misc]
 
-    def delete_model(self, model: Any, *args: Any, **kwargs: Any) -> None:
+    def delete_model(self, model: type[Model], *args: object, **kwargs: object) -> None:
         removals = [
             constraint.remove_sql(model, self)
             for constraint in fresh_vectors(model)
@@ -159,7 +175,7 @@ class FreshnessEditor:
             self.execute(removal, None)
         super().delete_model(model, *args, **kwargs)  # type: ignore[misc]
 
-    def remove_field(self, model: Any, field: Any) -> None:
+    def remove_field(self, model: type[Model], field: Field) -> None:
         for constraint in fresh_vectors(model):
             if constraint.reads(model, field.name):
                 raise NotSupportedError(
@@ -178,7 +194,7 @@ class FreshnessEditor:
         if fresh_vectors(model) and self._types(old_field) != self._types(new_field):
             self.engine.follow_field(model, old_field, new_field, self)
 
-    def _types(self, field: Any) -> tuple[Any, Any]:
+    def _types(self, field: Field) -> tuple[Any, Any]:
         return field.column, field.db_type(self.connection)
 
     @contextlib.contextmanager

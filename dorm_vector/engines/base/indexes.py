@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Statement
+from django.db.models import Model
 
 from dorm_vector.engines.base.inspection import Reported
 from dorm_vector.sql import literal
@@ -27,15 +29,27 @@ class EngineIndexes:
     #: The largest number of dimensions that a B-tree takes: ``unique`` and ``db_index``.
     btree_dimensions: ClassVar[int | None] = None
 
-    def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
+    def create_index(
+        self,
+        index: Any,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+        **kwargs: object,
+    ) -> Statement:
         """The statement that builds an index."""
         return self._nothing_built(index, model)
 
-    def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
+    def remove_index(
+        self,
+        index: Any,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+        **kwargs: object,
+    ) -> Statement:
         """The statement that drops an index."""
         return self._nothing_built(index, model)
 
-    def why_not_built(self, index: Any, model: Any) -> str | None:
+    def why_not_built(self, index: Any, model: type[Model]) -> str | None:
         """Why the index is not built here, the first half of a sentence; None where it is."""
         if index.method in self.index_methods:
             return None
@@ -56,10 +70,12 @@ class EngineIndexes:
         """What two names have in common that the database takes for one."""
         return name
 
-    def check_names(self, index: Any, model: Any) -> None:
+    def check_names(self, index: Any, model: type[Model]) -> None:
         """Raise ProgrammingError where a name that an index takes is that of something else."""
 
-    def reindex(self, index: Any, model: Any, progress: Reported | None = None) -> str | None:
+    def reindex(
+        self, index: Any, model: type[Model], progress: Reported | None = None
+    ) -> str | None:
         """
         Make an index anew from the rows of its table.
 
@@ -69,7 +85,7 @@ class EngineIndexes:
         """
         return self.why_not_built(index, model)
 
-    def _nothing_built(self, index: Any, model: Any) -> Statement:
+    def _nothing_built(self, index: Any, model: type[Model]) -> Statement:
         # Django runs whatever create_sql() returns, so nothing has to be a statement as well.
         what = f"{self.why_not_built(index, model)}: {index.name} is not built"
         return Statement("SELECT %(what)s", what=literal(what.translate({0: " ", 92: "/"})))

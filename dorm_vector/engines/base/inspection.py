@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS
-from django.db.models import Count, Sum
+from django.db.models import Count, Field, Model, Sum
 from django.db.models.expressions import RawSQL
 
 from dorm_vector.sql import SQL, Operand, fill
@@ -84,7 +84,7 @@ class EngineInspection:
         """
         return {"versions": {}, "settings": {}}
 
-    def column_state(self, model: Any, field: Any) -> ColumnState:
+    def column_state(self, model: type[Model], field: Field) -> ColumnState:
         """How a column is. Reads all of it."""
         rows = model._base_manager.using(self.connection.alias).order_by()
         vectors = getattr(field, "output_field", None) or field
@@ -108,7 +108,7 @@ class EngineInspection:
         place = SQL(self.placeholder(kind, dimensions), (zero,))
         return fill("CASE WHEN {column} = {zero} THEN 1 END", column=SQL(column), zero=place)
 
-    def index_states(self, model: Any) -> list[IndexState]:
+    def index_states(self, model: type[Model]) -> list[IndexState]:
         """The vector indexes that a model declares, and others of its table."""
         return [
             IndexState(index.name, index.method, "not built", problem=f"{reason}.")

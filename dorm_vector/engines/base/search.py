@@ -13,8 +13,10 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from django.db.models import OneToOneRel
+from django.db.models import Model, OneToOneRel, QuerySet
 from django.db.models.fields.related import ForeignObject
+from django.db.models.sql import Query
+from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector.engines.base.run import Run, Step
 from dorm_vector.sql import SQL, Plan
@@ -45,7 +47,7 @@ def joins_many(query: Any) -> bool:
     return not all(isinstance(field, ForeignObject | OneToOneRel) for field in fields)
 
 
-def other_in_each_row(query: Any, search: Any) -> bool:
+def other_in_each_row(query: Query, search: Any) -> bool:
     """Whether the distance is to another vector in each row."""
     distance = query.annotations[search.annotation]
     operands = distance.get_source_expressions()
@@ -97,19 +99,19 @@ class EngineSearch:
         """
         return Run(self, query_compiler, search, execute).rows()
 
-    def obstacle(self, query: Any, search: Any) -> str | None:
+    def obstacle(self, query: Query, search: Any) -> str | None:
         """Why no index serves a search, in one sentence, or None. Sends no SQL."""
         return next((said for said, is_there in self.obstacles if is_there(query, search)), None)
 
-    def declared_index(self, query: Any, search: Any) -> Any:
+    def declared_index(self, query: Query, search: Any) -> Any:
         """The index that a search without obstacles goes through, or None. Sends no SQL."""
         return None
 
-    def serving_index(self, query: Any, search: Any) -> Any:
+    def serving_index(self, query: Query, search: Any) -> Any:
         """``declared_index``, where the database has it too."""
         return self.declared_index(query, search)
 
-    def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
+    def steps(self, query: Query, search: Any, index: Any) -> Sequence[Step]:
         """The blocks of the sequence, the first one first."""
         return ()
 
@@ -124,7 +126,7 @@ class EngineSearch:
         """The step that the last row of a query is in, or the last step."""
         return next((step for step in steps if step.rows >= query.high_mark), steps[-1])
 
-    def written(self, query: Any, search: Any) -> Any:
+    def written(self, query: Query, search: Any) -> Any:
         """A query as it reads where an index serves its search. Sends no SQL."""
         if self.obstacle(query, search):
             return query
@@ -144,11 +146,11 @@ class EngineSearch:
         """A block with the settings that the search of a step needs."""
         return contextlib.nullcontext()
 
-    def is_cut_short(self, plan_compiler: Any) -> bool:
+    def is_cut_short(self, plan_compiler: SQLCompiler) -> bool:
         """Whether a search that found too few rows may have left out others."""
         return True
 
-    def can_run_at_once(self, query: Any, search: Any, index: Any) -> bool:
+    def can_run_at_once(self, query: Query, search: Any, index: Any) -> bool:
         """Whether one statement gives the rows of the first block, and shows what they lack."""
         return not query.select_for_update and (
             search.max_distance is None or search.annotation in query.annotation_select
@@ -194,11 +196,11 @@ class EngineSearch:
         """Whether the index may have chosen the last rows among others that are as near."""
         return False
 
-    def explain_search(self, queryset: Any) -> tuple[str | None, str]:
+    def explain_search(self, queryset: QuerySet[Model]) -> tuple[str | None, str]:
         """The vector index that a search goes through, or None, and the database's plan."""
         return None, queryset.explain()
 
-    def why_unused(self, queryset: Any) -> str:
+    def why_unused(self, queryset: QuerySet[Model]) -> str:
         """Why an index that could serve a search is not used, in one sentence."""
         query = queryset.query
         search = getattr(query, "search_in_force", None)

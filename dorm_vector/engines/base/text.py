@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.db import NotSupportedError
+from django.db.models import Model
+from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector.sql import SQL
 
@@ -27,7 +29,7 @@ class EngineText:
     #: Whether words are found without a text index as well, by reading all rows.
     computes_text: ClassVar[bool] = False
 
-    def why_no_text(self, model: Any, fields: Sequence[str]) -> str:
+    def why_no_text(self, model: type[Model], fields: Sequence[str]) -> str:
         """Why words of fields of a model cannot be searched without an index, a sentence."""
         return (
             f"The database {self.connection.alias!r} ({self.label}) has no full-text search that "
@@ -41,12 +43,12 @@ class EngineText:
         """
         raise NotSupportedError(self.why_no_text(search.model, search.fields))
 
-    def text_condition(self, compiler: Any, text: Any) -> SQL:
+    def text_condition(self, compiler: SQLCompiler, text: Any) -> SQL:
         """The condition that a row matches."""
         search = text.text_search
         raise NotSupportedError(self.why_no_text(search.model, search.fields))
 
-    def text_rank(self, compiler: Any, text: Any) -> SQL:
+    def text_rank(self, compiler: SQLCompiler, text: Any) -> SQL:
         """How well a row matches; greater is better."""
         search = text.text_search
         raise NotSupportedError(self.why_no_text(search.model, search.fields))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.models import Model
+
 from dorm_vector import codecs
 from dorm_vector.engines.libsql import schema as schema  # the editor with side tables
 from dorm_vector.engines.libsql.inspection import LibSQLInspection
@@ -356,7 +359,7 @@ class LibSQLEngine(LibSQLInspection, LibSQLSearch, FullTextEngine):
 
     # Building
 
-    def _why_no_vectors(self, index: Any, model: Any) -> str | None:
+    def _why_no_vectors(self, index: Any, model: type[Model]) -> str | None:
         if reason := super()._why_no_vectors(index, model):
             return reason
         if not NAME.fullmatch(index.name):
@@ -365,7 +368,9 @@ class LibSQLEngine(LibSQLInspection, LibSQLSearch, FullTextEngine):
             return "libSQL indexes tables with a primary key of one column"
         return None
 
-    def _parts(self, index: Any, model: Any, schema_editor: Any) -> dict[str, Any]:
+    def _parts(
+        self, index: Any, model: type[Model], schema_editor: BaseDatabaseSchemaEditor
+    ) -> dict[str, Any]:
         given = {**PARAMETERS, **index.parameters("graph")}
         metric = {"l2": "l2", "cosine": "cosine"}[index.metric]
         parameters = ", ".join(

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Expression
+
 from dorm_vector import codecs
 
 __all__ = ["read_arrays"]
@@ -36,5 +39,5 @@ def _holds_vectors(field: Any) -> bool:
     return base is not None and (getattr(base, "holds_vectors", False) or _holds_vectors(base))
 
 
-def _to_list(value: Any, expression: Any, connection: Any) -> Any:
+def _to_list(value: object, expression: Expression, connection: BaseDatabaseWrapper) -> Any:
     return codecs.from_array_text(value) if isinstance(value, str) else value

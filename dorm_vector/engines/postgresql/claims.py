@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dorm_vector.engines.base.claims import Claims, number
 
@@ -27,13 +28,13 @@ class AdvisoryClaims(Claims):
     # The server holds some thousands of locks at a time, for all sessions.
     most = 1000
 
-    def __init__(self, connection: Any, column: str) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper, column: str) -> None:
         self.connection = connection
         self.space = _signed(number("dorm_vector", column))
         self.held: dict[Any, int] = {}
         self.works = True
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         # Another error may have closed the connection, or spoilt the transaction.
         with contextlib.suppress(DatabaseError):
             self.release(list(self.held))

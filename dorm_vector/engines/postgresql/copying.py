@@ -190,7 +190,7 @@ class Vectors:
             return self._put_otherwise(slot, value)
         return slot
 
-    def _put_otherwise(self, slot: memoryview, value: Any) -> Any:
+    def _put_otherwise(self, slot: memoryview, value: object) -> Any:
         dumped = self._dump(value)
         if dumped is NULL:
             return NULL

@@ -61,7 +61,7 @@ def _sized(data: bytes) -> bytes:
     return _LENGTH(len(data)) + data
 
 
-def _text(value: Any) -> bytes:
+def _text(value: object) -> bytes:
     # The str() of an enum's member may be its name.
     data = value.encode() if isinstance(value, str) else str(value).encode()
     if b"\0" in data:
@@ -111,7 +111,7 @@ def _by_driver(oid: int, kind: type) -> Dump:
     """
     dump = psycopg.adapters.get_dumper_by_oid(oid, Format.BINARY)(kind, None).dump
 
-    def sized(value: Any) -> bytes:
+    def sized(value: object) -> bytes:
         try:
             data: Any = dump(value)
         except psycopg.Error as error:
@@ -130,12 +130,12 @@ def _numeric(value: Any) -> bytes:
     return _decimal(value if type(value) is Decimal else Decimal(value))
 
 
-def _inet(value: Any) -> bytes:
+def _inet(value: object) -> bytes:
     plain = isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address)
     return _address(value if plain else ipaddress.ip_interface(str(value)))
 
 
-def _bytea(value: Any) -> bytes:
+def _bytea(value: object) -> bytes:
     data: Any = getattr(value, "obj", value)  # the driver's Binary
     return _sized(bytes(data))
 
@@ -186,7 +186,7 @@ def dumper(field: Any, connection: Any) -> Dump | None:
     if dump is None:
         return None
 
-    def prepared(value: Any) -> bytes:
+    def prepared(value: object) -> bytes:
         ready = field.get_db_prep_save(value, connection)
         return NULL if ready is None else dump(ready)
 
@@ -197,7 +197,7 @@ def vector_dump(field: Any) -> Dump:
     """The same of a vector field."""
     pack, dump = field.pack, _packed_dump(field)
 
-    def prepared(value: Any) -> bytes:
+    def prepared(value: object) -> bytes:
         packed = pack(value)
         return NULL if packed is None else dump(packed)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from django.db.models import Field
 
 from dorm_vector.engines.base.embedding import EngineEmbedding
 from dorm_vector.engines.postgresql.claims import AdvisoryClaims
@@ -19,5 +20,5 @@ class PostgreSQLEmbedding(EngineEmbedding):
         listed = ", ".join(columns)
         return f"encode(sha256(convert_to(ROW({listed})::text, 'UTF8')), 'hex')"
 
-    def claims(self, field: Any) -> AdvisoryClaims:
+    def claims(self, field: Field) -> AdvisoryClaims:
         return AdvisoryClaims(self.connection, f"{field.model._meta.db_table}.{field.column}")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from django.core.checks import CheckMessage
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Columns, Statement
+from django.db.models import Field, Model
 
 from dorm_vector import codecs, conf
 from dorm_vector.declarations import kinds_held
@@ -68,7 +72,9 @@ ORDINARY = "mod(width_bucket({norm}, 1e-17, 1e18, 1), 2) <> 0"
 class CastColumns(Columns):
     """The one column of an index, inside an expression."""
 
-    def __init__(self, table: str, columns: list[str], quote_name: Any, template: str) -> None:
+    def __init__(
+        self, table: str, columns: list[str], quote_name: Callable[[str], str], template: str
+    ) -> None:
         super().__init__(table, columns, quote_name)
         self.template = template
 
@@ -149,7 +155,7 @@ class PostgreSQLEngine(
     def encode(self, packed: Any, kind: str = "vector") -> str:
         return codecs.packed_to_text(packed) if kind in DENSE else KINDS[kind].to_text(packed)
 
-    def decode(self, value: Any, kind: str = "vector", dimensions: int | None = None) -> Any:
+    def decode(self, value: object, kind: str = "vector", dimensions: int | None = None) -> Any:
         # Raw SQL, RETURNING and array aggregates deliver text, and a type adapter that the
         # project has registered delivers objects of its own.
         return super().decode(bytes(value) if isinstance(value, memoryview) else value, kind)
@@ -164,18 +170,20 @@ class PostgreSQLEngine(
         """What the database calls the method of an index."""
         return str(self.methods.get(index.method, index.method))
 
-    def why_not_built(self, index: Any, model: Any) -> str | None:
+    def why_not_built(self, index: Any, model: type[Model]) -> str | None:
         # Those that a project's class says that the database has.
         known = self.own(dict.fromkeys(getattr(index, "engines", ()), True))
         return None if known else super().why_not_built(index, model)
 
     @classmethod
-    def prepare_editors(cls, wrapper: Any) -> None:
+    def prepare_editors(cls, wrapper: BaseDatabaseWrapper) -> None:
         wrapper.SchemaEditorClass = with_alterations(
             wrapper.SchemaEditorClass, PostgreSQLAlterations
         )
 
-    def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
+    def create_index(
+        self, index: Any, model: Any, schema_editor: BaseDatabaseSchemaEditor, **kwargs: Any
+    ) -> Statement:
         if index.method == "text":
             return self.create_text_index(index, model, schema_editor, **kwargs)
         prepared = copy.copy(index)
@@ -198,12 +206,18 @@ class PostgreSQLEngine(
             parts["extra"] = f" WITH ({listed}){parts['extra']}"
         return statement
 
-    def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Any:
+    def remove_index(
+        self,
+        index: Any,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+        **kwargs: object,
+    ) -> Any:
         return models.Index.remove_sql(index, model, schema_editor, **kwargs)
 
     # Loading
 
-    def why_not_copied(self, field: Any) -> str | None:
+    def why_not_copied(self, field: Field) -> str | None:
         if not hasattr(self.connection.Database, "adapters"):
             return "a binary COPY needs psycopg 3"
         from dorm_vector.engines.postgresql.dumpers import dumper
@@ -218,7 +232,7 @@ class PostgreSQLEngine(
         return Copies(load, fields)
 
     def without_indexes(
-        self, model: Any, settings: dict[str, Any]
+        self, model: type[Model], settings: dict[str, Any]
     ) -> contextlib.AbstractContextManager[None]:
         return without_indexes(self, model, settings)
 
@@ -250,8 +264,8 @@ class PostgreSQLEngine(
         kinds, labels = kinds_held(self.connection.alias)
         return checks.check(self.connection, kinds, labels)
 
-    def enable(self, schema_editor: Any, *, schema: str | None = None) -> None:
+    def enable(self, schema_editor: BaseDatabaseSchemaEditor, *, schema: str | None = None) -> None:
         extension.create(schema_editor, schema)
 
-    def disable(self, schema_editor: Any) -> None:
+    def disable(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
         extension.drop(schema_editor)

@@ -7,6 +7,8 @@ from typing import Any
 from django.core.checks import CheckMessage, Warning  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 __all__ = ["NO_FILES", "check", "create", "drop"]
 
@@ -31,7 +33,7 @@ ADVICE = {
 }
 
 
-def create(schema_editor: Any, schema: str | None = None) -> None:
+def create(schema_editor: BaseDatabaseSchemaEditor, schema: str | None = None) -> None:
     """
     CREATE EXTENSION, unless it is there, and see to it that its types can be used.
 
@@ -46,7 +48,7 @@ def create(schema_editor: Any, schema: str | None = None) -> None:
         _require_type_on_search_path(connection)
 
 
-def _refuse_tenants(connection: Any) -> None:
+def _refuse_tenants(connection: BaseDatabaseWrapper) -> None:
     """An extension in the schema of a tenant is missing for others, and is dropped with it."""
     if not _has_tenants(connection) or _installed(connection):
         return
@@ -61,23 +63,23 @@ def _refuse_tenants(connection: Any) -> None:
         )
 
 
-def _has_tenants(connection: Any) -> bool:
+def _has_tenants(connection: BaseDatabaseWrapper) -> bool:
     """Whether the backend chooses schemas by itself, as django-tenants and others like it do."""
     return hasattr(connection, "set_schema") and hasattr(connection, "schema_name")
 
 
-def _installed(connection: Any) -> bool:
+def _installed(connection: BaseDatabaseWrapper) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM pg_extension WHERE extname = 'vector'")
         return bool(cursor.fetchall())
 
 
-def drop(schema_editor: Any) -> None:
+def drop(schema_editor: BaseDatabaseSchemaEditor) -> None:
     """DROP EXTENSION, where it is there."""
     _execute(schema_editor, "DROP EXTENSION IF EXISTS vector")
 
 
-def _execute(schema_editor: Any, sql: str) -> None:
+def _execute(schema_editor: BaseDatabaseSchemaEditor, sql: str) -> None:
     try:
         schema_editor.execute(sql)
     except Error as error:
@@ -90,7 +92,7 @@ def _execute(schema_editor: Any, sql: str) -> None:
         raise type(error)(ADVICE[state].format(database=database)) from error
 
 
-def _require_type_on_search_path(connection: Any) -> None:
+def _require_type_on_search_path(connection: BaseDatabaseWrapper) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT to_regtype('vector'), extnamespace::regnamespace::text, "
@@ -127,7 +129,7 @@ GROUP BY 1
 """
 
 
-def check(connection: Any) -> list[CheckMessage]:
+def check(connection: BaseDatabaseWrapper) -> list[CheckMessage]:
     """Whether DROP SCHEMA would take the extension, and with it columns of other schemas."""
     with connection.cursor() as cursor:
         cursor.execute(AT_RISK)

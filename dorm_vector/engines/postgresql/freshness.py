@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Table
+from django.db.models import BaseConstraint, Model
 from django.db.models.sql import Query
 
 from dorm_vector.engines.base.freshness import FreshnessStatement, Written, fresh_vectors
@@ -75,14 +77,26 @@ class PostgreSQLFreshness:
 
     freshness_outlives_table = True
 
-    def create_freshness(self, constraint: Any, model: Any, schema_editor: Any) -> Any:
+    def create_freshness(
+        self,
+        constraint: BaseConstraint,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+    ) -> Any:
         body = self._body(constraint, model, schema_editor)
         return self._statement((FUNCTION, TRIGGER), constraint, model, schema_editor, body=body)
 
-    def remove_freshness(self, constraint: Any, model: Any, schema_editor: Any) -> Any:
+    def remove_freshness(
+        self,
+        constraint: BaseConstraint,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+    ) -> Any:
         return self._statement((DROP_TRIGGER, DROP_FUNCTION), constraint, model, schema_editor)
 
-    def follow_field(self, model: Any, old: Any, new: Any, schema_editor: Any) -> None:
+    def follow_field(
+        self, model: type[Model], old: Any, new: Any, schema_editor: BaseDatabaseSchemaEditor
+    ) -> None:
         """Write the functions anew: sessions have kept the types of their columns too."""
         names = (each.name for each in fresh_vectors(model))
         table = schema_editor.quote_name(model._meta.db_table)
@@ -107,9 +121,9 @@ class PostgreSQLFreshness:
     def _statement(
         self,
         templates: tuple[str, ...],
-        constraint: Any,
-        model: Any,
-        schema_editor: Any,
+        constraint: BaseConstraint,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
         **parts: Any,
     ) -> FreshnessStatement:
         name = schema_editor.quote_name(constraint.name)
@@ -118,7 +132,9 @@ class PostgreSQLFreshness:
             constraint.name, templates, name=name, function=name, table=table, **parts
         )
 
-    def _body(self, constraint: Any, model: Any, schema_editor: Any) -> Written:
+    def _body(
+        self, constraint: Any, model: Any, schema_editor: BaseDatabaseSchemaEditor
+    ) -> Written:
         sources = constraint.sources_in(model)
         columns = [constraint.vector_in(model).column]
         columns += [source.column for source in sources]
@@ -161,7 +177,7 @@ class PostgreSQLFreshness:
         return [*drops, *statement.statements(function=function)]
 
 
-def _computed(field: Any, row: str, schema_editor: Any) -> str:
+def _computed(field: Any, row: str, schema_editor: BaseDatabaseSchemaEditor) -> str:
     """
     What a generated column has in the ``row`` "new" or "old".
 

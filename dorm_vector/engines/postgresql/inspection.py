@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from django.db.models import Q
+from django.db.models import Model, Q
 
 from dorm_vector.engines.base.inspection import EngineInspection, IndexState
 
@@ -89,7 +89,7 @@ class PostgreSQLInspection(EngineInspection):
             "settings": {name: value for name, value in settings.items() if value},
         }
 
-    def index_states(self, model: Any) -> list[IndexState]:
+    def index_states(self, model: type[Model]) -> list[IndexState]:
         rows = {row.name: row for row in self._index_rows(model)}
         declared = [index for index in model._meta.indexes if hasattr(index, "metric")]
         names = {index.name for index in declared}
@@ -124,7 +124,7 @@ class PostgreSQLInspection(EngineInspection):
             cursor.execute(INDEXES, [table, sorted(methods)])
             return iter([Row(*row) for row in cursor.fetchall()])
 
-    def lacking(self, index: Any, model: Any) -> int | None:
+    def lacking(self, index: Any, model: type[Model]) -> int | None:
         field = index.fields and model._meta.get_field(index.fields[0])
         if not field:
             return None

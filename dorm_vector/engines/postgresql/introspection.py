@@ -88,7 +88,7 @@ class PostgreSQLIntrospection(EngineIntrospection):
             if (found := _index(IndexRow(*row)))
         ]
 
-    def _rows(self, sql: str, *parameters: Any) -> list[Any]:
+    def _rows(self, sql: str, *parameters: object) -> list[Any]:
         # The driver's own cursor: what projects count and log does not change.
         connection = self.connection
         connection.ensure_connection()

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from django.db import OperationalError, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 
 __all__ = ["without_indexes"]
 
@@ -64,7 +66,7 @@ def without_indexes(engine: Any, model: Any, settings: dict[str, Any]) -> Iterat
             _execute(connection, [index.definition for index in indexes])
 
 
-def _found(engine: Any, model: Any, table: str) -> list[Found]:
+def _found(engine: Any, model: type[Model], table: str) -> list[Found]:
     declared = {
         (index.name, engine.access_method(index))
         for index in model._meta.indexes
@@ -79,7 +81,7 @@ def _found(engine: Any, model: Any, table: str) -> list[Found]:
         ]
 
 
-def _execute(connection: Any, statements: list[str]) -> None:
+def _execute(connection: BaseDatabaseWrapper, statements: list[str]) -> None:
     with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)

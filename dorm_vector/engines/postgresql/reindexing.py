@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.db import DatabaseError, NotSupportedError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 
 from dorm_vector.engines.base.inspection import Progress, Reported
 
@@ -23,7 +25,7 @@ FROM pg_catalog.pg_stat_progress_create_index WHERE pid = %s
 PARTITIONED = "SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = to_regclass(%s)"
 
 
-def reindex(engine: Any, index: Any, model: Any, progress: Reported | None = None) -> None:
+def reindex(engine: Any, index: Any, model: type[Model], progress: Reported | None = None) -> None:
     """
     ``REINDEX INDEX CONCURRENTLY``, which cures an INVALID index too, or CREATE where there is none.
 
@@ -58,7 +60,7 @@ def _execute(connection: Any, statement: Any) -> None:
         cursor.execute(statement)
 
 
-def _create(engine: Any, index: Any, model: Any) -> None:
+def _create(engine: Any, index: Any, model: type[Model]) -> None:
     connection = engine.connection
     with connection.cursor() as cursor:
         cursor.execute(PARTITIONED, [connection.ops.quote_name(model._meta.db_table)])
@@ -70,7 +72,7 @@ def _create(engine: Any, index: Any, model: Any) -> None:
 
 
 @contextlib.contextmanager
-def _watched(connection: Any, progress: Reported | None) -> Iterator[None]:
+def _watched(connection: BaseDatabaseWrapper, progress: Reported | None) -> Iterator[None]:
     """A block of which another connection tells how far its build is."""
     if progress is None:
         yield
@@ -88,7 +90,9 @@ def _watched(connection: Any, progress: Reported | None) -> Iterator[None]:
         watching.join()
 
 
-def _watch(connection: Any, pid: int, progress: Reported, ended: threading.Event) -> None:
+def _watch(
+    connection: BaseDatabaseWrapper, pid: int, progress: Reported, ended: threading.Event
+) -> None:
     other = connection.copy()
     # Without it the index is made all the same.
     with contextlib.suppress(DatabaseError), contextlib.closing(other):

@@ -10,7 +10,9 @@ from typing import Any
 
 from django.core.exceptions import EmptyResultSet
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Model, Q, QuerySet
+from django.db.models.sql import Query
+from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector import conf
 from dorm_vector.engines.base.inspection import IndexState
@@ -134,7 +136,7 @@ class PostgreSQLSearch(EngineSearch):
 
     # Planning
 
-    def declared_index(self, query: Any, search: Any) -> Any:
+    def declared_index(self, query: Query, search: Any) -> Any:
         """One over all of a vector, if there is one; which one it is, the planner decides."""
         return next((index for index in search.indexes if not index.stage), search.indexes[0])
 
@@ -225,7 +227,7 @@ class PostgreSQLSearch(EngineSearch):
         self.lacks_settings = pooled or mode in (None, "", "off")
         return self.lacks_settings
 
-    def is_cut_short(self, plan_compiler: Any) -> bool:
+    def is_cut_short(self, plan_compiler: SQLCompiler) -> bool:
         """
         Whether an index was searched, here or on another server.
 
@@ -236,7 +238,7 @@ class PostgreSQLSearch(EngineSearch):
         remote = any(node["Node Type"] in REMOTE for node in nodes(plan))
         return remote or any(searched_indexes(plan))
 
-    def _plan(self, plan_compiler: Any) -> Any:
+    def _plan(self, plan_compiler: SQLCompiler) -> Any:
         try:
             sql, params = plan_compiler.as_sql()
         except EmptyResultSet:
@@ -246,11 +248,11 @@ class PostgreSQLSearch(EngineSearch):
             (plan,) = cursor.fetchone()
         return json.loads(plan) if isinstance(plan, str) else plan
 
-    def explain_search(self, queryset: Any) -> tuple[str | None, str]:
+    def explain_search(self, queryset: QuerySet[Model]) -> tuple[str | None, str]:
         plan = json.loads(queryset.explain(format="json"))
         return next(searched_indexes(plan), None), queryset.explain()
 
-    def why_unused(self, queryset: Any) -> str:
+    def why_unused(self, queryset: QuerySet[Model]) -> str:
         query = queryset.query
         search = getattr(query, "search_in_force", None)
         if search is not None and (sentence := self.obstacle(query, search)):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.db.backends.base.base import BaseDatabaseWrapper
+
 from dorm_vector.sql import literal, word
 
 __all__ = ["backend_pid", "set_for_session"]
@@ -15,7 +17,7 @@ IDLE, IN_TRANSACTION = 0, 2
 SAVEPOINT = "dorm_vector_session"
 
 
-def set_for_session(connection: Any, name: str, value: str) -> None:
+def set_for_session(connection: BaseDatabaseWrapper, name: str, value: str) -> None:
     """
     ``SET name = value`` on the connection that is open, through the driver's own cursor.
 

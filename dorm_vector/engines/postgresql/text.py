@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.db.backends.ddl_references import Columns, Statement
+from django.db.models import Model
+from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector.engines.base.text import EngineText
 from dorm_vector.engines.postgresql.trigrams import PartColumns, Parts, has_trigrams
@@ -43,7 +45,12 @@ class WordColumns(Columns):
     """The columns of a text index, inside its expression."""
 
     def __init__(
-        self, table: str, columns: list[str], quote_name: Any, language: str, weights: Any
+        self,
+        table: str,
+        columns: list[str],
+        quote_name: Callable[[str], str],
+        language: str,
+        weights: Any,
     ) -> None:
         super().__init__(table, columns, quote_name)
         self.language, self.weights = language, weights
@@ -211,7 +218,7 @@ class PostgreSQLText(EngineText):
     computes_text = True
 
     def create_text_index(
-        self, index: Any, model: Any, schema_editor: Any, **kwargs: Any
+        self, index: Any, model: type[Model], schema_editor: Any, **kwargs: object
     ) -> Statement:
         fields = index.text_fields(model)
         if not schema_editor.collect_sql and (reason := self.why_no_parts(index)):
@@ -246,10 +253,10 @@ class PostgreSQLText(EngineText):
     def text_join(self, search: Any) -> SQL:
         return SQL("")
 
-    def text_condition(self, compiler: Any, text: Any) -> SQL:
+    def text_condition(self, compiler: SQLCompiler, text: str) -> SQL:
         return self._words(compiler, text).condition()
 
-    def text_rank(self, compiler: Any, text: Any) -> SQL:
+    def text_rank(self, compiler: SQLCompiler, text: str) -> SQL:
         return self._words(compiler, text).rank()
 
     def _words(self, compiler: Any, text: Any) -> Words | Parts:

@@ -83,7 +83,7 @@ class FileClaims(Claims):
         self.column = column
         self.places: dict[Any, int] = {}
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.release(list(self.places))
 
     def take(self, keys: list[Any]) -> list[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+
+from django.db.models import Field
 
 from dorm_vector.engines.base.claims import Claims
 from dorm_vector.engines.base.embedding import EngineEmbedding
@@ -21,7 +22,7 @@ class SideTableEmbedding(EngineEmbedding):
         "THEN hex({a}) ELSE quote({a}) END"
     )
 
-    def claims(self, field: Any) -> Claims:
+    def claims(self, field: Field) -> Claims:
         if self.why_not_shared():
             return Claims()
         return FileClaims(self._place(), f"{field.model._meta.db_table}.{field.column}")

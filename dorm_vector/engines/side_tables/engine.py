@@ -13,7 +13,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import transaction
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Columns, Statement, Table
+from django.db.models import Model
 
 from dorm_vector.engines.base import Engine
 from dorm_vector.engines.side_tables.embedding import SideTableEmbedding
@@ -101,7 +103,13 @@ class SideTableEngine(
 
     # Building
 
-    def create_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
+    def create_index(
+        self,
+        index: Any,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+        **kwargs: object,
+    ) -> Statement:
         if self.why_not_built(index, model):
             return self._nothing_built(index, model)
         require_side_tables(schema_editor)
@@ -111,7 +119,9 @@ class SideTableEngine(
         statement.method = index.method
         return statement
 
-    def _building(self, index: Any, model: Any, schema_editor: Any) -> SideTableStatement:
+    def _building(
+        self, index: Any, model: Any, schema_editor: BaseDatabaseSchemaEditor
+    ) -> SideTableStatement:
         templates = self.templates(index)
         if model._meta.get_field(index.fields[0]).generated:  # no UPDATE names its column
             templates = tuple(template.replace(WATCHED, "") for template in templates)
@@ -131,7 +141,13 @@ class SideTableEngine(
         """What the side table has of the vector of ``{row}``."""
         return "{row}%(column)s"
 
-    def remove_index(self, index: Any, model: Any, schema_editor: Any, **kwargs: Any) -> Statement:
+    def remove_index(
+        self,
+        index: Any,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+        **kwargs: object,
+    ) -> Statement:
         if index.method not in self.index_methods:
             return self._nothing_built(index, model)
         require_side_tables(schema_editor)
@@ -144,18 +160,18 @@ class SideTableEngine(
         removal.strict, removal.method = built, index.method
         return removal
 
-    def _is_built(self, index: Any, model: Any) -> bool:
+    def _is_built(self, index: Any, model: type[Model]) -> bool:
         """``why_not_built`` says no; also where a migration has renamed the field already."""
         try:
             return self.why_not_built(index, model) is None
         except (FieldDoesNotExist, FieldError):
             return True
 
-    def why_not_built(self, index: Any, model: Any) -> str | None:
+    def why_not_built(self, index: Any, model: type[Model]) -> str | None:
         reason = super().why_not_built(index, model)
         return self._why_no_vectors(index, model) if index.method == "vector" else reason
 
-    def _why_no_vectors(self, index: Any, model: Any) -> str | None:
+    def _why_no_vectors(self, index: Any, model: type[Model]) -> str | None:
         """Why a vector index is not built here, the first half of a sentence; None where it is."""
         field = index.vector_field(model)
         most = self.most_dimensions(index, field.kind)
@@ -169,13 +185,15 @@ class SideTableEngine(
             return f"{self.maker} has no partial index"
         return None
 
-    def _names(self, index: Any, schema_editor: Any) -> dict[str, str]:
+    def _names(self, index: Any, schema_editor: BaseDatabaseSchemaEditor) -> dict[str, str]:
         quote, names = schema_editor.quote_name, self.names_of(index.method)
         endings = (*names.of_table, *names.of_side_table, *names.tables)
         others = {ending: quote(f"{index.name}_{ending}") for ending in endings}
         return {"index": quote(index.name), "mark": MARK, **others}
 
-    def _parts(self, index: Any, model: Any, schema_editor: Any) -> dict[str, Any]:
+    def _parts(
+        self, index: Any, model: Any, schema_editor: BaseDatabaseSchemaEditor
+    ) -> dict[str, Any]:
         quote = schema_editor.quote_name
         table = model._meta.db_table
         return {
@@ -200,7 +218,7 @@ class SideTableEngine(
     def same_name(self, name: str) -> str:
         return fold(name)
 
-    def check_names(self, index: Any, model: Any) -> None:
+    def check_names(self, index: Any, model: type[Model]) -> None:
         """Raise ProgrammingError where a name of an index that would be built is another's."""
         if not self._is_built(index, model):
             return
@@ -273,7 +291,7 @@ class SideTableEngine(
     def _is_side_table(self, site: Site, bearer: SchemaObject) -> bool:
         return bearer.is_made() and bearer.is_of("table", site.name)
 
-    def reindex(self, index: Any, model: Any, progress: Any = None) -> str | None:
+    def reindex(self, index: Any, model: type[Model], progress: Any = None) -> str | None:
         """Drop what there is of an index, and build it where it is built here."""
         if index.method not in self.index_methods:
             return super().reindex(index, model)

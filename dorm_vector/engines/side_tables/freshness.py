@@ -8,7 +8,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Table
+from django.db.models import BaseConstraint, Model
 
 from dorm_vector.engines.base.freshness import FreshnessStatement, Written, fresh_vectors
 from dorm_vector.engines.side_tables.schema import FIND, MARK, SchemaObject, fold
@@ -57,7 +59,12 @@ class SideTableFreshness:
             key=Written(table, key, quote, _key),
         )
 
-    def remove_freshness(self, constraint: Any, model: Any, schema_editor: Any) -> Any:
+    def remove_freshness(
+        self,
+        constraint: BaseConstraint,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+    ) -> Any:
         quote = schema_editor.quote_name
         table = Table(model._meta.db_table, quote)
         return FreshnessStatement(
@@ -72,7 +79,9 @@ class SideTableFreshness:
         ]
         return drops if statement.templates == (DROP,) else [*drops, *statement.statements()]
 
-    def kept_freshness(self, model: Any, altered: Any, schema_editor: Any) -> dict[str, Any]:
+    def kept_freshness(
+        self, model: type[Model], altered: Any, schema_editor: BaseDatabaseSchemaEditor
+    ) -> dict[str, Any]:
         """
         What makes the triggers again that their model cannot, by name.
 

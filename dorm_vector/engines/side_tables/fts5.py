@@ -14,7 +14,9 @@ from typing import Any
 
 from django.core.exceptions import FieldError
 from django.db import NotSupportedError
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Columns, Table
+from django.db.models import Field, Model
 
 from dorm_vector.engines.side_tables.engine import Names, SideTableEngine
 from dorm_vector.engines.side_tables.fts5_queries import found_rows
@@ -105,7 +107,9 @@ class FullTextEngine(SideTableEngine):
     def drop_templates_of(self, index: Any) -> tuple[str, ...]:
         return DROP if index.method == "text" else super().drop_templates_of(index)
 
-    def _building(self, index: Any, model: Any, schema_editor: Any) -> SideTableStatement:
+    def _building(
+        self, index: Any, model: type[Model], schema_editor: BaseDatabaseSchemaEditor
+    ) -> SideTableStatement:
         if index.method != "text":
             return super()._building(index, model, schema_editor)
         templates: tuple[str, ...] = KEYED_CREATE if self._is_keyed(model) else CREATE
@@ -132,7 +136,11 @@ class FullTextEngine(SideTableEngine):
         return SideTableStatement(index.name, templates, rows, **parts)
 
     def _column_parts(
-        self, fields: Sequence[Any], keys: Sequence[Any], model: Any, schema_editor: Any
+        self,
+        fields: Sequence[Any],
+        keys: Sequence[Any],
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
     ) -> dict[str, Any]:
         table, quote = model._meta.db_table, schema_editor.quote_name
         named = {f"text{place}": field for place, field in enumerate(fields)}
@@ -144,12 +152,12 @@ class FullTextEngine(SideTableEngine):
             **{name: Columns(table, [field.column], quote) for name, field in named.items()},
         }
 
-    def _key_definition(self, field: Any, place: int) -> str:
+    def _key_definition(self, field: Field, place: int) -> str:
         collation = field.db_parameters(self.connection).get("collation")
         ending = f" COLLATE {self.connection.ops.quote_name(collation)}" if collation else ""
         return f"k{place}{ending}"
 
-    def _is_keyed(self, model: Any) -> bool:
+    def _is_keyed(self, model: type[Model]) -> bool:
         """Whether the rows of a model have no numbers for keys."""
         kind = model._meta.pk.db_type(self.connection) or ""
         return "INT" not in kind.upper()
@@ -167,7 +175,7 @@ class FullTextEngine(SideTableEngine):
 
     # Searching
 
-    def why_no_text(self, model: Any, fields: Sequence[str]) -> str:
+    def why_no_text(self, model: type[Model], fields: Sequence[str]) -> str:
         return (
             f"{self.label} finds words through a TextIndex, and {model._meta.label} declares none "
             f"of {', '.join(map(repr, fields)) or 'its fields'} (database "

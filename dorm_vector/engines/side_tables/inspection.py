@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from django.db.models import Count
+from django.db.models import Count, Model
 from django.db.models.expressions import RawSQL
 
 from dorm_vector.engines.base.inspection import EngineInspection, IndexState
@@ -29,7 +29,7 @@ class SideTableInspection(EngineInspection):
     _is_present: Callable[[str], bool]
     _found: Callable[..., dict[str, Any]]
 
-    def index_states(self, model: Any) -> list[IndexState]:
+    def index_states(self, model: type[Model]) -> list[IndexState]:
         self.connection.ensure_connection()
         return [
             *super().index_states(model),
@@ -40,7 +40,7 @@ class SideTableInspection(EngineInspection):
             ),
         ]
 
-    def _state(self, index: Any, model: Any) -> IndexState:
+    def _state(self, index: Any, model: type[Model]) -> IndexState:
         found = IndexState(index.name, self.index_label)
         cure = self.command(f"vector_reindex {model._meta.label}")
         if self._is_present(index.name):

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from django.db import models
+from django.db.models import Model, QuerySet
 from django.db.models.expressions import RawSQL
-from django.db.models.sql.query import Query
+from django.db.models.sql import Query
 
 from dorm_vector.engines.base.run import Step
 from dorm_vector.engines.base.search import OBSTACLES, EngineSearch, Obstacle
@@ -19,7 +20,7 @@ __all__ = ["COUNT", "SideTableSearch"]
 COUNT = "SELECT count(*) FROM sqlite_master WHERE name IN ({places})"
 
 
-def uses_joins(query: Any) -> bool:
+def uses_joins(query: Query) -> bool:
     """Whether other tables take part."""
     return bool(sum(used > 0 for used in query.alias_refcount.values()) > 1)
 
@@ -50,7 +51,7 @@ class SideTableSearch(EngineSearch):
     #: Why ``is_ready`` said no, although the table is there.
     too_few: ClassVar[str] = ""
 
-    def candidates(self, index: Any, query: Any, vector: Any, count: int) -> SQL:
+    def candidates(self, index: Any, query: Query, vector: Any, count: int) -> SQL:
         """The condition that a row is one of the ``count`` that the index finds."""
         raise NotImplementedError
 
@@ -58,7 +59,7 @@ class SideTableSearch(EngineSearch):
         built = self._built(query, search)
         return next((each for each in built if self.reaches(query, search, each)), None)
 
-    def serving_index(self, query: Any, search: Any) -> Any:
+    def serving_index(self, query: Query, search: Any) -> Any:
         self.connection.ensure_connection()  # which tells what is loaded, and what is there
         built = self._built(query, search)
         if query.explain_info:
@@ -66,7 +67,7 @@ class SideTableSearch(EngineSearch):
         # Also one that does not reach as far: pages further on follow those that it gives.
         return next((each for each in built if self.is_ready(each.name)), None)
 
-    def _built(self, query: Any, search: Any) -> Iterator[Any]:
+    def _built(self, query: Query, search: Any) -> Iterator[Any]:
         model = query.get_meta().concrete_model
         return (
             index
@@ -74,7 +75,7 @@ class SideTableSearch(EngineSearch):
             if not self.why_not_built(index, model) and self.steps(query, search, index)
         )
 
-    def reaches(self, query: Any, search: Any, index: Any) -> bool:
+    def reaches(self, query: Query, search: Any, index: Any) -> bool:
         """Whether the index finds as many rows as the query asks for."""
         steps = self.steps(query, search, index)
         return bool(steps) and (query.high_mark or 0) <= steps[-1].rows
@@ -88,7 +89,7 @@ class SideTableSearch(EngineSearch):
         plan.where.add(RawSQL(*condition, models.BooleanField()), "AND")  # noqa: S611 - quoted
         return plan
 
-    def why_unused(self, queryset: Any) -> str:
+    def why_unused(self, queryset: QuerySet[Model]) -> str:
         query = queryset.query
         search = getattr(query, "search_in_force", None)
         if search is None:

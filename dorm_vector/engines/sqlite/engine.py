@@ -6,6 +6,8 @@ from typing import Any
 
 from django.apps import apps
 from django.core.checks import CheckMessage, Error, Info, Warning  # noqa: A004
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.models import Model
 
 from dorm_vector import codecs, conf
 from dorm_vector.declarations import may_hold_vectors
@@ -188,7 +190,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
 
     # Building
 
-    def _why_no_vectors(self, index: Any, model: Any) -> str | None:
+    def _why_no_vectors(self, index: Any, model: type[Model]) -> str | None:
         if reason := super()._why_no_vectors(index, model):
             return reason
         key = model._meta.pk
@@ -208,7 +210,9 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
             return writes.trusts_schema(options.get("init_command", ""))
         return self.trusting
 
-    def _parts(self, index: Any, model: Any, schema_editor: Any) -> dict[str, Any]:
+    def _parts(
+        self, index: Any, model: type[Model], schema_editor: BaseDatabaseSchemaEditor
+    ) -> dict[str, Any]:
         parts = super()._parts(index, model, schema_editor)
         size = min(parts["dimensions"], index.prefix or parts["dimensions"])
         element = f"float[{literal(size)}] distance_metric={word(index.metric)}"
@@ -276,7 +280,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         tier, reasons = best_tier(conf.get("SQLITE_VEC"))
         return [message(reasons) for name, message in MESSAGES.items() if name == tier]
 
-    def enable(self, schema_editor: Any, *, schema: str | None = None) -> None:
+    def enable(self, schema_editor: BaseDatabaseSchemaEditor, *, schema: str | None = None) -> None:
         """Load sqlite-vec here, and see to it that every later connection loads it too."""
         prepare_connections()
         self.connection.ensure_connection()

@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from django.db.models import Model, QuerySet
+from django.db.models.sql import Query
+
 from dorm_vector import codecs
 from dorm_vector.engines.base.run import Step
 from dorm_vector.engines.base.search import oversampled, tried
@@ -53,12 +56,12 @@ class SQLiteSearch(SideTableSearch):
     def is_undecided(self, distances: Sequence[Any], wanted: int) -> bool:
         return len(distances) > wanted > 0 and distances[wanted] == distances[wanted - 1]
 
-    def can_run_at_once(self, query: Any, search: Any, index: Any) -> bool:
+    def can_run_at_once(self, query: Query, search: Any, index: Any) -> bool:
         # Of rows that are equally near vec0 chooses any.
         seen = stage_of(index) or search.annotation in query.annotation_select
         return bool(seen) and super().can_run_at_once(query, search, index)
 
-    def candidates(self, index: Any, query: Any, vector: Any, count: int) -> SQL:
+    def candidates(self, index: Any, query: Query, vector: Any, count: int) -> SQL:
         quote = self.connection.ops.quote_name
         key = f"{quote(query.get_initial_alias())}.{quote(query.get_meta().pk.column)}"
         place, packed = "%s", vector.value
@@ -73,6 +76,6 @@ class SQLiteSearch(SideTableSearch):
         nearest = f"SELECT rowid FROM {table} WHERE vector MATCH {place} AND k = %s"  # noqa: S608 - quoted
         return SQL(f"{key} IN ({nearest})", (parameter(packed, vector.value), count))
 
-    def explain_search(self, queryset: Any) -> tuple[str | None, str]:
+    def explain_search(self, queryset: QuerySet[Model]) -> tuple[str | None, str]:
         plan = queryset.explain()
         return next((name for name in VIRTUAL_TABLE.findall(plan)), None), plan

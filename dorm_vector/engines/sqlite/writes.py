@@ -28,7 +28,7 @@ SENTENCES = {
 TRUSTED = re.compile(r"\btrusted_schema\s*[=(]\s*['\"]?(\w+)", re.I)
 
 
-def explain_refusals(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+def explain_refusals(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
     """An ``execute_wrapper`` of Django's that says in one sentence why a write was refused."""
     try:
         return execute(sql, params, many, context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management import call_command
@@ -17,7 +18,7 @@ __all__ = ["Command"]
 class Command(BaseCommand):
     help = "Write a migration that installs vector support (pgvector or sqlite-vec) in each app."
 
-    def add_arguments(self, parser: Any) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("app_labels", nargs="+", metavar="app_label", help="Labels of apps.")
         parser.add_argument("-n", "--name", help="The name of the migrations.")
         parser.add_argument("--schema", help="PostgreSQL's schema for the extension.")

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.commands import inspectdb
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dorm_vector.engines import engine_for
 from dorm_vector.expressions import FIELDS
@@ -39,7 +40,7 @@ class Command(inspectdb.Command):
             if line.startswith("from ") and line.endswith(" import models"):
                 yield from (f"import {module}" for module in sorted(self._imports))
 
-    def get_field_type(self, connection: Any, table_name: Any, row: Any) -> Any:
+    def get_field_type(self, connection: BaseDatabaseWrapper, table_name: Any, row: Any) -> Any:
         found = engine_for(connection).vector_columns(table_name).get(row.name)
         if found is None:
             return super().get_field_type(connection, table_name, row)

@@ -29,7 +29,7 @@ class Command(makemigrations.Command):
     schema: str | None = None
     _reached = False
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Command:
+    def __new__(cls, *args: object, **kwargs: object) -> Command:
         other = others_command() if cls is Command else cls
         if issubclass(other, Command):
             return super().__new__(other)
@@ -72,7 +72,7 @@ def others_command() -> type[Any]:
 
 def _over(other: Any) -> type[Command]:
     class Over(other, Command):
-        def handle(self, *app_labels: str, **options: Any) -> Any:
+        def handle(self, *app_labels: str, **options: object) -> Any:
             done = super().handle(*app_labels, **options)
             if options.get("enable_pgvector") and not self._reached:
                 raise CommandError(

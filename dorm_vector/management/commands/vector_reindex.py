@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections, router
+from django.db.models import Model
 
 from dorm_vector.engines import Engine, engine_for
 from dorm_vector.engines.base.inspection import Progress
@@ -27,7 +29,7 @@ class Command(BaseCommand):
         "not build."
     )
 
-    def add_arguments(self, parser: Any) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("models", metavar="app.Model", nargs="*", help="Models; all by default")
         add_database(parser)
         parser.add_argument("--json", action="store_true", dest="as_json", help="Print JSON.")
@@ -95,7 +97,7 @@ def _bar(name: str, verbosity: int) -> Iterator[Callable[[Progress], object] | N
         yield show
 
 
-def _missing(model: Any, alias: str) -> str:
+def _missing(model: type[Model], alias: str) -> str:
     return f"{model._meta.label}: its table is not in the database {alias!r}"
 
 

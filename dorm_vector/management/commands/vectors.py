@@ -9,6 +9,7 @@ from typing import Any
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections, router
+from django.db.models import Field, Model
 
 from dorm_vector.declarations import may_hold_vectors
 from dorm_vector.engines import Engine, engine_for
@@ -95,7 +96,7 @@ def _column(engine: Engine, model: Any, field: Any) -> dict[str, Any]:
     }
 
 
-def _indexes(engine: Engine, model: Any, field: Any) -> list[dict[str, Any]]:
+def _indexes(engine: Engine, model: type[Model], field: Field) -> list[dict[str, Any]]:
     """The indexes of a column, and at the first one those that nobody has declared."""
     declared = {
         index.name: index for index in model._meta.indexes if isinstance(index, MethodIndex)
@@ -116,7 +117,7 @@ def _indexes(engine: Engine, model: Any, field: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _lacks(engine: Engine, index: MethodIndex | None, model: Any) -> int | None:
+def _lacks(engine: Engine, index: MethodIndex | None, model: type[Model]) -> int | None:
     return engine.lacking(index, model) if index is not None else None
 
 
