@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -558,3 +560,30 @@ class TestForeignNames:
         project.run(migration)  # as if it had been made
         self.refuse(project, migrations.RemoveConstraint("article", "other"), "trigger")
         assert project.triggers() == before
+
+
+class TestTriggersOfIndexes:
+    """They bear the mark as well, and are none of the constraint's."""
+
+    def test_their_names(self, project: Project) -> None:
+        if_there = [name for name in project.triggers() if name == "article_vec_update"]
+        addition = migrations.AddConstraint("article", fresh("title", name="article_vec_update"))
+        expected = [] if project.engine == "postgresql" else ["article_vec_update"]
+        assert if_there == expected
+        with refused(bool(if_there)):
+            project.run(addition)
+        assert is_fresh(project)
+
+
+@contextlib.contextmanager
+def refused(expected: bool) -> Iterator[None]:
+    """A block that is refused for the name of a trigger, where that is ``expected``."""
+    if not expected:
+        yield
+        return
+    with pytest.raises(ProgrammingError) as caught:
+        yield
+    assert str(caught.value) == (
+        "The constraint 'article_vec_update' of the table 'shop_article' needs that name, which a "
+        "trigger of the database 'scratch' has that dorm_vector has not made; rename one of them."
+    )

@@ -163,7 +163,10 @@ class PostgreSQLFreshness:
         table = str(statement.parts["table"])
         with self.connection.cursor() as cursor:
             cursor.execute(SCHEMA, (table,))
-            (schema,) = map(self.connection.ops.quote_name, cursor.fetchone())
+            row = cursor.fetchone()
+            if row is None:
+                return statement.statements()  # the database says that there is no such table
+            schema = self.connection.ops.quote_name(row[0])
             named = {"schema": schema, "table": table, "name": statement.name}
             cursor.execute(BEARERS, {**named, "mark": MARK})
             found = dict(cursor.fetchall())
