@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dorm_vector.abulk import abulk_copy
 from dorm_vector.bulk import bulk_copy
 from dorm_vector.constraints import FreshVector
 from dorm_vector.embeddings import EmbedReport, embed
@@ -77,6 +78,7 @@ __all__ = [
     "VectorSubtract",
     "VectorSum",
     "VectorToJSON",
+    "abulk_copy",
     "bulk_copy",
     "embed",
     "engine_for",

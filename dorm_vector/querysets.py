@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Self, Unpack
 
 from django.db.models import QuerySet
 
+from dorm_vector.abulk import abulk_copy
 from dorm_vector.bulk import bulk_copy
 from dorm_vector.search.hybrid import HybridOptions, hybrid
 from dorm_vector.search.nearest import nearest
@@ -74,3 +75,11 @@ class VectorQuerySet(QuerySet[Owner, Row]):
         return bulk_copy(self, objs, **options)
 
     bulk_copy.alters_data = True  # type: ignore[attr-defined]
+
+    async def abulk_copy(
+        self, objs: Iterable[Owner] | AsyncIterable[Owner], **options: Unpack[BulkOptions]
+    ) -> int:
+        """Insert many rows; see the function ``abulk_copy``."""
+        return await abulk_copy(self, objs, **options)
+
+    abulk_copy.alters_data = True  # type: ignore[attr-defined]

@@ -37,7 +37,7 @@ LAYERS = """
     methods
     text_indexes  constraints  indexes  operations
     search
-    bulk  embeddings  querysets
+    bulk  abulk  embeddings  querysets
     database_checks  migration_checks
     checks  models
     .

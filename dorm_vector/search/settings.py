@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import re
 from collections.abc import Mapping
+from contextvars import ContextVar, Token
 from typing import Any, TypedDict, Unpack
 
+from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from dorm_vector.engines import engine_for
@@ -70,6 +74,10 @@ class search_params(contextlib.ContextDecorator):  # noqa: N801 - a function to 
     ``iterative_scan`` for IVFFlat ones. Databases that have nothing to tune do nothing.
 
     A queryset is lazy: evaluate it inside the block. Raises ValueError for a value out of range.
+
+    ``async with`` is for coroutines, and so is decorating one. Tasks that run at the same time
+    share a connection, and a transaction each would not end in order: there each query is given
+    the parameters, at the price of some more statements.
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class search_params(contextlib.ContextDecorator):  # noqa: N801 - a function to 
         self.using = using
         self.params = validated("search_params()", params)
         self._entered: list[contextlib.ExitStack] = []
+        self._tokens: list[Token[Any]] = []
 
     def __enter__(self) -> search_params:
         with contextlib.ExitStack() as stack:
@@ -96,6 +105,27 @@ class search_params(contextlib.ContextDecorator):  # noqa: N801 - a function to 
 
     def __exit__(self, *exc_info: Any) -> bool | None:
         return self._entered.pop().__exit__(*exc_info)
+
+    async def __aenter__(self) -> search_params:
+        await sync_to_async(_let_context_tell)()
+        aliases = [self.using] if self.using else list(connections)
+        inner = {alias: {**IN_CONTEXT.get().get(alias, {}), **self.params} for alias in aliases}
+        self._tokens.append(IN_CONTEXT.set({**IN_CONTEXT.get(), **inner}))
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        IN_CONTEXT.reset(self._tokens.pop())
+
+    def __call__(self, func: Any) -> Any:
+        if not inspect.iscoroutinefunction(func):
+            return super().__call__(func)
+
+        @functools.wraps(func)
+        async def inner(*args: Any, **kwargs: Any) -> Any:
+            async with self._recreate_cm():
+                return await func(*args, **kwargs)
+
+        return inner
 
     def _recreate_cm(self) -> search_params:
         # A decorated function may run in several threads at a time.
@@ -118,6 +148,33 @@ class EachQuery:
                 return execute(sql, params, many, context)
         finally:
             self.setting = False
+
+
+#: By alias, the parameters of the ``async with`` blocks that a task is in.
+IN_CONTEXT: ContextVar[dict[str, dict[str, Any]]] = ContextVar("search_params", default={})  # noqa: B039 - never changed
+
+
+class OfContext(EachQuery):
+    """Lets the parameters of a task hold for each of its queries."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__({})
+        self.alias = alias
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not (given := IN_CONTEXT.get().get(self.alias)):
+            return execute(sql, params, many, context)
+        self.settings = _settings(self.alias, given)
+        return super().__call__(execute, sql, params, many, context)
+
+
+def _let_context_tell() -> None:
+    """Let the connections of this thread ask the task that a query is of."""
+    for alias in connections:
+        wrappers = connections[alias].execute_wrappers
+        if not any(isinstance(each, OfContext) for each in wrappers):
+            # The outermost: a block's own wrapper comes and goes at the other end.
+            wrappers.insert(0, OfContext(alias))
 
 
 def _settings(alias: str, params: dict[str, Any]) -> dict[str, Any]:
