@@ -319,7 +319,7 @@ def test_forked_workers(thing: Any) -> None:
     for worker in workers:
         worker.start()
     found = []
-    for worker in workers:
+    for _ in workers:
         assert here.poll(60)
         found.append(here.recv())
     for worker in workers:
