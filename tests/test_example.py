@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -102,26 +103,60 @@ def test_demo_on_every_database(folder: Path, scratch: Any) -> None:
         urlsplit(os.environ[postgres.VARIABLE])._replace(path=f"/{postgres.SCRATCH}").geturl()
     )
     urls = [f"{scheme}:///{folder / scheme}.db" for scheme in ("sqlite", "libsql")]
-    first, *others = [hits(manage(url, "demo")) for url in [*urls, postgresql_url]]
-    assert others == [first, first]
-    assert len(first) == 15
-    names = [name for _, name in first]
-    assert {"bz2.compress", "lzma.compress", "statistics.median"} <= set(names)
+    found = [hits(manage(url, "demo")) for url in [*urls, postgresql_url]]
+    # Words have other ranks on PostgreSQL.
+    assert found[0] == found[1]
+    for shown in found:
+        assert len(shown) == 15
+        names = {name for _, name in shown}
+        assert {"bz2.compress", "gzip.compress", "statistics.median"} <= names
+    check_modes([*urls, postgresql_url])
     # Going on where it was stopped adds nothing here.
     for url in urls:
         assert " 0 of them new" in manage(url, "index_library")
 
 
+def check_modes(urls: list[str]) -> None:
+    """The same hits by meaning on every database, and the one with the word by words."""
+    by_meaning = [
+        hits(manage(url, "search", "compress a file", "--mode", "meaning")) for url in urls
+    ]
+    assert by_meaning[0] == by_meaning[1] == by_meaning[2]
+    assert {"bz2.compress", "lzma.compress"} <= {name for _, name in by_meaning[0]}
+    for url in urls:
+        assert hits(manage(url, "search", "EAGAIN", "--mode", "words")) == [("1", "fcntl.lockf")]
+        (line, *_) = manage(url, "search", "-n", "1", "EAGAIN").splitlines()
+        assert re.fullmatch(r" +1  0\.\d{4}  fcntl\.lockf  meaning +[-\d]+  words +1  .+", line), (
+            line
+        )
+
+
 def test_pages(file_url: str) -> None:
     manage(file_url, "demo")
-    home, found, like, escaped = (
+    home, found, like, escaped, meaning, words, wrong = (
         run(file_url, "-c", PAGES, url)
-        for url in ("/", "/?q=compress+a+file", "/like/bz2.compress/", "/?q=%3Cscript%3Ealert")
+        for url in (
+            "/",
+            "/?q=compress+a+file",
+            "/like/bz2.compress/",
+            "/?q=%3Cscript%3Ealert",
+            "/?q=compress+a+file&mode=meaning",
+            "/?q=EAGAIN&mode=words",
+            "/?q=EAGAIN&mode=%3Cscript%3E",
+        )
     )
     assert "bz2.compress" not in home
     assert "bz2.compress" in found
     assert "lzma.compress" in like
     assert "<script>alert" not in escaped
+    assert "by meaning 1<" in found
+    assert re.search('value="both"[^>]* checked', home)
+    assert "distance 0." in meaning
+    assert "by meaning" not in meaning.partition("<main>")[2]
+    assert "fcntl.lockf" in words
+    assert re.search('value="words"[^>]* checked', words)
+    assert "is not one of the available choices" in wrong
+    assert "<script>" not in wrong
 
 
 def test_admin(file_url: str) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dorm_vector import HnswIndex, models
+from dorm_vector import HnswIndex, TextIndex, models
 
 
 class Entry(models.Model):
-    """A function, class or method, and the embedding of what it is called and what it does."""
+    """A function, class or method, its words, and the embedding of its name and summary."""
 
     class Kind(models.TextChoices):
         FUNCTION = "function"
@@ -31,7 +31,8 @@ class Entry(models.Model):
                 metric="cosine",
                 # Three times pgvector's default: found by comparing with an exact search.
                 ef_construction=200,
-            )
+            ),
+            TextIndex(fields=["name", "summary", "doc"], name="entry_text"),
         ]
 
     def __str__(self) -> str:

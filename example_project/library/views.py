@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from example_project.library.models import Entry
-from example_project.library.search import entries_like, entries_matching
+from example_project.library.search import Mode, entries_like, entries_matching, ranks_of
 
 HITS = 20
 
@@ -23,15 +23,26 @@ class SearchForm(forms.Form):
         required=False,
         widget=forms.TextInput(attrs={"type": "search", "placeholder": "compress a file"}),
     )
+    mode = forms.ChoiceField(
+        label="Search by",
+        choices=[(Mode.BOTH, "both"), (Mode.MEANING, "meaning"), (Mode.WORDS, "words")],
+        widget=forms.RadioSelect,
+    )
+
+    def __init__(self, data: Any = None) -> None:
+        # Links need not say what most people want.
+        super().__init__({"mode": Mode.BOTH, **(data or {})})
 
 
 @require_safe
 def search(request: HttpRequest) -> HttpResponse:
     """Entries that match ``q``."""
-    form = SearchForm(request.GET)
-    query = form.cleaned_data["q"] if form.is_valid() else ""
-    hits = entries_matching(query) if query else None
-    return _page(request, hits, form=form, query=query)
+    form = SearchForm(request.GET.dict())
+    is_valid = form.is_valid()
+    query = form.cleaned_data["q"] if is_valid else ""
+    mode = form.cleaned_data["mode"] if is_valid else Mode.BOTH
+    hits = entries_matching(query, mode) if query else None
+    return _page(request, hits, form=form, query=query, mode=mode)
 
 
 @require_safe
@@ -44,7 +55,7 @@ def like(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def _page(request: HttpRequest, hits: QuerySet[Entry] | None, **context: Any) -> HttpResponse:
-    found = None if hits is None else [*hits[:HITS]]
+    found = None if hits is None else [(hit, ranks_of(hit)) for hit in hits[:HITS]]
     # Asked only where there is nothing to show: the table may be empty.
     empty = not found and not Entry.objects.exists()
     return render(request, "library/search.html", {"hits": found, "empty": empty, **context})

@@ -1,4 +1,4 @@
-"""``manage.py demo``: from an empty database to three searches."""
+"""``manage.py demo``: from an empty database to some searches."""
 
 from __future__ import annotations
 

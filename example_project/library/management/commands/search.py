@@ -9,42 +9,60 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from example_project.library.models import Entry
-from example_project.library.search import entries_matching
+from example_project.library.search import Mode, entries_matching, ranks_of
 
 MOST_HITS = 100
+# What the hits of each mode are annotated with.
+MEASURES = {"both": "score", "meaning": "distance", "words": "rank"}
+NOTHING = {
+    "both": "No word in it.",
+    "meaning": "No word in it.",
+    "words": "No entry has a word of it.",
+}
 
 
 class Command(BaseCommand):
-    help = "Print the entries that are nearest to a text."
+    help = "Print the entries that are best for a text, by its meaning, its words, or both."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("text", nargs="+")
         parser.add_argument(
             "-n", dest="number", type=hits, default=5, help=f"How many, 1 to {MOST_HITS}."
         )
+        parser.add_argument("--mode", choices=Mode.values, default=Mode.BOTH.value)
 
-    def handle(self, *args: Any, text: list[str], number: int, **options: Any) -> None:
+    def handle(self, *args: Any, text: list[str], number: int, mode: str, **options: Any) -> None:
         query = " ".join(text).strip()
         if not query:
             raise CommandError("The text to search for is empty.")
-        found = self._found(query, number)
+        found = self._found(query, number, mode)
         width = max(len(entry.name) for entry in found)
-        for rank, entry in enumerate(found, start=1):
-            distance = f"{entry.distance:.4f}"
-            self.stdout.write(f"{rank:3}  {distance}  {entry.name:{width}}  {entry.summary}")
+        for place, entry in enumerate(found, start=1):
+            measure = f"{getattr(entry, MEASURES[mode]):.4f}"
+            name = f"{entry.name:{width}}{ranks(entry)}"
+            self.stdout.write(f"{place:3}  {measure}  {name}  {entry.summary}")
 
-    def _found(self, query: str, number: int) -> list[Any]:
+    def _found(self, query: str, number: int, mode: str) -> list[Any]:
         try:
-            found = [*entries_matching(query)[:number]]
+            found = [*entries_matching(query, mode)[:number]]
         except DatabaseError as error:
             raise CommandError(
                 f"The table cannot be searched; run migrate first: {error}"
             ) from error
         if not found:
             empty = not Entry.objects.exists()
-            reason = "The table is empty; run index_library first." if empty else "No word in it."
+            reason = "The table is empty; run index_library first." if empty else NOTHING[mode]
             raise CommandError(f"Nothing was found for {query!r}. {reason}")
         return found
+
+
+def ranks(entry: Any) -> str:
+    """The places of a hit by meaning and by words, where it was searched for by both."""
+    found = ranks_of(entry)
+    if found is None:
+        return ""
+    meaning, words = ("-" if place is None else place for place in found)
+    return f"  meaning {meaning:>3}  words {words:>3}"
 
 
 def hits(text: str) -> int:
