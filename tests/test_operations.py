@@ -265,16 +265,19 @@ class TestElsewhere:
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
 class TestRealMigrations:
-    """The migrations of the test app, forwards and backwards twice on every engine."""
+    """The migrations of the test apps, forwards and backwards twice on every engine."""
 
     @pytest.mark.parametrize("name", ["default", "postgresql"])
     def test_round_trip(self, name: str) -> None:
         tables = connections[name].introspection.table_names
         before = set(tables())
         for _ in range(2):
-            call_command("migrate", "testapp", "zero", database=name, verbosity=0)
-            assert not [table for table in tables() if table.startswith("testapp_")]
-            call_command("migrate", "testapp", database=name, verbosity=0)
+            # The extension goes with the second one.
+            for app in ("textapp", "testapp"):
+                call_command("migrate", app, "zero", database=name, verbosity=0)
+                assert not [table for table in tables() if table.startswith(f"{app}_")]
+            for app in ("testapp", "textapp"):
+                call_command("migrate", app, database=name, verbosity=0)
             assert set(tables()) == before
 
     def test_no_changes_are_missing(self) -> None:
