@@ -267,16 +267,19 @@ class TestElsewhere:
 class TestRealMigrations:
     """The migrations of the test apps, forwards and backwards twice on every engine."""
 
-    @pytest.mark.parametrize("name", ["default", "postgresql"])
-    def test_round_trip(self, name: str) -> None:
+    # The extension goes with the migrations of testapp. Those of textapp, which need it, cannot be
+    # taken back on SQLite: Django's own TrigramExtension asks there for PostgreSQL's extensions.
+    @pytest.mark.parametrize(
+        ("name", "apps"), [("default", ["testapp"]), ("postgresql", ["testapp", "textapp"])]
+    )
+    def test_round_trip(self, name: str, apps: list[str]) -> None:
         tables = connections[name].introspection.table_names
         before = set(tables())
         for _ in range(2):
-            # The extension goes with the second one.
-            for app in ("textapp", "testapp"):
+            for app in reversed(apps):
                 call_command("migrate", app, "zero", database=name, verbosity=0)
                 assert not [table for table in tables() if table.startswith(f"{app}_")]
-            for app in ("testapp", "textapp"):
+            for app in apps:
                 call_command("migrate", app, database=name, verbosity=0)
             assert set(tables()) == before
 
