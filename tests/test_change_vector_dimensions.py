@@ -19,7 +19,9 @@ from django.db.models.functions import Coalesce
 import dorm_vector
 from dorm_vector import ChangeVectorDimensions, FreshVector, VectorIndex, models, nearest
 from dorm_vector.functions import VectorNorm
+from tests.support.blocks import blocks
 from tests.support.migrating import Project
+from tests.support.paths import DOCS
 
 # What the databases say to numbers that float16 has no room for.
 UNFIT = {"postgresql": DataError, "sqlite": OperationalError, "libsql": OperationalError}
@@ -371,6 +373,29 @@ class TestBoth:
         project.run(migrations.AlterField("article", "embedding", vector(2, db_column="v")))
         assert is_whole(project, 2)
 
+    def test_db_default(self, empty_database: Any) -> None:
+        """One of the old dimensions and one of the new."""
+        project = Project(articles(vector(4, db_default=[1, 2, 3, 4])))
+        fill(project, VECTORS[:1])
+        for existing, kept in (("truncate", VECTORS[:1]), ("null", [None])):
+            operation = to(vector(2, db_default=[5, 6]), existing)
+            project.run(operation)
+            assert stored(project) == rounded(kept, "f4", 2)
+            project.execute("INSERT INTO shop_article (title, views) VALUES ('raw', 0)")
+            assert project.rows().get(title="raw").embedding == [5.0, 6.0]
+            project.rows().filter(title="raw").delete()
+            project.undo(operation)
+            project.rows().update(embedding=VECTORS[0])
+
+    def test_relations(self, project: Project) -> None:
+        """Rows of other tables stay, although SQLite makes this one anew."""
+        key = models.ForeignKey("shop.Article", models.CASCADE)
+        fields = [("id", models.BigAutoField(primary_key=True)), ("article", key)]
+        project.run(migrations.CreateModel("Comment", fields))
+        project.rows("comment").create(article_id=project.rows().first().pk)
+        project.run(to(vector(3), "truncate"))
+        assert project.rows("comment").get().article.embedding == rounded(VECTORS, "f4", 3)[0]
+
     def test_sqlmigrate(self, project: Project) -> None:
         before = stored(project)
         forwards = " ".join(project.sql(to(half(3), "truncate")))
@@ -445,3 +470,41 @@ class TestAssignment:
         with pytest.raises(UNFIT[project.engine]), project.atomic():
             project.rows().update(half=F("embedding"))
         assert not project.rows().exclude(half=None).exists()
+
+
+def documented(name: str) -> Any:
+    """The operations of a migration in the documentation."""
+    found = {block.caption: block for block in blocks(DOCS / "migrations.rst")}
+    namespace: dict[str, Any] = {}
+    exec(found[f"shop/migrations/{name}.py"].source, namespace)
+    return namespace["Migration"].operations
+
+
+class TestDocumentation:
+    def test_larger_model(self, project: Project) -> None:
+        (operation,) = documented("0004_larger_model")
+        project.run(operation)
+        assert is_whole(project, 6)
+        project.undo(operation)
+        assert is_whole(project, 4)
+
+    def test_without_downtime(self, project: Project) -> None:
+        for operation in documented("0004_embedding_large"):
+            project.run(operation)
+        rows = project.rows()
+        rows.update(embedding_large=[1, 2, 3, 4, 5, 6])
+        assert is_whole(project, 4)
+        first, second = rows.order_by("pk")[:2]
+        second.title = "other"
+        second.save()
+        fresh = rows.exclude(embedding_large=None)
+        assert (first in fresh, second in fresh) == (True, False)
+        project.run(migrations.RemoveIndex("article", "article_vec"))
+        for operation in documented("0005_without_embedding"):
+            project.run(operation)
+        article = project.rows().first()
+        article.title = "changed"
+        article.save()
+        article.refresh_from_db()
+        assert article.embedding_large is None
+        assert "article_fresh" not in project.triggers()
