@@ -38,6 +38,7 @@ def register() -> None:
     """Register the checks with Django; called when the app is ready."""
     checks.register(check_settings, TAG)
     checks.register(check_engines, TAG)
+    checks.register(check_connections, TAG)
     # What calls for nothing to be done is said where somebody asks, not on every command.
     checks.register(check_details, TAG, deploy=True)
     checks.register(check_indexes, checks.Tags.models, TAG)
@@ -79,6 +80,19 @@ def check_engines(app_configs: Any = None, **kwargs: object) -> list[CheckMessag
         message
         for aliases, message in _messages()
         if message.is_serious() or (message.level > checks.INFO and may_hold_vectors(aliases))
+    ]
+
+
+def check_connections(app_configs: Any = None, **kwargs: object) -> list[CheckMessage]:
+    """What is wrong with the settings of each database that may hold vectors."""
+    if conf.errors():
+        return []
+    indexed = {alias for model, _ in indexes(None) for alias, _ in engines_of(model)}
+    return [
+        message
+        for alias, engine in engines_of()
+        if may_hold_vectors([alias])
+        for message in engine.check_settings(is_indexed=alias in indexed)
     ]
 
 

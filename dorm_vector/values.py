@@ -219,15 +219,17 @@ def _packed_at_once(value: Any, limit: int) -> bytes | None:
 
 
 def _packed_list(numbers: list[Any] | tuple[Any, ...]) -> bytes | None:
-    # Of thousands of numbers each is of the type of the first one.
     if type(numbers[0]) not in PLAIN:
         return None
     try:
+        # Of another type where one of them is: complex, masked. Those of float32 cannot overflow.
+        total = sum(numbers)
+        if type(total) not in PLAIN or not math.isfinite(total):
+            return None
         # Half the time of array("f", numbers), which takes more, and says what it does not.
-        packed = _form(len(numbers)).pack(*numbers)
+        return _form(len(numbers)).pack(*numbers)
     except Exception:  # whatever a float() of somebody's raises
         return None
-    return packed if _all_finite(codecs.from_packed(packed)) else None
 
 
 @functools.lru_cache(maxsize=64)

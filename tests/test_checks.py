@@ -15,7 +15,13 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dorm_vector import conf, models
-from dorm_vector.checks import check_details, check_engines, check_settings
+from dorm_vector.checks import (
+    check_connections,
+    check_details,
+    check_engines,
+    check_settings,
+)
+from dorm_vector.engines import engine_for
 from tests.support.processes import run
 
 
@@ -108,6 +114,45 @@ class TestTiers:
     def test_silent_without_sqlite(self, settings: Any) -> None:
         settings.DORM_VECTOR = {"ENGINES": {"default": "unsupported"}, "SQLITE_VEC": "python"}
         assert check_engines() == []
+
+
+class TestConnections:
+    @pytest.mark.parametrize("value", ["OFF", "0", "'no'"])
+    def test_triggers_that_may_not_write(self, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+        options = {"init_command": f"PRAGMA foreign_keys=ON; PRAGMA trusted_schema={value}"}
+        monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", options)
+        monkeypatch.setattr(engine_for(connections["default"]), "trusting", None)
+        (message,) = check_connections()
+        assert message == checks.Warning(
+            "PRAGMA trusted_schema=OFF lets no trigger write to sqlite-vec's tables: a VectorIndex "
+            "is not built, and where one is there nothing can be written (database 'default').",
+            hint=(
+                "Leave it out of OPTIONS['init_command']; or run manage.py vector_reindex, which "
+                "takes the triggers off, and search without an index."
+            ),
+            id="dorm_vector.W008",
+        )
+        assert message in checks.run_checks(databases=[])
+
+    def test_copies_of_servers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        options = {"sync_url": "libsql://user:secret@example.com", "auth_token": "secret"}
+        monkeypatch.setitem(connections["libsql"].settings_dict, "OPTIONS", options)
+        (message,) = check_connections()
+        assert message == checks.Warning(
+            "The client of a copy holds Python's GIL until the server at sync_url answers, and "
+            "waits without an end: a server that hangs stops the whole process (database "
+            "'libsql').",
+            hint="Use the URL of the server as NAME where that must not be.",
+            id="dorm_vector.W009",
+        )
+
+    def test_silent_otherwise(self, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert check_connections() == []
+        options = {"init_command": "PRAGMA trusted_schema=OFF"}
+        monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", options)
+        monkeypatch.setattr(engine_for(connections["default"]), "trusting", None)
+        settings.DATABASE_ROUTERS = ["tests.test_checks.NoVectorsOnSQLite"]
+        assert check_connections() == []
 
 
 class TestFields:

@@ -332,6 +332,7 @@ class TestRefusals:
         [
             ({"metric": "euclid"}, "no metric 'euclid'; use one of l2, cosine, ip, l1"),
             ({"k": -1}, "takes k of 0 or more rows, not -1"),
+            ({"k": 2**63}, "takes k of 9223372036854775807 rows at most, not 9223372036854775808"),
             ({"k": 2.5}, r"takes k of 0 or more rows, not 2\.5"),
             ({"k": True}, "takes k of 0 or more rows, not True"),
             ({"max_distance": math.nan}, "takes a number as max_distance, not nan"),

@@ -52,6 +52,20 @@ REFUSED: list[tuple[Any, str, str]] = [
     ([np.ma.masked, 1, 1], "not_a_number", "Component 0 is masked, not a number."),
     (STRUCTURED, "not_a_number", "Expected numbers, not an array of [('a', '<f4')]."),
     ([np.complex64(1)] * 3, "not_a_number", "Component 0 is np.complex64(1+0j), not a number."),
+    # Behind numbers that are plain.
+    (
+        [1.0, np.complex64(1j), 2.0],
+        "not_a_number",
+        "Component 1 is np.complex64(1j), not a number.",
+    ),
+    ([1.0, 2.0, np.ma.masked], "not_a_number", "Component 2 is masked, not a number."),
+    (
+        (1, 2, np.timedelta64(5, "s")),
+        "not_a_number",
+        "Component 2 is np.timedelta64(5,'s'), not a number.",
+    ),
+    ([1.0, float("inf"), -float("inf")], "infinite", "Component 1 is infinite."),
+    ([1.0, 1e39, -1e39], "overflow", "Component 1 is 1e+39, beyond the range of float32."),
     (
         [np.timedelta64(5, "s")] * 3,
         "not_a_number",

@@ -10,6 +10,7 @@ from django.db.models import Manager, Model, QuerySet
 
 from dorm_vector.search.fused import Fusion, Reranked, Source, joined, without_conditions
 from dorm_vector.search.fusion import as_positive, as_weights, name_of_ranks
+from dorm_vector.search.limits import check_rows
 from dorm_vector.search.nearest import nearest
 from dorm_vector.search.settings import SearchParams
 from dorm_vector.search.text import matching
@@ -163,8 +164,7 @@ def _rows(given: Any) -> QuerySet[Any]:
 
 
 def _check_options(k: Any, candidates: Any, rerank: Any) -> None:
-    if k is not None and not _is_count(k, 0):
-        raise ValueError(f"hybrid() takes k of 0 or more rows, not {short(k)}.")
+    check_rows("hybrid", k)
     if not _is_count(candidates, 1):
         raise ValueError(f"hybrid() takes 1 or more candidates, not {short(candidates)}.")
     if rerank is not None and not callable(rerank):

@@ -19,6 +19,7 @@ from dorm_vector.engines.base.search import joins_many
 from dorm_vector.expressions import VectorValue
 from dorm_vector.fields import AnyVectorField
 from dorm_vector.indexes import MethodIndex, declared_indexes
+from dorm_vector.search.limits import check_rows
 from dorm_vector.search.many import Members, NearestMember, one_further_out
 from dorm_vector.search.query import Key, KeyOfDistinct, Near, Order, OtherRow, Search, searching
 from dorm_vector.search.settings import SearchParams, validated
@@ -379,8 +380,7 @@ def _has_no_neighbours(function: type[Distance], vector: Any) -> bool:
 def _check_limits(k: Any, max_distance: Any, oversample: Any) -> None:
     if oversample is not None and (not _is_int(oversample) or not 1 <= oversample <= 100):
         raise ValueError(f"nearest() takes oversample from 1 to 100, not {short(oversample)}.")
-    if k is not None and (not _is_int(k) or k < 0):
-        raise ValueError(f"nearest() takes k of 0 or more rows, not {short(k)}.")
+    check_rows("nearest", k)
     if max_distance is not None and not _is_number(max_distance):
         raise ValueError(f"nearest() takes a number as max_distance, not {short(max_distance)}.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
@@ -14,6 +13,7 @@ from django.db.models.query import RawQuerySet
 from django.utils.functional import Promise
 
 from dorm_vector.engines import engine_for
+from dorm_vector.search.limits import check_rows
 from dorm_vector.search.query import Key, Named, searching
 from dorm_vector.search.ranking import (
     JoinedColumn,
@@ -116,9 +116,7 @@ def _check(text: Any, match: Any, k: Any) -> None:
         raise TypeError(f"matching() takes the text to search for, not {short(text)}.")
     if match not in ("all", "any"):
         raise ValueError(f"matching() takes match of 'all' or 'any', not {short(match)}.")
-    is_int = isinstance(k, numbers.Integral) and not isinstance(k, bool)
-    if k is not None and (not is_int or k < 0):
-        raise ValueError(f"matching() takes k of 0 or more rows, not {short(k)}.")
+    check_rows("matching", k)
 
 
 def _check_annotation(rows: QuerySet[Any], name: str) -> None:

@@ -235,6 +235,14 @@ class Engine(
         """System check messages on how the engine does its work here. Opens no connection."""
         return []
 
+    def check_settings(self, *, is_indexed: bool) -> list[CheckMessage]:
+        """
+        The same on the settings of the database. Opens no connection.
+
+        ``is_indexed`` says whether models of the database have vector indexes.
+        """
+        return []
+
     def prepare(self) -> None:
         """Make a connection that was just opened fit for vectors. Sends nothing that is logged."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from django.core.checks import CheckMessage, Warning  # noqa: A004
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import Model
 
@@ -356,6 +357,21 @@ class LibSQLEngine(LibSQLInspection, LibSQLSearch, FullTextEngine):
         if operand.packed is not None:
             return self._norm(operand)
         return fill(ROUGH_NORM[operand.kind], a=operand)
+
+    # Connections
+
+    def check_settings(self, *, is_indexed: bool) -> list[CheckMessage]:
+        if not (self.connection.settings_dict.get("OPTIONS") or {}).get("sync_url"):
+            return []
+        return [
+            Warning(
+                "The client of a copy holds Python's GIL until the server at sync_url answers, and "
+                "waits without an end: a server that hangs stops the whole process (database "
+                f"{self.connection.alias!r}).",
+                hint="Use the URL of the server as NAME where that must not be.",
+                id="dorm_vector.W009",
+            )
+        ]
 
     # Building
 

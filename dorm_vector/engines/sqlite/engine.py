@@ -280,6 +280,22 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         tier, reasons = best_tier(conf.get("SQLITE_VEC"))
         return [message(reasons) for name, message in MESSAGES.items() if name == tier]
 
+    def check_settings(self, *, is_indexed: bool) -> list[CheckMessage]:
+        if not is_indexed or self._is_trusting():
+            return []
+        return [
+            Warning(
+                "PRAGMA trusted_schema=OFF lets no trigger write to sqlite-vec's tables: a "
+                "VectorIndex is not built, and where one is there nothing can be written (database "
+                f"{self.connection.alias!r}).",
+                hint=(
+                    "Leave it out of OPTIONS['init_command']; or run manage.py vector_reindex, "
+                    "which takes the triggers off, and search without an index."
+                ),
+                id="dorm_vector.W008",
+            )
+        ]
+
     def enable(self, schema_editor: BaseDatabaseSchemaEditor, *, schema: str | None = None) -> None:
         """Load sqlite-vec here, and see to it that every later connection loads it too."""
         prepare_connections()
