@@ -12,7 +12,6 @@ from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector.engines import engine_for
 from dorm_vector.expressions import (
-    FIELDS,
     Known,
     compiled,
     operands,
@@ -21,6 +20,7 @@ from dorm_vector.expressions import (
     public_path,
     settle,
 )
+from dorm_vector.registry import FIELDS
 from dorm_vector.sql import Compiled, Operand, filter_clause
 from dorm_vector.types import AggregateOptions, Deconstructed, VectorOperand
 

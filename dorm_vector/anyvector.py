@@ -22,6 +22,7 @@ from dorm_vector.declarations import plain, settle
 from dorm_vector.engines import engine_for, engines_of
 from dorm_vector.kinds import KINDS, Kind
 from dorm_vector.misuse import VectorCol, output_field_of, refuse_misuse, refuse_misused
+from dorm_vector.registry import FIELDS
 from dorm_vector.sql import Compiled, Operand
 from dorm_vector.types import DeconstructedField, Read, Set
 
@@ -76,6 +77,11 @@ class AnyVectorField(Field[Set, Read]):
     #: How many dimensions take the bytes of a float32; 0 where that differs from vector to vector.
     per_float: ClassVar[int] = 0
     _default_hint = ("list", "[]")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "kind" in vars(cls):  # the first one; a project's may name it once more
+            FIELDS.setdefault(cls.kind, cls)
 
     def __init__(self, *args: Any, numpy: bool = False, **kwargs: Any) -> None:
         dimensions = kwargs.pop(self.size_keyword, None)

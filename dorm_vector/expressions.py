@@ -13,18 +13,12 @@ from django.db.models.expressions import Col
 from django.db.models.sql.compiler import SQLCompiler
 from pgvector import Bit, SparseVector
 
+from dorm_vector.anyvector import AnyVectorField
 from dorm_vector.engines import engine_for
-from dorm_vector.fields import (
-    AnyVectorField,
-    BitField,
-    HalfVectorField,
-    SparseVectorField,
-    VectorField,
-)
 from dorm_vector.kinds import KINDS, Kind
+from dorm_vector.registry import FIELDS
 
 __all__ = [
-    "FIELDS",
     "SETTLED",
     "Known",
     "VectorValue",
@@ -310,8 +304,3 @@ def public_path(path: str) -> str:
     """
     package, _, name = path.rpartition(".")
     return f"dorm_vector.functions.{name}" if package.startswith("dorm_vector.") else path
-
-
-FIELDS: dict[str, type[AnyVectorField]] = {
-    field.kind: field for field in (VectorField, HalfVectorField, BitField, SparseVectorField)
-}

@@ -24,7 +24,6 @@ from dorm_vector.distances import (
 )
 from dorm_vector.engines import engine_for
 from dorm_vector.expressions import (
-    FIELDS,
     Known,
     compiled,
     operands,
@@ -35,6 +34,7 @@ from dorm_vector.expressions import (
 )
 from dorm_vector.fields import BitField
 from dorm_vector.misuse import refuse_misuse
+from dorm_vector.registry import FIELDS
 from dorm_vector.sql import Compiled, Operand
 from dorm_vector.types import Deconstructed, FuncOptions, VectorOperand
 

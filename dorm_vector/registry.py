@@ -1,5 +1,5 @@
 """
-What subclassing registers: metrics by ``Distance``, index methods by ``MethodIndex``.
+What subclassing registers: fields, metrics by ``Distance``, index methods by ``MethodIndex``.
 
 Kinds, engines and checks read them here, where they need not know of expressions and indexes.
 """
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 from dorm_vector.options import Option
 
-__all__ = ["METHODS", "METRICS", "Method", "Metric", "metrics_of", "register"]
+__all__ = ["FIELDS", "METHODS", "METRICS", "Method", "Metric", "metrics_of", "register"]
 
 
 class Metric(Protocol):
@@ -35,6 +35,8 @@ class Method(Protocol):
     search_options: ClassVar[Mapping[str, Option]]
 
 
+#: By the name of a field kind.
+FIELDS: dict[str, Any] = {}
 #: By the name of a metric.
 METRICS: dict[str, type[Metric]] = {}
 #: By the name of an index method.

@@ -280,7 +280,8 @@ def test_table_of_operator_classes() -> None:
 def test_table_of_index_options() -> None:
     assert table("indexes.rst", "indexes-options") == [
         [code(name), f"`{index.__name__}`", f"{option.least:,} to {option.greatest:,}"]
-        for index in (dorm_vector.HnswIndex, dorm_vector.IvfflatIndex)
+        for index in METHODS.values()
+        if not index.portable
         for name, option in index.options.items()
     ]
 

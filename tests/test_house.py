@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, overload
 
+from tests.support.paths import ROOT
 from tests.support.sizes import (
     functions,
     lines_of_files,
@@ -32,6 +33,18 @@ def test_signatures_say_what_they_take() -> None:
     assert len(public) > 50
     saying = [name for name, function in public.items() if says_any(function)]
     assert len(saying) < ANY * len(public), saying
+
+
+def test_the_map_shows_every_room() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text().split("## A map of the house")[1]
+    package = ROOT / "dorm_vector"
+    rooms = {
+        path.name for path in package.iterdir() if path.suffix == ".py" and path.stem[0] != "_"
+    }
+    rooms |= {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()}
+    engines = package / "engines"
+    rooms |= {f"engines/{p.name}/" for p in engines.iterdir() if (p / "__init__.py").exists()}
+    assert sorted(room for room in rooms if f"`{room}" not in text) == []
 
 
 class TestReading:

@@ -10,9 +10,9 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dorm_vector.engines import engine_for
-from dorm_vector.expressions import FIELDS
 from dorm_vector.indexes import HnswIndex, IvfflatIndex, VectorIndex
 from dorm_vector.management.chaining import others_command
+from dorm_vector.registry import FIELDS
 
 __all__ = ["Command"]
 
