@@ -348,6 +348,8 @@ class TestInherited:
             reports.create(title="cat", summary="dogs")
             assert matching(reports, "dog", fields=["summary"]).count() == 1
             assert matching(reports, "dog cat", fields=["summary", "title"]).count() == 1
+            any_of = matching(reports, "dog cat", fields=["summary", "title"], match="any")
+            assert any_of.get().rank > 0
         else:
             with pytest.raises(FieldError, match=r"^\w+ finds words through a TextIndex, and "):
                 matching(reports, "dog", fields=["summary"])

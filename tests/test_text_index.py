@@ -14,13 +14,14 @@ from django.contrib.postgres.operations import AddIndexConcurrently
 from django.core import checks
 from django.core.exceptions import FieldError
 from django.core.management import CommandError, call_command
-from django.db import ProgrammingError, migrations, transaction
+from django.db import NotSupportedError, OperationalError, ProgrammingError, migrations, transaction
 from django.db.migrations.writer import MigrationWriter
 from django.db.models import F, GeneratedField, Q
 from django.db.models.functions import Upper
 
 from dorm_vector import TextIndex, matching, models
 from dorm_vector.checks import check_names, check_text_indexes
+from dorm_vector.engines import engine_for
 from tests.support.texts import TextTable, text_index
 
 #: What is made for an index, by the ending of its name, in any case.
@@ -391,12 +392,22 @@ def reindex(*labels: str) -> str:
     return output.getvalue()
 
 
+NOT_THERE = (
+    "The TextIndex 'i' of shop.Thing is declared, and not there, or in part (database 'scratch'): "
+    "migrate, or run manage.py vector_reindex."
+)
+
+
 class TestReindex:
-    def test_rows_that_no_trigger_saw(self, table: TextTable, install: Any) -> None:
+    @pytest.mark.parametrize("read", [list, lambda rows: rows.count(), lambda rows: rows.exists()])
+    def test_rows_that_no_trigger_saw(self, table: TextTable, install: Any, read: Any) -> None:
         install(table.model)
         table.query("DROP TRIGGER i_insert")
         table.rows.create(title="cat")
-        assert found(table, "cat") == []
+        with pytest.raises(OperationalError) as caught:
+            read(matching(table.rows, "cat"))
+        assert str(caught.value) == NOT_THERE
+        assert str(matching(table.rows, "cat").query)
         assert reindex() == "shop.Thing, i: made anew\n"
         assert found(table, "cat") == [1]
         table.assert_in_step()
@@ -477,6 +488,42 @@ class TestMigrations:
             "TextIndex(fields=['name', 'title', 'body'], name=...) to its Meta.indexes, and "
             "migrate."
         )
+
+
+class TestWithoutFTS5:
+    """SQLite may be built without it, or be older than its trigrams."""
+
+    def test_sentences(self, open_database: Any, tmp_path: Path, monkeypatch: Any) -> None:
+        engine = "dorm_vector.engines.sqlite.SQLiteEngine"
+        monkeypatch.setattr(f"{engine}.lacks_fts5", lambda self: True)
+        open_database("default", NAME=str(tmp_path / "db"))
+        table = TextTable()
+        before = table.objects()
+        add = migrations.AddIndex("thing", text_index())
+        assert "SQLite was built without FTS5 here: i is not built" in table.sql(add)
+        table.run(add)
+        assert table.objects() == before
+        with pytest.raises(NotSupportedError) as caught:
+            list(matching(table.rows, "cat"))
+        assert str(caught.value) == (
+            "SQLite was built without FTS5 here: the TextIndex 'i' is not built."
+        )
+        table.undo(add)
+
+    def test_trigrams(self, open_database: Any, tmp_path: Path, monkeypatch: Any) -> None:
+        wrapper = open_database("default", NAME=str(tmp_path / "db"))
+        index = text_index(tokenize="trigram")
+        engine = engine_for(wrapper)
+        assert engine.why_not_built(index, None) is None
+        monkeypatch.setattr(wrapper.Database, "sqlite_version_info", (3, 33, 0))
+        assert engine.why_not_built(index, None) == "SQLite has trigrams from 3.34 on"
+        assert engine.why_not_built(text_index(), None) is None
+
+    def test_another_database(self, table: TextTable, settings: Any) -> None:
+        settings.DORM_VECTOR = {"ENGINES": {"scratch": "unsupported"}}
+        message = r"^The database 'scratch' \(\w+\) has no full-text search that dorm_vector knows;"
+        with pytest.raises(NotSupportedError, match=message):
+            list(matching(table.rows, "cat"))
 
 
 class TestPostgreSQL:

@@ -282,6 +282,9 @@ class SearchCompiler:
             **kwargs,
         )
         query = self.query
+        for join in query.alias_map.values():
+            if text_search := getattr(join, "text_search", None):
+                engine_for(self.connection).check_text(text_search)
         search = getattr(query, "search_in_force", None)
         if result_type != MULTI or search is None or query.plan is not None:
             return execute()

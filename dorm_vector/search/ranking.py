@@ -150,13 +150,13 @@ class TextJoin:
         table_alias: str = "",
         join_type: str = INNER,
     ) -> None:
-        self.search = search
+        self.text_search = search
         self.table_name = search.index.name if search.index else "dorm_text"
         self.parent_alias, self.columns = parent_alias, columns
         self.table_alias, self.join_type = table_alias, join_type
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
-        rows, params = engine_for(connection).text_join(self.search)
+        rows, params = engine_for(connection).text_join(self.text_search)
         if not rows:
             return "", []
         quote = connection.ops.quote_name
@@ -185,13 +185,13 @@ class TextJoin:
             "table_alias": self.table_alias,
             "join_type": self.join_type,
         }
-        return TextJoin(self.search, **{**given, **changes})
+        return TextJoin(self.text_search, **{**given, **changes})
 
     # Django joins what is equal once.
 
     @property
     def _identity(self) -> Any:
-        return TextJoin, self.search, self.parent_alias, self.columns
+        return TextJoin, self.text_search, self.parent_alias, self.columns
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TextJoin) and self._identity == other._identity

@@ -143,10 +143,11 @@ def _search(rows: QuerySet[Any], text: str, fields: Sequence[str] | None, match:
         names = list(index.fields) if index else _all_text(rows.model)
     elif index:
         names = [name for name in index.fields if name in names]
+    search = TextSearch(model, tuple(names), _parsed(text, index), match == "any", index)
     engine = engine_for(connections[rows.db])
     if index is None and not engine.computes_text:
-        raise FieldError(engine.why_no_text(model, names))
-    return TextSearch(model, tuple(names), _parsed(text, index), match == "any", index)
+        engine.refuse_text(search)
+    return search
 
 
 def _parsed(text: str, index: TextIndex | None) -> TextQuery:

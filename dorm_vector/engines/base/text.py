@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from django.db import NotSupportedError
-from django.db.models import Model
 from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector.sql import SQL
@@ -29,26 +27,27 @@ class EngineText:
     #: Whether words are found without a text index as well, by reading all rows.
     computes_text: ClassVar[bool] = False
 
-    def why_no_text(self, model: type[Model], fields: Sequence[str]) -> str:
-        """Why words of fields of a model cannot be searched without an index, a sentence."""
-        return (
+    def refuse_text(self, search: Any) -> NoReturn:
+        """Raise, in a sentence, where the words of a model cannot be searched without an index."""
+        raise NotSupportedError(
             f"The database {self.connection.alias!r} ({self.label}) has no full-text search that "
             "dorm_vector knows; see DORM_VECTOR['ENGINES']."
         )
+
+    def check_text(self, search: Any) -> None:
+        """Raise OperationalError where the index of a search is not there. May ask the database."""
 
     def text_join(self, search: Any) -> SQL:
         """
         A query for the keys of the rows that match, ``dorm_key0`` and so on, and their
         ``dorm_rank``; empty where none is needed.
         """
-        raise NotSupportedError(self.why_no_text(search.model, search.fields))
+        self.refuse_text(search)
 
     def text_condition(self, compiler: SQLCompiler, text: Any) -> SQL:
         """The condition that a row matches."""
-        search = text.text_search
-        raise NotSupportedError(self.why_no_text(search.model, search.fields))
+        self.refuse_text(text.text_search)
 
     def text_rank(self, compiler: SQLCompiler, text: Any) -> SQL:
         """How well a row matches; greater is better."""
-        search = text.text_search
-        raise NotSupportedError(self.why_no_text(search.model, search.fields))
+        self.refuse_text(text.text_search)

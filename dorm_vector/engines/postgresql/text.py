@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.db.backends.ddl_references import Columns, Statement
-from django.db.models import Model
+from django.db.models import F, Model
 from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector.engines.base.text import EngineText
@@ -93,9 +93,10 @@ def count(vector: SQL, query: SQL) -> SQL:
 class Words:
     """The words of the columns of one query, and conditions on them."""
 
-    def __init__(self, search: Any, columns: dict[str, str], quote: Any) -> None:
-        self.search, self.columns, self.quote = search, columns, quote
-        self.table = quote(search.model._meta.db_table)
+    def __init__(self, search: Any, columns: dict[str, str], connection: Any) -> None:
+        self.search, self.columns, self.connection = search, columns, connection
+        self.quote = connection.ops.quote_name
+        self.table = self.quote(search.model._meta.db_table)
 
     def of(self, fields: Iterable[str]) -> str:
         """The words of fields, one vector of them."""
@@ -194,18 +195,29 @@ class Words:
 
     def counts(self, queries: list[SQL]) -> SQL:
         """How many rows of the table have each word."""
-        search, quote = self.search, self.quote
-        index = search.index
-        columns = {f.name: quote(f.column) for f in search.model._meta.concrete_fields}
-        own = Words(search, columns, quote)
-        if index is None or index.condition is not None:  # in one go: all rows are read
-            listed = joined(",", (count(SQL("d.v"), query) for query in queries))
-            rows = f"(SELECT {own.searched} AS v FROM {self.table} OFFSET 0) AS d"  # noqa: S608 - quoted
-            return SQL(f"(SELECT ARRAY[{listed.sql[1:-1]}] FROM {rows})", listed.params)  # noqa: S608
-        words = own.of(index.fields)
+        index = self.search.index
+        if index is None or index.condition is not None:
+            return self.counted_at_once(queries)
+        columns = {
+            name: self.quote(self.search.model._meta.get_field(name).column)
+            for name in index.fields
+        }
+        words = Words(self.search, columns, self.connection).of(index.fields)
         start = f"SELECT count(*) FROM {self.table} WHERE {words} @@"  # noqa: S608 - quoted
         listed = joined(",", (SQL(f"({start} {sql})", params) for sql, params in queries))
         return SQL(f"ARRAY[{listed.sql[1:-1]}]", listed.params)
+
+    def counted_at_once(self, queries: list[SQL]) -> SQL:
+        """The same where no index helps: all rows are read, once."""
+        fields = self.search.fields
+        named = {f"dorm_t{place}": F(name) for place, name in enumerate(fields)}
+        rows = self.search.model._base_manager.order_by().annotate(**named).values(*named)
+        # Of the same database, whichever that is: no router is asked.
+        sql, params = rows.query.get_compiler(connection=self.connection).as_sql()
+        own = Words(self.search, dict(zip(fields, named, strict=True)), self.connection)
+        listed = joined(",", (count(SQL("d.v"), query) for query in queries))
+        words = f"(SELECT {own.searched} AS v FROM ({sql}) AS t OFFSET 0) AS d"  # noqa: S608 - quoted
+        return SQL(f"(SELECT ARRAY[{listed.sql[1:-1]}] FROM {words})", (*listed.params, *params))  # noqa: S608
 
 
 def weights(search: Any, fields: Iterable[str]) -> list[str | None]:
@@ -265,4 +277,4 @@ class PostgreSQLText(EngineText):
         columns = dict(zip(search.indexed, compiled, strict=True))
         if search.of_parts:
             return Parts(search, columns)
-        return Words(search, columns, self.connection.ops.quote_name)
+        return Words(search, columns, self.connection)

@@ -15,7 +15,8 @@ INSTALLED = "SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'"
 ESCAPED = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
 # How often a part occurs in a column, and at most how much that counts.
 COUNT = (
-    "((LENGTH({column}) - LENGTH(REPLACE(LOWER({column}), LOWER(%s), ''))) / LENGTH(%s)::float8)"
+    "((LENGTH({column}) - LENGTH(REPLACE(LOWER({column}), LOWER(%s::text), ''))) "
+    "/ LENGTH(%s::text)::float8)"
 )
 
 

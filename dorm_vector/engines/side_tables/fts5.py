@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.exceptions import FieldError
-from django.db import NotSupportedError
+from django.db import NotSupportedError, OperationalError
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Columns, Table
 from django.db.models import Field, Model
@@ -21,12 +21,16 @@ from django.db.models import Field, Model
 from dorm_vector.engines.side_tables.engine import Names, SideTableEngine
 from dorm_vector.engines.side_tables.fts5_queries import found_rows
 from dorm_vector.engines.side_tables.schema import SchemaObject, SideTableStatement, Site
+from dorm_vector.engines.side_tables.search import COUNT
 from dorm_vector.sql import SQL, literal
 
 __all__ = ["FullTextEngine"]
 
 TOKENIZERS = {"english": "porter unicode61 remove_diacritics 2"}
 OTHERS = "unicode61 remove_diacritics 2"
+
+# The first version of SQLite that has the tokenizer.
+TRIGRAMS = (3, 34)
 
 WATCHED = " OF %(watched)s"
 ADD = "INSERT INTO %(index)s (rowid, %(columns)s) VALUES (%(pk_new)s, %(texts_new)s)"
@@ -104,6 +108,19 @@ class FullTextEngine(SideTableEngine):
     def names_of(self, method: str) -> Names:
         return NAMES if method == "text" else super().names_of(method)
 
+    def why_not_built(self, index: Any, model: Any) -> str | None:
+        if index.method != "text":
+            return super().why_not_built(index, model)
+        if self.lacks_fts5():
+            return f"{self.label} was built without FTS5 here"
+        if index.tokenize and self.connection.Database.sqlite_version_info < TRIGRAMS:
+            return f"{self.label} has trigrams from {'.'.join(map(str, TRIGRAMS))} on"
+        return None
+
+    def lacks_fts5(self) -> bool:
+        """Whether there are no tables of words. Does not ask the database."""
+        return False
+
     def drop_templates_of(self, index: Any) -> tuple[str, ...]:
         return DROP if index.method == "text" else super().drop_templates_of(index)
 
@@ -175,20 +192,35 @@ class FullTextEngine(SideTableEngine):
 
     # Searching
 
-    def why_no_text(self, model: type[Model], fields: Sequence[str]) -> str:
-        return (
-            f"{self.label} finds words through a TextIndex, and {model._meta.label} declares none "
-            f"of {', '.join(map(repr, fields)) or 'its fields'} (database "
-            f"{self.connection.alias!r}): add TextIndex(fields={list(fields)!r}, name=...) to its "
-            "Meta.indexes, and migrate."
+    def refuse_text(self, search: Any) -> NoReturn:
+        names = ", ".join(map(repr, search.fields))
+        raise FieldError(
+            f"{self.label} finds words through a TextIndex, and {search.model._meta.label} "
+            f"declares none of {names or 'its fields'} (database {self.connection.alias!r}): add "
+            f"TextIndex(fields={list(search.fields)!r}, name=...) to its Meta.indexes, and migrate."
         )
+
+    def check_text(self, search: Any) -> None:
+        index, endings = search.index, [*NAMES.of_table, *NAMES.shadows]
+        if index is None or self.why_not_built(index, search.model):
+            return
+        endings += NAMES.tables if self._is_keyed(search.model) else ()
+        names = (index.name, *(f"{index.name}_{ending}" for ending in endings))
+        self.connection.ensure_connection()
+        sql = COUNT.format(places=", ".join("?" * len(names)))
+        if self.connection.connection.execute(sql, names).fetchone()[0] < len(names):
+            raise OperationalError(
+                f"The TextIndex {index.name!r} of {search.model._meta.label} is declared, and not "
+                f"there, or in part (database {self.connection.alias!r}): migrate, or run "
+                "manage.py vector_reindex."
+            )
 
     def text_join(self, search: Any) -> SQL:
         index = search.index
         if index is None:
-            raise FieldError(self.why_no_text(search.model, search.fields))
+            self.refuse_text(search)
         if reason := self.why_not_built(index, search.model):
-            raise NotSupportedError(f"{reason}: {index.name!r} is not built.")
+            raise NotSupportedError(f"{reason}: the TextIndex {index.name!r} is not built.")
         quote = self.connection.ops.quote_name
         # What is compiled is formatted with %, once.
         table, keys = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from typing import Any
 
 from django.apps import apps
@@ -123,6 +125,16 @@ ADD_BITS = (
 )
 
 
+@functools.cache
+def _lacks_fts5(driver: Any) -> bool:
+    with contextlib.closing(driver.connect(":memory:")) as raw:
+        try:
+            raw.execute("CREATE VIRTUAL TABLE words USING fts5(c)")
+        except driver.OperationalError:
+            return True
+    return False
+
+
 class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
     """sqlite-vec's functions over packed float32 in BLOB columns."""
 
@@ -203,6 +215,9 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         if not self._is_trusting():
             return "SQLite lets no trigger write to sqlite-vec's tables under trusted_schema=OFF"
         return None
+
+    def lacks_fts5(self) -> bool:
+        return _lacks_fts5(self.connection.Database)
 
     def _is_trusting(self) -> bool:
         if self.trusting is None:  # the connection has not been open yet
