@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Sequence
-from typing import Self, Unpack
+from typing import Literal, Self, Unpack
 
 from django.db.models import QuerySet
 
@@ -32,6 +32,7 @@ class VectorQuerySet(QuerySet[Owner, Row]):
         exact: bool = False,
         annotation: str = "distance",
         oversample: int | None = None,
+        recall: Literal["high"] | None = None,
         **params: Unpack[SearchParams],
     ) -> Self:
         """The rows nearest to ``to``; see the function ``nearest``."""
@@ -45,6 +46,7 @@ class VectorQuerySet(QuerySet[Owner, Row]):
             exact=exact,
             annotation=annotation,
             oversample=oversample,
+            recall=recall,
             **params,
         )
 

@@ -107,7 +107,7 @@ class Searches:
             raise MeasurementError(
                 f"No index serves these searches. {self.engine.why_unused(first)}"
             )
-        return index, self.engine.tunable(index)
+        return index, [*self.engine.tunable(index), {"recall": "high"}]
 
     def run(
         self,

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar, Unpack, overload
+from typing import Any, Literal, NamedTuple, TypeVar, Unpack, overload
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db.models import F, Manager, Model, OuterRef, QuerySet
@@ -40,6 +40,7 @@ class SearchOptions(SearchParams, total=False):
     exact: bool
     annotation: str
     oversample: int | None
+    recall: Literal["high"] | None
 
 
 @overload
@@ -71,6 +72,7 @@ def nearest(
     exact: bool = False,
     annotation: str = "distance",
     oversample: int | None = None,
+    recall: Literal["high"] | None = None,
     **params: Unpack[SearchParams],
 ) -> QuerySet[Model]:
     """
@@ -89,7 +91,8 @@ def nearest(
     left out; equal distances are ordered by primary key. ``exact=True`` uses no index.
     ``oversample`` is how many times as many rows an index has to find, to be ordered by their true
     distance: by default 2 for one of half precision, 4 for one of bits or of a prefix, and 1 for
-    all others. The other keywords tune the index search of this query; see ``SearchParams``.
+    all others. ``recall="high"`` lets an index spend more, so that it misses next to nothing, with
+    filters too. The other keywords tune the index search of this query; see ``SearchParams``.
 
     The first 1,000 rows are one sequence, whatever slices they are read in. A search inside another
     query is exact.
@@ -103,6 +106,7 @@ def nearest(
     path = _path(rows, field)
     _check_annotation(rows, annotation)
     _check_limits(k, max_distance, oversample)
+    _check_recall(recall)
     indexes = tuple(declared_indexes(path.field))
     function = _function(metric, indexes, path)
     search = Search(
@@ -112,6 +116,7 @@ def nearest(
         exact,
         None if max_distance is None else float(max_distance),
         oversample,
+        recall,
     )
     instance = to if isinstance(to, Model) else None
     vector = _vector(function, path, to)
@@ -364,6 +369,7 @@ def _members(
             max_distance=search.max_distance,
             annotation="_distance",
             oversample=search.oversample,
+            recall=search.recall,
             **search.params,
         )
 
@@ -383,6 +389,11 @@ def _check_limits(k: Any, max_distance: Any, oversample: Any) -> None:
     check_rows("nearest", k)
     if max_distance is not None and not _is_number(max_distance):
         raise ValueError(f"nearest() takes a number as max_distance, not {short(max_distance)}.")
+
+
+def _check_recall(recall: Any) -> None:
+    if recall not in (None, "high"):
+        raise ValueError(f"nearest() takes recall='high', or None, not {short(recall)}.")
 
 
 def _is_int(value: object) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, Literal
 
 from django.db.models import F, OrderBy
 from django.db.models.expressions import Ref
@@ -41,6 +41,8 @@ class Search:
     max_distance: float | None = None
     #: How many times as many rows as are wanted an index has to find; None for its own number.
     oversample: int | None = None
+    #: "high" where the rows are worth more time than an index takes by itself.
+    recall: Literal["high"] | None = None
     #: The search for the rows that hold the vectors, where those are many for each row.
     members: Any = None
 

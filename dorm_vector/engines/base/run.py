@@ -169,7 +169,8 @@ class Run:
         engine.widen(query, self.index, step)
         with engine.settings_for(search, self.index, step):
             queryset = self._keyed(query)
-            block = list(queryset)
+            # Behind them may be the number of rows.
+            block = [(row[0], row[1]) for row in queryset]
             short = len(block) < step.rows - engine.slack
             compiler = queryset.query.get_compiler(self.compiler.using)
             cut_short = short and engine.is_cut_short(compiler)

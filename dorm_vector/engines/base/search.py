@@ -166,13 +166,17 @@ class EngineSearch:
             return 0
         # The same limit for all slices of a block: a planner chooses by it.
         low, high = int(plan.low_mark), int(plan.high_mark)
-        read = max(high, step.rows - self.slack)
+        read = max(high, self.rows_read(plan.plan.search, index, step))
         plan.clear_limits()
         plan.set_limits(0, read)
         if (low, high) == (0, read) or not self._is_counted(plan):
             return low
         plan.plan = plan.plan._replace(sent=(low, high))
         return 0
+
+    def rows_read(self, search: Any, index: Any, step: Step) -> int:
+        """How many rows of a block are read at least. But for the last one: see ``slack``."""
+        return step.rows - self.slack
 
     def _is_counted(self, plan: Any) -> bool:
         """

@@ -30,6 +30,10 @@ ZERO: Obstacle = (
     "For the zero vector libSQL's graph has arbitrary rows, so that all are read.",
     lambda query, search: query.query_vector.is_zero,
 )
+NO_MORE: Obstacle = (
+    "With recall='high' all rows are read: libSQL's graph can be given no more to spend.",
+    lambda query, search: bool(search.recall),
+)
 
 
 class LibSQLSearch(SideTableSearch):
@@ -40,7 +44,7 @@ class LibSQLSearch(SideTableSearch):
     too_many = "libSQL finds search_l rows at most, 200 by default; more are searched exactly."
     too_few = f"With fewer than {LEAST_VECTORS:,} vectors libSQL reads all rows: it is as fast."
 
-    obstacles = (*SideTableSearch.obstacles, ZERO)
+    obstacles = (*SideTableSearch.obstacles, ZERO, NO_MORE)
     # The graph may have lost rows, and has those that were deleted: some pages of a block might be
     # whole, and others not.
     reads_blocks = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector import conf
 from dorm_vector.engines.base.inspection import IndexState
-from dorm_vector.engines.base.run import Step
+from dorm_vector.engines.base.run import EXACT, Step
 from dorm_vector.engines.base.search import EngineSearch, oversampled, tried
 from dorm_vector.engines.postgresql.session import backend_pid
 from dorm_vector.options import Option
@@ -33,6 +34,16 @@ MAX_EF_SEARCH = 1000
 # How many rows the blocks of the sequence reach, and with how many candidates. The first one is
 # what an index finds with its defaults; later ones are large enough not to miss much.
 LADDER = ((40, 40), (100, 200), (200, 400), (400, 800), (1000, 1000))
+# The same for recall="high", and how many times as many rows as a block has are read of the index
+# then, in relaxed order: docs/performance.rst has the curve.
+HIGH_LADDER = ((10, 200), (40, 200), (100, 400), (250, 1000), (1000, 1000))
+HIGH_READ = 4
+HIGH_OVERSAMPLE = {"half": 4, "bit": 40}
+# The share of the lists of IVFFlat that is looked at for it.
+HIGH_PROBES = 0.2
+# What an index search costs for each tuple that it visits, in the planner's units, of which one is
+# a page that is read in a row; and all rows of a filter for each component of their vectors.
+VISIT_COST, COMPONENT_COST = 5.0, 0.002
 # What searches are tried with; see ``tunable``.
 TRIED = {
     "oversample": (1, 2, 4, 8, 16, 32),
@@ -43,6 +54,9 @@ TRIED = {
 MAX_CANDIDATES = 4000
 # float16 keeps eleven bits: the true order of k rows is among twice as many.
 OVERSAMPLE = {"half": 2, "bit": 4}
+
+# The rows of a table, as the planner knows them.
+ROWS = "SELECT reltuples FROM pg_catalog.pg_class WHERE oid = to_regclass(%s)"
 
 HALF = "{}::halfvec({})"
 
@@ -140,12 +154,47 @@ class PostgreSQLSearch(EngineSearch):
         """One over all of a vector, if there is one; which one it is, the planner decides."""
         return next((index for index in search.indexes if not index.stage), search.indexes[0])
 
+    def serving_index(self, query: Any, search: Any) -> Any:
+        if search.recall and query.is_filtered and self._is_exact_cheaper(query):
+            return None
+        return super().serving_index(query, search)
+
+    def _is_exact_cheaper(self, query: Any) -> bool:
+        """
+        Whether to read all rows that pass a filter takes less time than to find some by an index.
+
+        An index has to visit the more rows the fewer of them pass. The planner does not count all
+        that costs. For the same block whichever rows of it are wanted, so that pages fit together.
+        """
+        rows, candidates = HIGH_LADDER[1]
+        exact = query.clone()
+        exact.plan = EXACT
+        exact.explain_info, exact.select_for_update = None, False
+        exact.clear_limits()
+        exact.set_limits(0, rows)
+        plan = list(nodes(self._plan(exact.get_compiler(self.connection.alias))))
+        table = self.connection.ops.quote_name(query.get_meta().concrete_model._meta.db_table)
+        with self.connection.cursor() as cursor:
+            cursor.execute(ROWS, [table])
+            (there,) = cursor.fetchone() or (0,)
+        if not plan or there <= 0:  # nothing can match, or nothing is known
+            return False
+        passing = max(1, *(node["Plan Rows"] for node in plan))
+        visited = max(candidates, HIGH_READ * rows * there / passing)
+        distance = query.annotations[query.search_in_force.annotation]
+        dimensions = distance.get_source_expressions()[0].output_field.dimensions
+        reading = plan[0]["Total Cost"] + COMPONENT_COST * dimensions * passing
+        return bool(reading <= VISIT_COST * visited)
+
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
         given = search.params.get("ef_search", 0)
         least = max(DEFAULT_EF_SEARCH, given)
         if index.stage:
-            oversample = search.oversample or OVERSAMPLE.get(index.stage, 4)
+            known, other = (HIGH_OVERSAMPLE, 16) if search.recall else (OVERSAMPLE, 4)
+            oversample = search.oversample or known.get(index.stage, other)
             return oversampled(query, oversample, MAX_CANDIDATES, given)
+        if search.recall:
+            return [Step(rows, max(candidates, given)) for rows, candidates in HIGH_LADDER]
         return ladder(least, query.left_out, bool(query.is_filtered))
 
     def tunable(self, index: Any) -> list[dict[str, Any]]:
@@ -175,6 +224,11 @@ class PostgreSQLSearch(EngineSearch):
         plan.set_limits(*limits)
         return plan
 
+    def rows_read(self, search: Any, index: Any, step: Step) -> int:
+        if search.recall and not index.stage:
+            return HIGH_READ * step.rows
+        return super().rows_read(search, index, step)
+
     def can_run_at_once(self, query: Any, search: Any, index: Any) -> bool:
         if not super().can_run_at_once(query, search, index):
             return False
@@ -184,23 +238,32 @@ class PostgreSQLSearch(EngineSearch):
 
     def _may_be_unsorted(self, search: Any, index: Any) -> bool:
         """Whether a scan may deliver the rows in another order than that of their distances."""
-        return not index.is_ordered or "relaxed_order" in (
-            search.params.get("iterative_scan"),
-            self.iterative_scan,
-        )
+        mode = self._given(search, index).get("iterative_scan", self.iterative_scan)
+        return not index.is_ordered or mode == "relaxed_order"
 
     # Running
 
     def settings_for(
         self, search: Any, index: Any, step: Step
     ) -> contextlib.AbstractContextManager[None]:
-        params = dict(search.params)
+        params = self._given(search, index)
         if "ef_search" in index.search_options and step.candidates > DEFAULT_EF_SEARCH:
             name = f"{self.access_method(index)}.ef_search"
             self._raise_ef_search(params, step.candidates, name)
         if self.lacks_settings and self.iterative_scan:
             params.setdefault("iterative_scan", self.iterative_scan)
         return self.local_settings(self.search_settings(params))
+
+    def _given(self, search: Any, index: Any) -> dict[str, Any]:
+        """The parameters that the caller gave, and those that ``recall`` stands for."""
+        if not search.recall or index.stage:
+            return dict(search.params)
+        # In strict order an iterative scan drops what it finds too late; the rows are sorted here.
+        meant: dict[str, Any] = {"iterative_scan": "relaxed_order"}
+        if lists := index.parameters("storage").get("lists"):
+            meant["probes"] = math.ceil(HIGH_PROBES * lists)
+        known = {name: meant[name] for name in meant if name in index.search_options}
+        return {**known, **search.params}
 
     def _raise_ef_search(self, params: dict[str, Any], count: int, name: str) -> None:
         """An index search has ``ef_search`` candidates at a time; more rows want more of them."""
@@ -216,7 +279,7 @@ class PostgreSQLSearch(EngineSearch):
         A pool between here and the server gives each transaction another session, some of which
         may have got them.
         """
-        given = "iterative_scan" in search.params
+        given = "iterative_scan" in self._given(search, index)
         if self.lacks_settings or given or self.iterative_scan in (None, "off"):
             return False
         with self.connection.cursor() as cursor:
@@ -257,6 +320,11 @@ class PostgreSQLSearch(EngineSearch):
         search = getattr(query, "search_in_force", None)
         if search is not None and (sentence := self.obstacle(query, search)):
             return sentence
+        if search is not None and self.serving_index(query, search) is None:
+            return (
+                "With recall='high' all rows that pass the filter are read: an index would have to "
+                "look at too many others."
+            )
         plan = json.loads(queryset.explain(format="json"))
         for node in nodes(plan):
             if place := REMOTE.get(node["Node Type"]):

@@ -22,7 +22,7 @@ __all__ = ["MAX_K", "SQLiteSearch"]
 MAX_K = 4096
 # How EXPLAIN QUERY PLAN names a side table.
 VIRTUAL_TABLE = re.compile(r"SCAN (.+?) VIRTUAL TABLE")
-OVERSAMPLE = 4
+OVERSAMPLE, HIGH_OVERSAMPLE = 4, 40
 
 
 def stage_of(index: Any) -> Any:
@@ -37,7 +37,8 @@ class SQLiteSearch(SideTableSearch):
 
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
         if stage_of(index):
-            return oversampled(query, search.oversample or OVERSAMPLE, MAX_K)
+            default = HIGH_OVERSAMPLE if search.recall else OVERSAMPLE
+            return oversampled(query, search.oversample or default, MAX_K)
         # The index itself is exact, and one row more shows whether the last ones are equally near.
         wanted = query.high_mark or 0
         candidates = wanted + query.left_out
