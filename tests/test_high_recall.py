@@ -34,6 +34,8 @@ def rows(db: None, alias: str, vectors: np.ndarray) -> Any:
     )
     if connections[alias].vendor == "postgresql":
         with connections[alias].cursor() as cursor:
+            # A vacuum would change the index between two searches.
+            cursor.execute("LOCK testapp_portable IN SHARE UPDATE EXCLUSIVE MODE")
             cursor.execute("ANALYZE testapp_portable; SET LOCAL enable_seqscan = off")
             cursor.execute("SET LOCAL enable_sort = off; SET LOCAL hnsw.ef_search = 10")
     return rows

@@ -40,6 +40,8 @@ def rows(alias: str, vectors: np.ndarray) -> Any:
     rows.create(pk=5000, category=0, embedding=None)
     if connections[alias].vendor == "postgresql":
         with connections[alias].cursor() as cursor:
+            # A vacuum would change the index between two searches.
+            cursor.execute("LOCK testapp_portable IN SHARE UPDATE EXCLUSIVE MODE")
             cursor.execute("ANALYZE testapp_portable; SET LOCAL enable_seqscan = off")
     return rows
 
