@@ -222,3 +222,27 @@ def test_a_function_that_was_left_behind(database: Any) -> None:
     project.rows().create(title="a", embedding=OLD)
     project.rows().update(title="b")
     assert project.rows().get().embedding is None
+
+
+def test_a_key_of_another_type(database: Any) -> None:
+    """A session that has run the function before, and a column that Django alters by the way."""
+    key = models.ForeignKey("shop.Author", models.CASCADE, null=True)
+    project = Project(
+        migrations.CreateModel("Author", [("id", models.AutoField(primary_key=True))]),
+        creation(constraints=[]),
+        migrations.AddField("article", "author", key),
+        migrations.AddConstraint(
+            "article", FreshVector(field="embedding", of=["author"], name="by_author")
+        ),
+    )
+    first, second = (project.rows("author").create() for _ in range(2))
+    project.rows().create(title="a", author_id=first.pk, embedding=OLD)
+    change = migrations.AlterField("author", "id", models.BigAutoField(primary_key=True))
+    for run in (project.run, project.undo):
+        project.rows().update(embedding=OLD)
+        project.rows().update(author=second.pk)
+        assert project.rows().get().embedding is None
+        run(change)
+        project.rows().update(embedding=OLD)
+        project.rows().update(author=first.pk)
+        assert project.rows().get().embedding is None

@@ -191,8 +191,21 @@ class FreshnessEditor:
             if isinstance(statement, FreshnessStatement):  # as Django does on other databases
                 columns = (old_field.column, new_field.column)
                 statement.rename_column_references(model._meta.db_table, *columns)
-        if fresh_vectors(model) and self._types(old_field) != self._types(new_field):
-            self.engine.follow_field(model, old_field, new_field, self)
+        if self._types(old_field) != self._types(new_field):
+            if fresh_vectors(model):
+                self.engine.follow_field(model, old_field, new_field, self)
+            self._follow_relations(new_field)
+
+    def _follow_relations(self, field: Any) -> None:
+        """Columns that refer to one have its type: Django alters them along with it."""
+        model = getattr(field, "model", None)
+        for relation in model._meta.related_objects if model else ():
+            key = relation.field
+            if not relation.many_to_many and field in key.foreign_related_fields:
+                if fresh_vectors(key.model):
+                    self.engine.follow_field(key.model, key, key, self)
+                if key.unique and key.model is not model:
+                    self._follow_relations(key)
 
     def _types(self, field: Field) -> tuple[Any, Any]:
         return field.column, field.db_type(self.connection)
