@@ -39,11 +39,11 @@ def corpus(count: int = 100_000) -> Corpus:
     """The first ``count`` paragraphs in an order that is the same on every run."""
     import numpy as np
 
-    files = list(sources())
-    digest = hashlib.md5(repr([(name, path.stat().st_size) for path, name in files]).encode())
-    cache = Path(tempfile.gettempdir()) / f"dorm_vector_corpus_{count}_{digest.hexdigest()}.npz"
+    # Made once for a version of Python: what is installed besides may change, and is parsed slowly.
+    name = f"dorm_vector_corpus_{count}_{sys.version_info.major}{sys.version_info.minor}.npz"
+    cache = Path(tempfile.gettempdir()) / name
     if not cache.exists():
-        found = dict(pair for path, module in files for pair in paragraphs(path, module))
+        found = dict(pair for path, module in sources() for pair in paragraphs(path, module))
         texts = sorted(found, key=lambda text: hashlib.md5(text.encode()).digest())[:count]
         pairs = json.dumps([(found[text], text) for text in texts]).encode()
         np.savez(cache, pairs=np.frombuffer(pairs, "u1"), vectors=embedded(texts))
