@@ -65,7 +65,8 @@ class Run:
         from tests.fuzz import search_data, search_models, search_tables
 
         rng = random.Random(f"{self.seed}/{number}")
-        kind = rng.choice(list(search_models.KINDS.values()))
+        kinds = list(search_models.KINDS.values())
+        kind = rng.choice(kinds + 3 * [kind for kind in kinds if kind.has_words])
         name = rng.choice(["few", "whole", "whole", "real", "equal"])
         data = search_data.Data(kind, name, rng)
         engines = [engine for engine in self.engines if engine in kind.engines]

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from dorm_vector import fuse
+from dorm_vector import fuse, hybrid, matching
 from tests.fuzz import search_cases
 from tests.fuzz.search_data import Data
 
@@ -203,6 +203,8 @@ class Case:
             ["rows", "rows", "rows.filter(cat__lt=2)", "rows.exclude(name='n00001')"]
             + ["rows.filter(tags__name='t1')"] * self.data.kind.has_relations
         )
+        if self.data.kind.has_words and self.rng.random() < 0.5:
+            return self._words(rows, count)
         if draw < 0.6:
             field = self.rng.choice(["embedding", *self.data.kind.fields])
             metric = self.rng.choice([name for name in self.data.metrics if name != "l1"])
@@ -216,20 +218,35 @@ class Case:
             return f"fuse(rows.order_by('name')[:9], rows.order_by('-name')[:9])[:{count}]"
         return "rows.none()"
 
+    def _words(self, rows: str, count: int) -> str:
+        numbers = self.rng.sample(range(max(self.data.count, 6)), 6)
+        text = repr(" ".join(f"n{number:05}" for number in numbers[: self.rng.randrange(1, 7)]))
+        if self.rng.random() < 0.7:
+            return f"matching({rows}, {text}, match='any', k={count})"
+        query = self.rng.randrange(len(self.data.queries))
+        return f"hybrid({rows}, 'embedding', q[{query}], {text}, metric='l2', k={count})"
+
     def _after(self) -> str:
         related = self.data.kind.has_relations
         table = {**AFTER, **(RELATED if related else {})}
-        if self.data.kind.is_composite:
-            table = {name: found for name, found in table.items() if SLICED_KEYS not in name}
-        if self.data.kind.values == "bit":
-            table.pop("set(keys(nearest(s, 'other', F('other'))))", None)
-        if "other" not in self.data.kind.fields or self.data.kind.values != "vector":
-            table.pop("set(keys(nearest(s, 'other', F('other'))))", None)
+        left_out = tuple(part for part, is_there in self._cannot().items() if is_there)
+        table = {each: found for each, found in table.items() if not any_in(left_out, each)}
         return self.rng.choice(list(table))
+
+    def _cannot(self) -> dict[str, bool]:
+        """The parts of what cannot be done with the model, fusion or not."""
+        kind = self.data.kind
+        return {
+            SLICED_KEYS: kind.is_composite,
+            "nearest(s, 'other'": "other" not in kind.fields or kind.values != "vector",
+            # A Query that adds conditions as it is compiled does so to the inner query too.
+            "exclude(tags__": kind.name.endswith("Live"),
+        }
 
     def failure(self) -> str | None:
         """What is wrong, in one line, or None."""
-        names = {**search_cases.namespace(self.data, self.alias), "fuse": fuse, "keys": keys}
+        searches = {"fuse": fuse, "hybrid": hybrid, "matching": matching, "keys": keys}
+        names = {**search_cases.namespace(self.data, self.alias), **searches}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -259,6 +276,10 @@ class Case:
     def _parts(self, ranks: Any, weights: Any) -> list[float]:
         pairs = zip(weights, ranks, strict=True)
         return [weight / (self.k + rank) for weight, rank in pairs if rank is not None]
+
+
+def any_in(parts: tuple[str, ...], source: str) -> bool:
+    return any(part in source for part in parts)
 
 
 def close(got: Any, expected: Any) -> bool:

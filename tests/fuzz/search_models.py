@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Manager, Q, QuerySet
 from django.db.models.sql import Query
 
-from dorm_vector import HnswIndex, IvfflatIndex, VectorIndex, models
+from dorm_vector import HnswIndex, IvfflatIndex, TextIndex, VectorIndex, models
 
 __all__ = ["KINDS", "STATIC", "Kind", "Owner", "Tag"]
 
@@ -112,6 +112,11 @@ class Kind:
         ]
 
     @property
+    def has_words(self) -> bool:
+        """Whether a TextIndex is declared, of names."""
+        return any(isinstance(index, TextIndex) for index in self.indexes("name"))
+
+    @property
     def is_composite(self) -> bool:
         return len(self.model._meta.pk_fields) > 1
 
@@ -186,6 +191,21 @@ def composite() -> Kind:
     }
     meta = {"indexes": [VectorIndex(fields=["embedding"], name="compo_i", metric="l2")]}
     return plain("Compo", relations=False, extra=extra, meta=meta)
+
+
+def worded(name: str, extra: dict[str, Any] | None = None, **options: Any) -> Kind:
+    indexes = [
+        VectorIndex(fields=["embedding"], name=f"{name.lower()}_i", metric="l2"),
+        TextIndex(fields=["name"], name=f"{name.lower()}_t"),
+    ]
+    return plain(name, extra=extra, meta={"indexes": indexes}, **options)
+
+
+def worded_child() -> Kind:
+    index = TextIndex(fields=["name"], name="wordedparent_t")
+    parent = make("WordedParent", rows_base(DIMENSIONS, True), indexes=[index])
+    child = make("WordedChild", {"second": models.VectorField(DIMENSIONS, null=True)}, (parent,))
+    return Kind("WordedChild", child, (parent, child), fields=("embedding", "other", "second"))
 
 
 def proxied() -> Kind:
@@ -304,6 +324,22 @@ def kinds() -> list[Kind]:
             and not (prefix == "ViBit" and metric != "cosine")
             and not (prefix in ("ViPre", "ViHalf") and metric in ("l1", "ip"))
         ),
+        worded("Worded"),
+        worded("WordedUuid", {"id": models.UUIDField(primary_key=True)}),
+        worded("WordedChar", {"id": models.CharField(primary_key=True, max_length=10)}),
+        worded(
+            "WordedCompo",
+            {
+                "pk": models.CompositePrimaryKey("tenant", "number"),
+                "tenant": models.IntegerField(),
+                "number": models.IntegerField(),
+            },
+            relations=False,
+        ),
+        worded("WordedManaged", {"objects": FewManager()}),
+        worded("WordedTagged", {"objects": Manager.from_queryset(TaggedRows)()}),
+        worded("WordedLive", {"objects": Manager.from_queryset(LiveRows)()}),
+        worded_child(),
         indexed("Partial", VectorIndex, "l2", condition=Q(cat__lt=2)),
     ]
 
