@@ -17,6 +17,7 @@ from dorm_vector.database_checks import (
     check_databases,
     check_not_built,
     check_tables,
+    check_text_not_built,
     indexes,
 )
 from dorm_vector.declarations import may_hold_vectors
@@ -47,6 +48,7 @@ def register() -> None:
     checks.register(check_definitions, checks.Tags.models, TAG)
     checks.register(check_freshness, checks.Tags.models, TAG)
     checks.register(check_not_built, checks.Tags.database, TAG)
+    checks.register(check_text_not_built, checks.Tags.database, TAG)
     checks.register(check_databases, checks.Tags.database, TAG)
     checks.register(check_tables, checks.Tags.database, TAG)
     checks.register(check_equal_indexes, checks.Tags.models, TAG)

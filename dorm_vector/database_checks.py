@@ -14,8 +14,16 @@ from django.db.migrations.loader import MigrationLoader
 from dorm_vector.declarations import may_hold_vectors
 from dorm_vector.engines import Engine, engines_of
 from dorm_vector.methods import MethodIndex, vector_field
+from dorm_vector.text_indexes import TextIndex
 
-__all__ = ["check_broken", "check_databases", "check_not_built", "check_tables", "indexes"]
+__all__ = [
+    "check_broken",
+    "check_databases",
+    "check_not_built",
+    "check_tables",
+    "check_text_not_built",
+    "indexes",
+]
 
 
 def check_not_built(
@@ -34,6 +42,26 @@ def check_not_built(
         for model, index in indexes(app_configs)
         for alias, engine in engines_of(model)
         if alias in (databases or ()) and (reason := engine.why_not_built(index, model))
+    ]
+
+
+def check_text_not_built(
+    app_configs: Sequence[Any] | None = None,
+    databases: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> list[CheckMessage]:
+    """Say which text indexes a database that is named does not build; it is asked."""
+    return [
+        checks.Warning(
+            f"{reason}: {index.name!r} is not built on the database {alias!r}, and matching() "
+            f"{'reads every row' if engine.computes_text else 'raises NotSupportedError'} there.",
+            hint="What is missing can be added later: vector_reindex builds the index then.",
+            obj=model,
+            id="dorm_vector.W131",
+        )
+        for model, index in indexes(app_configs, TextIndex)
+        for alias, engine in engines_of(model)
+        if alias in (databases or ()) and (reason := engine.why_no_text_index(index, model))
     ]
 
 

@@ -21,6 +21,7 @@ from django.db.models.functions import Upper
 
 from dorm_vector import TextIndex, matching, models
 from dorm_vector.checks import check_names, check_text_indexes
+from dorm_vector.database_checks import check_text_not_built
 from dorm_vector.engines import engine_for
 from tests.support.texts import TextTable, text_index
 
@@ -599,6 +600,32 @@ class TestPostgreSQL:
         table.run(migrations.AddIndex("thing", text_index()))
         install(table.model)
         assert reindex() == "shop.Thing, i: made anew\n"
+        table.query("DROP INDEX i")
+        assert reindex() == "shop.Thing, i: made anew\n"
+        assert "i" in table.indexes()
+
+    def messages(self, table: TextTable) -> list[checks.CheckMessage]:
+        found = check_text_not_built(databases=["scratch"])
+        return [each for each in found if each.obj is table.model]
+
+    def test_what_is_not_built(self, table: TextTable, install: Any) -> None:
+        table.run(migrations.AddIndex("thing", text_index(tokenize="trigram")))
+        install(table.model)
+        (message,) = self.messages(table)
+        assert message == checks.Warning(
+            "The extension pg_trgm is not installed: 'i' is not built on the database 'scratch', "
+            "and matching() reads every row there.",
+            hint="What is missing can be added later: vector_reindex builds the index then.",
+            obj=table.model,
+            id="dorm_vector.W131",
+        )
+        assert (
+            reindex() == "shop.Thing, i: not built here (The extension pg_trgm is not installed)\n"
+        )
+        table.query("CREATE EXTENSION pg_trgm")
+        assert self.messages(table) == []
+        assert reindex() == "shop.Thing, i: made anew\n"
+        assert "gin_trgm_ops" in table.indexes()["i"]
 
     def test_warning_without_an_index(self, table: TextTable, settings: Any) -> None:
         table.rows.create(title="cats", body="dog")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
 from django.db import NotSupportedError
@@ -23,6 +24,7 @@ class EngineText:
 
     connection: Any
     label: str
+    why_not_built: Callable[[Any, Any], str | None]
 
     #: Whether words are found without a text index as well, by reading all rows.
     computes_text: ClassVar[bool] = False
@@ -33,6 +35,14 @@ class EngineText:
             f"The database {self.connection.alias!r} ({self.label}) has no full-text search that "
             "dorm_vector knows; see DORM_VECTOR['ENGINES']."
         )
+
+    def why_no_text_index(self, index: Any, model: Any) -> str | None:
+        """
+        Why a text index is not built here, the first half of a sentence; None where it is.
+
+        May ask the database, where ``why_not_built`` does not.
+        """
+        return self.why_not_built(index, model)
 
     def check_text(self, search: Any) -> None:
         """Raise OperationalError where the index of a search is not there. May ask the database."""

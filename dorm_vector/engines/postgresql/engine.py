@@ -237,7 +237,7 @@ class PostgreSQLEngine(
         return without_indexes(self, model, settings)
 
     def reindex(self, index: Any, model: Any, progress: Reported | None = None) -> str | None:
-        if reason := self.why_not_built(index, model) or self.why_no_parts(index):
+        if reason := self.why_no_text_index(index, model):
             return reason
         reindex(self, index, model, progress)
         return None

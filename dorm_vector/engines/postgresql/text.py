@@ -233,7 +233,7 @@ class PostgreSQLText(EngineText):
         self, index: Any, model: type[Model], schema_editor: Any, **kwargs: object
     ) -> Statement:
         fields = index.text_fields(model)
-        if not schema_editor.collect_sql and (reason := self.why_no_parts(index)):
+        if not schema_editor.collect_sql and (reason := self.why_no_text_index(index, model)):
             # Django runs whatever create_sql() returns, so nothing has to be a statement as well.
             what = f"{reason}: {index.name} is not built".translate({0: " ", 92: "/"})
             return Statement("SELECT %(what)s", what=literal(what))
@@ -256,11 +256,10 @@ class PostgreSQLText(EngineText):
         )
         return statement
 
-    def why_no_parts(self, index: Any) -> str | None:
-        """Why an index of parts of words is not built, the first half of a sentence; or None."""
-        if index.method != "text" or not index.tokenize or has_trigrams(self.connection):
-            return None
-        return "The extension pg_trgm is not installed"
+    def why_no_text_index(self, index: Any, model: Any) -> str | None:
+        if index.method == "text" and index.tokenize and not has_trigrams(self.connection):
+            return "The extension pg_trgm is not installed"
+        return super().why_no_text_index(index, model)
 
     def text_join(self, search: Any) -> SQL:
         return SQL("")
