@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
-from django.db import connections, transaction
+from django.db import connections
 
-from dorm_vector import EmbedReport, embed
+from dorm_vector import EmbedReport, FreshVector, embed
 from tests.support.embedding import BATCH_SIZE, LOG, by_name, vector_of
 from tests.testapp.models import Item
 
@@ -77,14 +77,17 @@ class Workers:
 
 
 def edit(rows: Any, number: int) -> None:
-    """What a user does, and FreshVector then."""
-    with transaction.atomic(rows.db):
-        key = random.randrange(1, ROWS + 1)
-        rows.filter(pk=key).update(name=f"edited {number}", embedding=None)
+    """What a user does: the trigger of FreshVector makes the vector NULL."""
+    key = random.randrange(1, ROWS + 1)
+    rows.filter(pk=key).update(name=f"edited {number}")
 
 
 def test_killed_ten_times(database: Any, tmp_path: Path) -> None:
     alias, connection = database
+    with connection.schema_editor() as editor:
+        editor.add_constraint(
+            Item, FreshVector(field="embedding", of=["name"], name="item_embedding_fresh")
+        )
     rows = Item.objects.using("scratch")
     rows.bulk_create(Item(name=f"text {number}") for number in range(ROWS))
     workers = Workers(alias, str(connection.settings_dict["NAME"]), tmp_path / "log")
