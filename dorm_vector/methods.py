@@ -80,6 +80,12 @@ class MethodIndex(Index):
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
+        for name, option in {**cls.options, **cls.search_options}.items():
+            if not isinstance(option, Option):
+                raise TypeError(
+                    f"{cls.__name__} has the option {name!r} of {option!r}: use Int, Float or Word "
+                    "of dorm_vector.options."
+                )
         if "method" in vars(cls):
             register(METHODS, cls.method, cls)
 

@@ -9,8 +9,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import NotSupportedError, connection, connections
 from django.db.backends.sqlite3.base import DatabaseWrapper
+from django.test.utils import isolate_apps
 
-from dorm_vector import L2Distance, VectorField, engine_for
+from dorm_vector import L2Distance, SparseVectorField, VectorField, engine_for, models
+from dorm_vector.engines import engines_of
 from dorm_vector.engines.base import Engine
 from dorm_vector.engines.postgresql import PostgreSQLEngine
 from dorm_vector.engines.sqlite import SQLiteEngine
@@ -137,3 +139,18 @@ class TestFill:
 
     def test_braces_in_the_sql_are_left_alone(self) -> None:
         assert fill("({a})", a=SQL("'{b}'")) == SQL("('{b}')", ())
+
+
+def test_models_that_require_a_database() -> None:
+    """Other databases have no table of theirs, and nothing to say about them."""
+    with isolate_apps("tests.testapp"):
+
+        class Sparse(models.Model):
+            weights = SparseVectorField(5)
+
+            class Meta:
+                app_label = "testapp"
+                required_db_vendor = "postgresql"
+
+        assert [alias for alias, _ in engines_of(Sparse)] == ["postgresql"]
+        assert Sparse.check() == []

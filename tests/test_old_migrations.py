@@ -24,7 +24,7 @@ from dorm_vector.testing import explain_nearest
 from tests.support.planner import forced
 
 ALIASES = list(django_settings.ENGINES)
-SILENCED = ["dorm_vector.E105", "dorm_vector.I101", "fields.E010"]
+SILENCED = ["dorm_vector.I101", "fields.E010"]
 
 
 @pytest.fixture(params=ALIASES, ids=list(django_settings.ENGINES.values()))

@@ -124,6 +124,16 @@ class TestDeclaration:
         )
         assert index(opclass="vector_cosine_ops").metric == "cosine"
 
+    def test_an_option_that_is_none(self) -> None:
+        with pytest.raises(TypeError) as caught:
+
+            class Tuples(MethodIndex):
+                options = {"m": (2, 100)}  # type: ignore[dict-item]
+
+        assert str(caught.value) == (
+            "Tuples has the option 'm' of (2, 100): use Int, Float or Word of dorm_vector.options."
+        )
+
     def test_a_method_has_one_class(self) -> None:
         with pytest.raises(ValueError, match="hnsw") as caught:
 

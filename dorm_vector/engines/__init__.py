@@ -70,8 +70,17 @@ def engines_of(model: Any = None) -> Iterator[tuple[str, Engine]]:
     The engine of each database, by alias, or of those that hold ``model``. Opens no connection.
     """
     for alias in connections:
-        if model is None or router.allow_migrate_model(alias, model):
+        if model is None or _holds(alias, model):
             yield alias, engine_for(connections[alias])
+
+
+def _holds(alias: str, model: Any) -> bool:
+    """Whether the tables of a database have that of a model among them."""
+    # The features that a model may require are not looked at: a database may be asked for them.
+    required = model._meta.required_db_vendor
+    if required and required != connections[alias].vendor:
+        return False
+    return router.allow_migrate_model(alias, model)
 
 
 def engine_class(
