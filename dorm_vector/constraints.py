@@ -121,6 +121,8 @@ class FreshVector(BaseConstraint):
             raise self._misfit(model, name, "does not exist") from None
         if field.many_to_many or getattr(field, "column", None) is None:
             raise self._misfit(model, name, "has no column")
+        if field.name != name:
+            raise self._misfit(model, name, f"is the column of a field; name that: {field.name!r}")
         if field not in model._meta.local_fields:
             of = field.model._meta.label
             raise self._misfit(model, name, f"is in another table, that of {of}")

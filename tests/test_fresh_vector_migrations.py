@@ -188,6 +188,10 @@ class TestMisfits:
             (fresh("slug"), "Article.slug is in another table, that of shop.Page."),
             (fresh("authors"), "Article.authors has no column."),
             (
+                fresh("other_id"),
+                "Article.other_id is the column of a field; name that: 'other'.",
+            ),
+            (
                 fresh(field="needed"),
                 "Article.needed cannot become NULL when its sources change; give it null=True.",
             ),
@@ -197,6 +201,7 @@ class TestMisfits:
         fields = {
             "needed": models.VectorField(3),
             "authors": models.ManyToManyField("shop.Page", related_name="+"),
+            "other": models.ForeignKey("shop.Page", models.CASCADE, related_name="+"),
         }
         given = {name: field.clone() for name, field in fields.items()}
         assert self.sentence(constraint, **given) == f"FreshVector 'article_fresh': {message}"
@@ -411,6 +416,20 @@ class TestMigrations:
                 f"Article.{name} cannot be removed while the constraint 'article_fresh' reads it: "
                 "remove the constraint first."
             )
+        assert is_fresh(project)
+
+    def test_fields_that_do_not_fit_any_more(self, project: Project) -> None:
+        for field, message in (
+            (
+                models.VectorField(3, default=OLD),
+                "cannot become NULL when its sources change; give it null=True.",
+            ),
+            (models.TextField(null=True), "holds no vectors."),
+        ):
+            with pytest.raises(FieldError) as caught:
+                project.run(migrations.AlterField("article", "embedding", field))
+            message = f"FreshVector 'article_fresh': Article.embedding {message}"
+            assert str(caught.value) == message
         assert is_fresh(project)
 
     def test_deleted_model(self, project: Project) -> None:

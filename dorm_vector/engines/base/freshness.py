@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
+from django.core.exceptions import FieldError
 from django.db import NotSupportedError, ProgrammingError
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Columns, Statement
@@ -185,6 +186,7 @@ class FreshnessEditor:
         super().remove_field(model, field)  # type: ignore[misc]
 
     def alter_field(self, model: Any, old_field: Any, new_field: Any, strict: bool = False) -> None:
+        self._refuse_misfits(model, old_field, new_field)
         with self.renaming([(old_field, new_field)]):
             super().alter_field(model, old_field, new_field, strict)  # type: ignore[misc]
         for statement in self.deferred_sql:
@@ -195,6 +197,14 @@ class FreshnessEditor:
             if fresh_vectors(model):
                 self.engine.follow_field(model, old_field, new_field, self)
             self._follow_relations(new_field)
+
+    def _refuse_misfits(self, model: Any, old: Any, new: Any) -> None:
+        """Raise FieldError where a constraint would not fit its model any more."""
+        for constraint in fresh_vectors(model):
+            after = constraint.renamed({old.name: new.name})
+            fitted = constraint.reads(model, old.name) and not constraint.misfit(model)
+            if fitted and (sentence := after.misfit(getattr(new, "model", model))):
+                raise FieldError(sentence)
 
     def _follow_relations(self, field: Any) -> None:
         """Columns that refer to one have its type: Django alters them along with it."""
