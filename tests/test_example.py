@@ -62,6 +62,15 @@ print(json.dumps({"pages": pages, "entries": [before, entries()]}))
 """
 
 
+CHANGE = """
+import django
+django.setup()
+from example_project.library.models import Entry
+Entry.objects.filter(name="bz2.compress").update(summary="Pack bytes.")
+assert Entry.objects.get(embedding=None).name == "bz2.compress"
+"""
+
+
 def run(url: str, *args: str) -> str:
     environment = {
         **os.environ,
@@ -114,6 +123,9 @@ def test_demo_on_every_database(folder: Path, scratch: Any) -> None:
     # Going on where it was stopped adds nothing here.
     for url in urls:
         assert " 0 of them new" in manage(url, "index_library")
+    # What was changed has no vector any more, whoever has changed it.
+    run(urls[0], "-c", CHANGE)
+    assert " 1 of them new" in manage(urls[0], "index_library")
 
 
 def check_modes(urls: list[str]) -> None:

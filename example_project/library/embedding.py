@@ -7,9 +7,7 @@ import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from example_project.library.stdlib import Documented
+from typing import Any, Protocol
 
 __all__ = ["embed", "text_of"]
 
@@ -27,7 +25,17 @@ def embed(texts: Sequence[str]) -> list[Any]:
     return [*model.embed([text.lower() for text in texts])]
 
 
-def text_of(item: Documented) -> str:
+class Named(Protocol):
+    """What has a name and a summary."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def summary(self) -> str: ...
+
+
+def text_of(item: Named) -> str:
     """
     What of an entry is embedded: its name in words, and its summary.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dorm_vector import HnswIndex, TextIndex, models
+from dorm_vector import FreshVector, HnswIndex, TextIndex, models
 
 
 class Entry(models.Model):
@@ -19,11 +19,15 @@ class Entry(models.Model):
     signature = models.TextField(blank=True)
     summary = models.TextField()
     doc = models.TextField()
-    embedding = models.VectorField(dimensions=256)
+    #: NULL until index_library has computed it, and again when the name or the summary changes.
+    embedding = models.VectorField(dimensions=256, null=True, blank=True)
 
     class Meta:
         ordering = ["name"]
         verbose_name_plural = "entries"
+        constraints = [
+            FreshVector(field="embedding", of=["name", "summary"], name="entry_embedding_fresh")
+        ]
         indexes = [
             HnswIndex(
                 fields=["embedding"],

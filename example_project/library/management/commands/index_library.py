@@ -11,9 +11,11 @@ from django.core.management.color import no_style
 from django.db import connection
 from tqdm import tqdm
 
-from example_project.library.embedding import embed, text_of
+from dorm_vector import embed
+from example_project.library.embedding import embed as vectors
+from example_project.library.embedding import text_of
 from example_project.library.models import Entry
-from example_project.library.stdlib import Documented, documented
+from example_project.library.stdlib import documented
 
 BATCH_SIZE = 256
 INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -31,8 +33,8 @@ class Command(BaseCommand):
             added = self._index(rebuild, quiet=verbosity == 0)
         except KeyboardInterrupt:
             raise CommandError(
-                f"Stopped with {Entry.objects.count():,} entries in the table; "
-                "run index_library again to add the others.",
+                f"Stopped with {Entry.objects.exclude(embedding=None).count():,} entries in the "
+                "index; run index_library again to add the others.",
                 returncode=INTERRUPTED,
             ) from None
         if verbosity:
@@ -44,15 +46,28 @@ class Command(BaseCommand):
     def _index(self, rebuild: bool, quiet: bool) -> int:
         if rebuild:
             empty_table()
-        present = set(Entry.objects.values_list("name", flat=True))
-        missing = [item for item in documented() if item.name not in present]
-        disable = quiet or not missing
-        with tqdm(total=len(missing), desc="Indexing", unit=" entries", disable=disable) as bar:
-            for start in range(0, len(missing), BATCH_SIZE):
-                batch = missing[start : start + BATCH_SIZE]
-                Entry.objects.bulk_create(entries(batch))
-                bar.update(len(batch))
-        return len(missing)
+        add_missing()
+        total = Entry.objects.filter(embedding=None).count()
+        with tqdm(total=total, desc="Indexing", unit=" entries", disable=quiet or not total) as bar:
+            report = embed(
+                Entry,
+                "embedding",
+                vectors_of,
+                batch_size=BATCH_SIZE,
+                progress=lambda done: bar.update(done - bar.n),
+            )
+        return report.embedded
+
+
+def add_missing() -> None:
+    """Rows for what is documented and is not there yet, whose vectors are NULL until embed()."""
+    present = set(Entry.objects.values_list("name", flat=True))
+    missing = [Entry(**item._asdict()) for item in documented() if item.name not in present]
+    Entry.objects.bulk_create(missing, BATCH_SIZE)
+
+
+def vectors_of(entries: list[Entry]) -> list[Any]:
+    return vectors([text_of(entry) for entry in entries])
 
 
 def empty_table() -> None:
@@ -60,11 +75,3 @@ def empty_table() -> None:
     connection.ops.execute_sql_flush(
         connection.ops.sql_flush(no_style(), [Entry._meta.db_table], reset_sequences=True)
     )
-
-
-def entries(items: list[Documented]) -> list[Entry]:
-    vectors = embed([text_of(item) for item in items])
-    return [
-        Entry(**item._asdict(), embedding=vector)
-        for item, vector in zip(items, vectors, strict=True)
-    ]
