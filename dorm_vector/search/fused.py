@@ -27,6 +27,7 @@ from dorm_vector.engines import engine_for
 from dorm_vector.search.query import Key, Named, SearchQuery
 from dorm_vector.sql import SQL, literal
 from dorm_vector.types import Rows
+from dorm_vector.values import short
 
 __all__ = ["Fusion", "Hit", "Reranked", "Source", "joined", "without_conditions"]
 
@@ -118,7 +119,7 @@ class Reranked:
             scores = [float(score) for score in given]
         except (TypeError, ValueError, OverflowError):
             raise TypeError(
-                f"rerank has to return a number for each candidate, not {given!r}."
+                f"rerank has to return a number for each candidate, not {short(given)}."
             ) from None
         if len(scores) != len(rows):
             raise ValueError(
