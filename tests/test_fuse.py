@@ -360,9 +360,8 @@ class TestQueryset:
 
         expected = fused(*lists)
         assert keys(fuse(*legs).iterator(chunk_size=2)) == expected
-        if connections[legs[0].db].vendor != "libsql":
-            assert async_to_sync(read)() == expected
-            assert async_to_sync(fuse(*legs).acount)() == len(expected)
+        assert async_to_sync(read)() == expected
+        assert async_to_sync(fuse(*legs).acount)() == len(expected)
 
     def test_pickles_and_copies(self, legs: Any, lists: Any, alias: str) -> None:
         expected = fused(*lists)
@@ -531,7 +530,19 @@ class TestErrors:
                 "fuse() takes querysets, and leg 1 is "
                 "<django.db.models.manager.Manager object at 0x>.",
             ),
-            (lambda: [[1, 2]], {}, TypeError, "fuse() takes querysets, and leg 1 is [1, 2]."),
+            (
+                lambda: [[1, 2]],
+                {},
+                TypeError,
+                "fuse() takes querysets, and leg 1 is a list, as a slice of a queryset is that was "
+                "evaluated before: slice its all().",
+            ),
+            (
+                lambda: [Item.objects.raw("SELECT 1")],
+                {},
+                TypeError,
+                "fuse() takes querysets, and leg 1 is <RawQuerySet: SELECT 1>.",
+            ),
             (
                 lambda: [Item.objects.order_by("pk")[:3], Item.objects.order_by("pk")],
                 {},

@@ -75,6 +75,11 @@ def _check_legs(legs: Sequence[Any]) -> None:
 
 
 def _check_leg(place: int, leg: Any) -> None:
+    if isinstance(leg, list):
+        raise TypeError(
+            f"fuse() takes querysets, and leg {place} is a list, as a slice of a queryset is that "
+            "was evaluated before: slice its all()."
+        )
     if not isinstance(leg, QuerySet):
         raise TypeError(f"fuse() takes querysets, and leg {place} is {short(leg)}.")
     if leg._fields is not None:  # type: ignore[attr-defined]

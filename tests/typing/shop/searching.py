@@ -7,7 +7,15 @@ from typing import Any, TypeVar, assert_type
 import numpy as np
 from django.db.models import Model, OuterRef, QuerySet
 
-from dorm_vector import CosineDistance, VectorQuerySet, bulk_copy, nearest, search_params
+from dorm_vector import (
+    CosineDistance,
+    VectorQuerySet,
+    bulk_copy,
+    fuse,
+    hybrid,
+    nearest,
+    search_params,
+)
 from shop.models import Brand, Product, ProductQuerySet
 
 Q = TypeVar("Q", bound=QuerySet[Any, Any])
@@ -58,6 +66,18 @@ def queries(brand: Brand) -> None:
     nearest(Brand, "embedding", Product.objects.values("vector")[:1])
     nearest(Brand, "at", 3)  # refused: call-overload / reportArgumentType, reportCallIssue
     nearest(Brand, "at", ["a"])  # refused: list-item / reportArgumentType, reportCallIssue
+
+
+def together(products: ProductQuerySet, brands: QuerySet[Brand]) -> None:
+    assert_type(hybrid(products, "vector", [1, 2, 3], "text").cheap(), ProductQuerySet)
+    assert_type(hybrid(Brand, "embedding", None, None, candidates=9), QuerySet[Brand, Brand])
+    assert_type(products.hybrid("vector", [1, 2, 3], "text", weights=(1, 2)), ProductQuerySet)
+    near = nearest(products, "vector", [1, 2, 3], k=9)
+    assert_type(fuse(near, products.order_by("price")[:9], k=10), ProductQuerySet)
+    assert_type(fuse(brands[:3], brands[:3]), QuerySet[Brand, Brand])
+    hybrid(brands, "embedding", [1], "text", rerank=lambda found, text: [len(found)])
+    hybrid(brands, "embedding", [1], "text", rank=3)  # refused: call-overload / reportCallIssue
+    fuse(near, weights="1")  # refused: arg-type / reportArgumentType
 
 
 def keywords(products: ProductQuerySet, brands: QuerySet[Brand]) -> None:
