@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Subquery, Sum, Value
+from django.db.models import Count, Exists, FilteredRelation, OuterRef, Subquery, Sum, Value
 from django.db.transaction import TransactionManagementError
 
-from dorm_vector import L2Distance, VectorAvg, nearest
+from dorm_vector import InnerProduct, L2Distance, VectorAvg, nearest
 from tests.support.oracle import DISTANCES, l2
 from tests.testapp.models import Chunk, Document, Indexed, Item, Portable, SubItem
 
@@ -222,11 +222,33 @@ def test_annotation_is_a_field(items: Any) -> None:
     assert "'name', which is a field of testapp.Item" in str(error.value)
 
 
-def test_annotation_is_there(items: Any) -> None:
-    rows = items.annotate(distance=Value(1))
-    with pytest.raises(ValueError, match="annotation=") as error:
-        nearest(rows, "embedding", QUERY)
-    assert "'distance'" in str(error.value)
+@pytest.mark.parametrize("name", ["pk", "subitem", "category"])
+def test_annotation_is_a_name_of_the_model(name: str) -> None:
+    with pytest.raises(ValueError, match="nearest\\(\\)") as error:
+        nearest(Item.objects, "embedding", QUERY, annotation=name)
+    assert str(error.value) == (
+        f"nearest() would annotate its rows with {name!r}, which is a field of testapp.Item: "
+        "give another name as annotation=."
+    )
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda: Item.objects.annotate(distance=Value(1)),
+        lambda: Item.objects.alias(distance=Value(1)),
+        lambda: Item.objects.extra(select={"distance": "1"}),
+        lambda: Item.objects.annotate(distance=FilteredRelation("subitem")),
+    ],
+    ids=["annotate", "alias", "extra", "relation"],
+)
+def test_annotation_is_there(rows: Any) -> None:
+    with pytest.raises(ValueError, match="nearest\\(\\)") as error:
+        nearest(rows(), "embedding", QUERY)
+    assert str(error.value) == (
+        "nearest() would annotate its rows with 'distance', which they are annotated with already: "
+        "give another name as annotation=."
+    )
 
 
 @pytest.mark.parametrize("k", [np.int64(3), np.int8(3), 3])
@@ -330,6 +352,21 @@ def test_exact_inner_products(items: Any) -> None:
     found = nearest(items, "embedding", [1.0, 0.0, 0.0], metric="ip", max_distance=-1)
     assert [row.name for row in found] == [f"p{i}" for i in range(6)]
     assert [row.distance for row in found] == [-1.0] * 6
+
+
+@pytest.mark.parametrize(
+    ("vector", "to"),
+    [([2, -3, 0], [4, 5, 0]), ([0.5, 0.25, 0], [1, 2, 0]), ([300, 7, 0], [3, -1, 0])],
+    ids=str,
+)
+def test_equal_inner_products(items: Any, vector: list[float], to: list[float]) -> None:
+    items.all().delete()
+    items.bulk_create(Item(name=f"p{i}", embedding=[vector[0], vector[1], i / 8]) for i in range(6))
+    product = vector[0] * to[0] + vector[1] * to[1]
+    found = nearest(items, "embedding", to, metric="ip", max_distance=-product)
+    assert [(row.name, row.distance) for row in found] == [(f"p{i}", -product) for i in range(6)]
+    shown = items.annotate(product=InnerProduct("embedding", to))
+    assert shown.filter(product__gte=product).count() == 6
 
 
 # One sequence

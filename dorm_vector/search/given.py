@@ -91,21 +91,27 @@ def path_of(rows: QuerySet[Any], written: str) -> Path:
 
 def check_annotation(rows: QuerySet[Any], name: str) -> None:
     """Raise ValueError for a name that the rows have already."""
-    there = rows.query.annotations.get(name)
-    if there is not None and getattr(there, "search", None) is None:
+    query: Any = rows.query
+    there = query.annotations.get(name)
+    is_other = there is not None and getattr(there, "search", None) is None
+    if is_other or name in query.extra or name in query._filtered_relations:
         raise ValueError(
             f"nearest() would annotate its rows with {name!r}, which they are annotated with "
             "already: give another name as annotation=."
         )
-    try:
-        rows.model._meta.get_field(name)
-    except FieldDoesNotExist:
-        pass
-    else:
+    if name == "pk" or _is_field(rows.model, name):
         raise ValueError(
             f"nearest() would annotate its rows with {name!r}, which is a field of "
             f"{rows.model._meta.label}: give another name as annotation=."
         )
+
+
+def _is_field(model: type[Model], name: str) -> bool:
+    try:
+        model._meta.get_field(name)
+    except FieldDoesNotExist:
+        return False
+    return True
 
 
 def check_limits(k: Any, max_distance: Any, oversample: Any) -> None:

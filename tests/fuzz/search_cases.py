@@ -220,9 +220,9 @@ def one_sequence(rows: Any, cuts: list[int]) -> Any:
     joined = list(itertools.chain(*parts))
     fits = joined == whole
     if not fits and sorted(joined) == sorted(whole):
-        # From the first row on to rows that an index had missed, a slice is in exact order.
-        backwards = [row.pk for row in rows.reverse()]  # which no index serves
-        fits = whole == backwards[::-1][: len(whole)]
+        # Rows that an index had missed come last, each slice in its order.
+        order = [row.pk for row in rows.reverse()][::-1]  # which no index serves
+        fits = all(sorted(part, key=order.index) == part for part in (whole, *parts))
     return fits, len(set(whole)) == len(whole), len(whole)
 
 

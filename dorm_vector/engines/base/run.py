@@ -127,7 +127,15 @@ class Run:
             return self._exactly()
         if len(rows) < wanted and there >= least:  # all of the block, but for its last row
             return self._in_sequence(self._found())
-        return [self._within_reach(rows[:wanted], column)]
+        within = self._within_reach(rows[:wanted], column)
+        if len(within) < len(rows[:wanted]) and self._is_rough:
+            return self._in_sequence(self._found())
+        return [within]
+
+    @property
+    def _is_rough(self) -> bool:
+        """Whether rows that the index has not found may be nearer than those that it has."""
+        return self.index.stage not in (None, "half") or not self.index.is_ordered
 
     def _counted(self, rows: Rows, plan: Plan) -> tuple[Rows, int]:
         """The rows, and how many of them there are in the block."""
@@ -156,8 +164,10 @@ class Run:
             blocks.append([pk for pk, d in beyond if d <= reach])
             seen.update(pk for pk, _ in beyond)
             last = block[-1][1] if block else last
-            if complete or last > reach:
+            if complete or (last > reach and not self._is_rough):
                 return Found(blocks, True, last)
+            if last > reach:
+                break
         return Found(blocks, False, last)
 
     def _block(self, step: Step) -> tuple[list[tuple[Any, float]] | None, bool]:
@@ -189,6 +199,8 @@ class Run:
         return query
 
     def _keyed(self, query: Any) -> QuerySet[Any]:
+        query = query.clone()
+        query.select_for_update = query.select_related = False
         query.set_annotation_mask(None)
         rows: QuerySet[Any] = QuerySet(query.model, query, self.compiler.using)
         return rows.values_list("pk", self.search.annotation)
@@ -198,41 +210,44 @@ class Run:
         keys = [key for block in found.blocks for key in block]
         if not keys and not found.complete:
             return self._exactly()
-        rows, start = [], 0
+        rows, given, start = [], list[Any](), 0
         for block in found.blocks:
             # Each by itself: rows of two blocks may be equally near.
             part = block[max(self.low - start, 0) : max(self.high - start, 0)]
             start += len(block)
             if part:
+                given += part
                 rows += flat(self._run(self._of(Q(pk__in=part))))
         if not found.complete and start < self.high:
-            rest, has_missed = self._rest(keys, found.last, self.low - start, self.high - start)
-            rows += rest
-            # From the first row on to all that there are, or to those that an index had missed.
-            if self.low == 0 and (has_missed or len(rows) < self.high):
+            rows = self._and_rest(rows, given, keys, found.last, start)
+            if self.low == 0 and len(rows) < self.high:  # all that there are
                 return self._exactly()
         return [rows] if rows else self._run(self._of(Q(pk__in=[])))
 
-    def _rest(self, keys: Rows, last: float, low: int, high: int) -> tuple[Rows, bool]:
+    def _and_rest(self, rows: Rows, given: Rows, keys: Rows, last: float, start: int) -> Rows:
         """
-        Rows that are not among the keys: those beyond the last, then those that were missed.
+        The rows, whose keys are ``given``, and those past the ``keys``, of which there are so many.
 
-        And whether there are any of the latter.
+        First those beyond the last of the keys, then those that were missed, sorted in.
         """
-        distance, low = self.search.annotation, max(low, 0)
-        beyond, missed = Q(**{f"{distance}__gte": last}), Q(**{f"{distance}__lt": last})
-        query = self._of(~Q(pk__in=keys) & beyond)
-        query.set_limits(low, high)
-        rows = flat(self._run(query))
-        if low + len(rows) >= high:
-            return rows, False
-        ended = bool(rows) or not low
-        query = self._of(~Q(pk__in=keys) & beyond)
-        length = low + len(rows) if ended else query.get_count(self.compiler.using)
-        query = self._of(~Q(pk__in=keys) & missed)
-        query.set_limits(max(low - length, 0), high - length)
-        others = flat(self._run(query))
-        return [*rows, *others], bool(others)
+        distance, low, high = self.search.annotation, max(self.low - start, 0), self.high - start
+        beyond = self._of(~Q(pk__in=keys) & Q(**{f"{distance}__gte": last}))
+        beyond.set_limits(low, high)
+        found = flat(self._run(beyond))
+        if low + len(found) >= high:
+            return rows + found
+        length = low + len(found)
+        if low and not found:
+            length = self._of(~Q(pk__in=keys) & Q(**{f"{distance}__gte": last})).get_count(
+                self.compiler.using
+            )
+        missed = self._of(~Q(pk__in=keys) & Q(**{f"{distance}__lt": last}))
+        missed.set_limits(max(low - length, 0), high - length)
+        others = [key for key, _ in self._keyed(missed)]
+        if not others:
+            return rows + found
+        between = [key for key, _ in self._keyed(beyond)] if found else []
+        return flat(self._run(self._of(Q(pk__in=[*given, *between, *others]))))
 
     def _of(self, condition: Q) -> Any:
         """The query for the rows of a condition, exactly."""
