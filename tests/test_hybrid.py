@@ -316,7 +316,7 @@ class TestRerank:
             (
                 lambda rows, text: ["a"] * 5,
                 TypeError,
-                "rerank has to return a number for each candidate, not ['a', 'a', 'a', 'a', 'a'].",
+                "rerank has to return a number for each candidate, not ['a', 'a', 'a', 'a', ...].",
             ),
         ],
     )
