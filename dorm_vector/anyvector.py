@@ -130,7 +130,7 @@ class AnyVectorField(Field[Set, Read]):
         if not apps.is_installed("dorm_vector"):
             yield checks.Warning(
                 f"{self.model._meta.label}.{self.name} is a vector field, and 'dorm_vector' is not "
-                "in INSTALLED_APPS: connections are not made fit for vectors.",
+                "in INSTALLED_APPS: its connections are not prepared for vectors.",
                 hint="Add 'dorm_vector' to INSTALLED_APPS.",
                 obj=self,
                 id="dorm_vector.W116",

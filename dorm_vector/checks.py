@@ -219,7 +219,7 @@ def check_names(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list
 def _clash(model: Any, index: Any, name: str, alias: str, bearer: str) -> CheckMessage:
     return checks.Error(
         f"{index.name!r} needs the name {name!r} on the database {alias!r}, which {bearer} has.",
-        hint="Rename the index: its name begins all names that it takes.",
+        hint="Rename the index: the names of everything made for it begin with its name.",
         obj=model,
         id="dorm_vector.E107",
     )

@@ -202,7 +202,7 @@ def from_sparse_text(text: str) -> tuple[dict[int, float], int]:
     pairs = [pair.split(":") for pair in listed[1:-1].split(",") if pair.strip()]
     elements = {int(place) - 1: float(number) for place, number in pairs}
     if len(elements) != len(pairs):
-        raise ValueError("a position stands twice")
+        raise ValueError("a position occurs twice")
     return elements, int(size)
 
 

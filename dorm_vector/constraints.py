@@ -46,7 +46,7 @@ class FreshVector(BaseConstraint):
     def _check_declaration(self) -> None:
         if not isinstance(self.name, str) or not self.name or set('"\0') & set(self.name):
             raise ValueError(
-                f"FreshVector needs a name, without quotation marks and NUL, not {self.name!r}."
+                f"FreshVector needs a name, without quotation marks or NUL, not {self.name!r}."
             )
         label = f"FreshVector(name={self.name!r})"
         if not isinstance(self.field, str) or not self.field:
@@ -83,7 +83,7 @@ class FreshVector(BaseConstraint):
             raise self._misfit(model, self.field, "holds no vectors")
         if not field.null:
             raise self._misfit(
-                model, self.field, "cannot become NULL when its sources change; give it null=True"
+                model, self.field, "cannot become NULL when its sources change; add null=True"
             )
         return field
 

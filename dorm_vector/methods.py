@@ -295,11 +295,11 @@ class MethodIndex(Index):
 
     def _check_columns(self) -> None:
         if set('"\0') & set(self.name or ""):
-            raise ValueError(f"{self._label} needs a name without quotation marks and NUL.")
+            raise ValueError(f"{self._label} needs a name without quotation marks or NUL.")
         if not self.expressions and len(self.fields) != 1:
             raise ValueError(f"{self._label} takes one field, not {self.fields!r}.")
         if self.fields and self.fields[0].startswith("-"):
-            raise ValueError(f"{self._label} has no order: write {self.fields[0][1:]!r}.")
+            raise ValueError(f"{self._label} takes no ordering: write {self.fields[0][1:]!r}.")
         if self.include:
             raise ValueError(f"{self._label} cannot include other columns: {self.include!r}.")
 

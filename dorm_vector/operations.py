@@ -111,8 +111,8 @@ class ChangeVectorDimensions(AlterField):
             raise ValueError(f"{label} takes a field of vectors, not {field!r}.")
         if existing == "null" and not field.null:
             raise ValueError(
-                f"{label} makes the vectors NULL, and the field has no null=True: give it that, or "
-                "use existing='truncate' or 'fail'."
+                f"{label} makes the vectors NULL, and the field has no null=True: add it, or use "
+                "existing='truncate' or 'fail'."
             )
         super().__init__(model_name, name, field)
         self.existing = existing

@@ -132,13 +132,13 @@ class TextIndex(Index):
 
     def _check_columns(self) -> None:
         if set('"\0') & set(self.name or ""):
-            raise ValueError(f"{self._label} needs a name without quotation marks and NUL.")
+            raise ValueError(f"{self._label} needs a name without quotation marks or NUL.")
         if RESERVED.fullmatch(self.name or ""):
             raise ValueError(f"{self._label} needs another name: FTS5 has that one for itself.")
         if self.expressions or not self.fields:
             raise ValueError(f"{self._label} takes fields=[...], the names of fields of text.")
         if ordered := [name for name in self.fields if name.startswith("-")]:
-            raise ValueError(f"{self._label} has no order: write {ordered[0][1:]!r}.")
+            raise ValueError(f"{self._label} takes no ordering: write {ordered[0][1:]!r}.")
         if len(set(self.fields)) < len(self.fields):
             raise ValueError(f"{self._label} takes each field once, not {self.fields!r}.")
         if self.include or self.opclasses:

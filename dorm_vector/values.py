@@ -257,7 +257,7 @@ def _from_packed(value: bytes | bytearray) -> array[float]:
         return codecs.from_packed(value)
     except ValueError:
         raise ValidationError(
-            f"{len(value)} bytes are no vector: packed float32 takes four for each dimension.",
+            f"{len(value)} bytes are not a vector: packed float32 takes four bytes per dimension.",
             code="invalid",
         ) from None
 

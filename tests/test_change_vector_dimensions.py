@@ -104,7 +104,7 @@ class TestDeclaration:
             (
                 lambda: to(models.VectorField(3)),
                 "ChangeVectorDimensions('article', 'embedding') makes the vectors NULL, and the "
-                "field has no null=True: give it that, or use existing='truncate' or 'fail'.",
+                "field has no null=True: add it, or use existing='truncate' or 'fail'.",
             ),
         ],
     )

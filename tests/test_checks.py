@@ -128,7 +128,7 @@ class TestConnections:
             "is not built, and where one is there nothing can be written (database 'default').",
             hint=(
                 "Leave it out of OPTIONS['init_command']; or run manage.py vector_reindex, which "
-                "takes the triggers off, and search without an index."
+                "drops the triggers, and search without an index."
             ),
             id="dorm_vector.W008",
         )

@@ -190,15 +190,15 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            (lambda rows: rows[:5], "take the slice away, and give limit="),
-            (lambda rows: rows.values("pk"), "take values() and values_list() away"),
-            (lambda rows: rows.values_list("pk"), "take values() and values_list() away"),
+            (lambda rows: rows[:5], "remove the slice, and pass limit="),
+            (lambda rows: rows.values("pk"), "remove values() and values_list()"),
+            (lambda rows: rows.values_list("pk"), "remove values() and values_list()"),
             (lambda rows: rows.union(rows), "it cannot take a union, intersection or difference"),
-            (lambda rows: rows.order_by("-category"), "take the order away"),
-            (lambda rows: rows.order_by("pk").reverse(), "take the order away"),
-            (lambda rows: nearest(rows, "other", [1, 2, 3]), "take the order away"),
-            (lambda rows: rows.distinct("name"), "take the names out of distinct()"),
-            (lambda rows: rows.select_for_update(), "take select_for_update() away"),
+            (lambda rows: rows.order_by("-category"), "remove the order"),
+            (lambda rows: rows.order_by("pk").reverse(), "remove the order"),
+            (lambda rows: nearest(rows, "other", [1, 2, 3]), "remove the order"),
+            (lambda rows: rows.distinct("name"), "remove the names from distinct()"),
+            (lambda rows: rows.select_for_update(), "remove select_for_update()"),
         ],
     )
     def test_querysets(self, change: Any, said: str) -> None:

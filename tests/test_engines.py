@@ -68,7 +68,8 @@ class TestDetection:
         with pytest.raises(ImproperlyConfigured) as caught:
             engine_for(connections["default"])
         assert str(caught.value) == (
-            f"{named!r} is no vector engine for the database 'default'; use one of 'postgresql', "
+            f"{named!r} is not a vector engine for the database 'default'; use one of "
+            "'postgresql', "
             "'libsql', 'sqlite', 'unsupported' or the dotted path of a class."
         )
 

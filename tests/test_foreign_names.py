@@ -246,7 +246,10 @@ class TestCheck:
             f"'doc_vec' needs the name {name.lower()!r} on the database 'default', which {bearer} "
             "has."
         )
-        assert message.hint == "Rename the index: its name begins all names that it takes."
+        assert (
+            message.hint
+            == "Rename the index: the names of everything made for it begin with its name."
+        )
 
     def test_its_own_table(self, monkeypatch: pytest.MonkeyPatch) -> None:
         made = state_models(("Thing", {**THING, "db_table": "doc_vec"}))

@@ -20,9 +20,7 @@ SHARDS = [f"{postgres.SCRATCH}_shard{number}" for number in range(2)]
 ROWS, DIMENSIONS = 2400, 8
 HALF = ROWS // 2
 QUERY = [0.3, -0.2, 0.5, 0.1, 0.0, 0.4, -0.6, 0.2]
-REASON = (
-    "The rows come from a foreign table: whether an index serves them is for its server to say."
-)
+REASON = "The rows come from a foreign table: whether an index serves them only its server can say."
 
 
 class Sharded(models.Model):

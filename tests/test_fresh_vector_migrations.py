@@ -82,10 +82,10 @@ class TestDeclaration:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            ({"name": ""}, "FreshVector needs a name, without quotation marks and NUL, not ''."),
+            ({"name": ""}, "FreshVector needs a name, without quotation marks or NUL, not ''."),
             (
                 {"name": 'a"b'},
-                "FreshVector needs a name, without quotation marks and NUL, not 'a\"b'.",
+                "FreshVector needs a name, without quotation marks or NUL, not 'a\"b'.",
             ),
             (
                 {"of": "title"},
@@ -193,7 +193,7 @@ class TestMisfits:
             ),
             (
                 fresh(field="needed"),
-                "Article.needed cannot become NULL when its sources change; give it null=True.",
+                "Article.needed cannot become NULL when its sources change; add null=True.",
             ),
         ],
     )
@@ -422,7 +422,7 @@ class TestMigrations:
         for field, message in (
             (
                 models.VectorField(3, default=OLD),
-                "cannot become NULL when its sources change; give it null=True.",
+                "cannot become NULL when its sources change; add null=True.",
             ),
             (models.TextField(null=True), "holds no vectors."),
         ):

@@ -627,7 +627,7 @@ class TestErrors:
                 {"annotation": "name"},
                 ValueError,
                 "fuse() would annotate its rows with 'name', which is a field of testapp.Item: "
-                "give another name as annotation=.",
+                "pass another name as annotation=.",
             ),
         ],
     )

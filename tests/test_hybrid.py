@@ -355,7 +355,7 @@ class TestErrors:
                 {"annotation": "title"},
                 ValueError,
                 "hybrid() would annotate its rows with 'title', which is a field of "
-                "textapp.Article: give another name as annotation=.",
+                "textapp.Article: pass another name as annotation=.",
             ),
         ],
     )
@@ -366,11 +366,11 @@ class TestErrors:
 
     def test_an_annotation_that_is_there(self, articles: Any) -> None:
         rows = articles.annotate(score_ranks=Count("pk"))
-        with pytest.raises(ValueError, match="annotated") as caught:
+        with pytest.raises(ValueError, match="annotate") as caught:
             hybrid(rows, "embedding", TO, TEXT)
         assert str(caught.value) == (
-            "hybrid() would annotate its rows with 'score_ranks', which they are annotated with "
-            "already: give another name as annotation=."
+            "hybrid() would annotate its rows with 'score_ranks', an annotation that they "
+            "already have: pass another name as annotation=."
         )
 
     def test_values(self, articles: Any) -> None:

@@ -86,7 +86,7 @@ class TestDeclaration:
             ),
             (
                 lambda: hnsw(fields=["-embedding"]),
-                "HnswIndex(name='i') has no order: write 'embedding'.",
+                "HnswIndex(name='i') takes no ordering: write 'embedding'.",
             ),
             (
                 lambda: hnsw(include=["name"]),

@@ -314,7 +314,7 @@ class TestNames:
         with pytest.raises(ValueError) as caught:  # noqa: PT011 - compared whole
             VectorIndex(fields=["embedding"], name=name)
         assert str(caught.value) == (
-            f"VectorIndex(name={name!r}) needs a name without quotation marks and NUL."
+            f"VectorIndex(name={name!r}) needs a name without quotation marks or NUL."
         )
 
 

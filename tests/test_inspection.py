@@ -174,7 +174,7 @@ class TestInvalid:
         (found,), error = vectors("shop.Thing")
         (index,) = found["columns"][0]["indexes"]
         assert (index["state"], index["problem"]) == (
-            "absent", "i is declared, and the database has not got it.",
+            "absent", "i is declared, but does not exist in the database.",
         )  # fmt: skip
         assert error == "Of no use: shop.Thing, i ('scratch'): absent."
         # That is for a migration: check says nothing of it.
@@ -251,7 +251,7 @@ class TestSideTables:
         (index,) = found["columns"][0]["indexes"]
         assert (index["state"], index["problem"], index["cure"]) == (
             "damaged",
-            "i is there in part: it serves no search, and all rows are read.",
+            "i is only partly there: it serves no search, and all rows are read.",
             "manage.py vector_reindex shop.Thing --database scratch",
         )
         assert error == "Of no use: shop.Thing, i ('scratch'): damaged."

@@ -224,8 +224,8 @@ NOT_BUILT: dict[str, dict[str, Any]] = {
     "libSQL has no index for the metric 'ip'": {"metric": "ip"},
     "libSQL has no index for the metric 'l1'": {"metric": "l1"},
     "libSQL has no partial index": {"condition": Q(category=1)},
-    "libSQL takes no index name but of letters, digits and _, not 'an-index'": {"name": "an-index"},
-    "libSQL takes no index name but of letters, digits and _, not '1st'": {"name": "1st"},
+    "libSQL takes index names of letters, digits and _ only, not 'an-index'": {"name": "an-index"},
+    "libSQL takes index names of letters, digits and _ only, not '1st'": {"name": "1st"},
 }
 
 
@@ -657,7 +657,7 @@ class TestSearches:
         table.run(migrations.RemoveIndex("thing", "i"))
         found = nearest(model.objects.using("scratch"), "embedding", QUERY, k=3)
         assert explain_nearest(found).reason == (
-            "The index is declared, and not there, or in part: migrate, or vector_reindex."
+            "The index is declared, but missing or incomplete: migrate, or run vector_reindex."
         )
         assert_exact(table, metric, found, part=slice(3))
         with transaction.atomic("scratch"):

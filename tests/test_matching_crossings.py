@@ -415,13 +415,13 @@ class TestRefused:
                 {"annotation": "title"},
                 ValueError,
                 "matching() would annotate its rows with 'title', which is a field of "
-                "textapp.Article: give another name as annotation=.",
+                "textapp.Article: pass another name as annotation=.",
             ),
             (
                 {"annotation": "taken"},
                 ValueError,
-                "matching() would annotate its rows with 'taken', which they are annotated with "
-                "already: give another name as annotation=.",
+                "matching() would annotate its rows with 'taken', an annotation that they "
+                "already have: pass another name as annotation=.",
             ),
         ],
     )

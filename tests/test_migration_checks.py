@@ -364,7 +364,7 @@ class TestInstalledApps:
             messages = [message for message in field.check() if message.id == "dorm_vector.W116"]
         assert [message.msg for message in messages] == [
             "testapp.Document.embedding is a vector field, and 'dorm_vector' is not in "
-            "INSTALLED_APPS: connections are not made fit for vectors."
+            "INSTALLED_APPS: its connections are not prepared for vectors."
         ]
 
     def test_there(self) -> None:

@@ -211,7 +211,7 @@ def test_a_value_behind_an_outer_ref_takes_its_kind(db: None) -> None:
 BAD: list[tuple[str, Any, str]] = [
     ("vector", [1, 2], "Expected 3 dimensions, not 2."),
     ("vector", "[1,2]", "Expected 3 dimensions, not 2."),
-    ("vector", b"\xa0", "1 bytes are no vector: packed float32 takes four for each dimension."),
+    ("vector", b"\xa0", "1 bytes are not a vector: packed float32 takes four bytes per dimension."),
     ("vector", "101", "'101' is not a vector."),
     ("vector", "no name, no vector", "'no name, no vector' is not a vector."),
     ("vector", {0: 1.0}, "{0: 1.0} is not a vector."),

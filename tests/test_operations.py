@@ -361,7 +361,9 @@ class TestMakeMigrations:
 
     @pytest.mark.parametrize("option", ["check_changes", "empty", "merge", "update"])
     def test_options_that_do_not_go_with_it(self, package: Path, option: str) -> None:
-        with pytest.raises(CommandError, match=r"^--enable-pgvector does not go with --\w+\.$"):
+        with pytest.raises(
+            CommandError, match=r"^--enable-pgvector cannot be combined with --\w+\.$"
+        ):
             self.run("testapp", **{option: True})
         assert [path.name for path in package.glob("*.py")] == ["__init__.py"]
 

@@ -22,13 +22,13 @@ from tests.support.side_tables import QUERY, LibSQLTable, Table, index, packed
 
 TABLES = {"sqlite": Table, "libsql": LibSQLTable}
 NOT_LOADED = (
-    "This writes to a table with a vector index, which takes sqlite-vec, and that is not loaded "
-    "here (no such module: vec0); load it, or take the index off by manage.py vector_reindex."
+    "This writes to a table with a vector index, which needs sqlite-vec, and that is not loaded "
+    "here (no such module: vec0); load it, or drop the index with manage.py vector_reindex."
 )
 UNTRUSTED = (
     "This writes to a table with a vector index, which SQLite refuses under PRAGMA "
     'trusted_schema=OFF (unsafe use of virtual table "i"); switch it on for this connection, or '
-    "take the index off by manage.py vector_reindex."
+    "drop the index with manage.py vector_reindex."
 )
 
 
@@ -162,7 +162,7 @@ def test_postgresql() -> None:
 
 @pytest.mark.django_db(databases="__all__")
 def test_postgresql_within_a_transaction() -> None:
-    with pytest.raises(CommandError, match="PostgreSQL makes no index anew within a transaction"):
+    with pytest.raises(CommandError, match="PostgreSQL rebuilds no index within a transaction"):
         reindex("testapp.Portable", database="postgresql")
 
 
@@ -220,7 +220,7 @@ class TestWithoutTheExtension:
         on_sqlite.connection.close()
         settings.DORM_VECTOR = {"SQLITE_VEC": "python"}
         on_sqlite.connection.ensure_connection()
-        reason = "The Python functions that stand in for sqlite-vec have no index"
+        reason = "The Python functions that replace sqlite-vec have no index"
         assert reindex() == f"shop.Thing, i: not built here ({reason})\n"
         on_sqlite.rows.create(embedding=[1, 1, 2])
         on_sqlite.run(migrations.AlterField("thing", "category", models.TextField()))

@@ -159,7 +159,7 @@ class TestLoading:
         (warning,) = caught
         reason = "the package sqlite-vec is not installed; pip install 'dorm-vector[sqlite]'"
         assert str(warning.message) == (
-            "sqlite-vec cannot be loaded, and slow Python functions stand in for it "
+            "sqlite-vec cannot be loaded, so slow Python functions replace it "
             f"(extension: {reason}; native: {reason})."
         )
 

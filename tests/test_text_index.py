@@ -54,13 +54,13 @@ class TestDeclaration:
                 "takes weights of A, B, C and D, not ['A'] for 'title'.",
             ),
             ({"tokenize": "porter"}, "takes tokenize of None or 'trigram', not 'porter'."),
-            ({"fields": ["-title"]}, "has no order: write 'title'."),
+            ({"fields": ["-title"]}, "takes no ordering: write 'title'."),
             ({"fields": ["title", "title"]}, "takes each field once, not ['title', 'title']."),
             ({"include": ["category"]}, "takes no include."),
             ({"opclasses": ["a", "b"]}, "takes no opclasses."),
             ({"name": "rank"}, "needs another name: FTS5 has that one for itself."),
             ({"name": "C0"}, "needs another name: FTS5 has that one for itself."),
-            ({"name": 'a"b'}, "needs a name without quotation marks and NUL."),
+            ({"name": 'a"b'}, "needs a name without quotation marks or NUL."),
         ],
     )
     def test_refused(self, given: dict[str, Any], message: str) -> None:
@@ -349,7 +349,7 @@ class TestNames:
             checks.Error(
                 "'j' needs the name 'j_data' on the database 'default', which the table of "
                 "shop.Doc has.",
-                hint="Rename the index: its name begins all names that it takes.",
+                hint="Rename the index: the names of everything made for it begin with its name.",
                 obj=thing,
                 id="dorm_vector.E107",
             )

@@ -123,7 +123,7 @@ REFUSED = [
     (
         b"12345",
         "invalid",
-        "5 bytes are no vector: packed float32 takes four for each dimension.",
+        "5 bytes are not a vector: packed float32 takes four bytes per dimension.",
     ),
     ([Decimal("sNaN")], "not_a_number", "Component 0 is Decimal('sNaN'), not a number."),
     ({1, 2}, "invalid", "{1, 2} is not a vector."),

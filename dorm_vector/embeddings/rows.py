@@ -160,16 +160,16 @@ def _obstacle(queryset: QuerySet[Any]) -> str | None:
     """What a queryset has that cannot be kept, the second half of a sentence."""
     query: Any = queryset.query
     obstacles = {
-        "take the slice away, and give limit=": query.is_sliced,
+        "remove the slice, and pass limit=": query.is_sliced,
         "it cannot take a union, intersection or difference": bool(query.combinator),
-        "take values() and values_list() away, since the embedder gets instances": (
+        "remove values() and values_list(), since the embedder gets instances": (
             not issubclass(queryset._iterable_class, ModelIterable)
         ),
-        "take the names out of distinct()": bool(query.distinct_fields),
-        "take select_for_update() away, since no lock is held while the embedder is called": (
+        "remove the names from distinct()": bool(query.distinct_fields),
+        "remove select_for_update(), since no lock is held while the embedder is called": (
             query.select_for_update
         ),
-        "take the order away": bool(query.extra_order_by)
+        "remove the order": bool(query.extra_order_by)
         or any(name not in ("pk", queryset.model._meta.pk.name) for name in query.order_by)
         or not query.standard_ordering,
     }

@@ -93,7 +93,7 @@ def engine_class(
         engine_class: type[Engine] = import_string(ENGINES.get(path, path))
     except ImportError as error:
         raise ImproperlyConfigured(
-            f"{path!r} is no vector engine for the database {alias!r}; "
+            f"{path!r} is not a vector engine for the database {alias!r}; "
             f"use one of {', '.join(map(repr, ENGINES))} or the dotted path of a class."
         ) from error
     return engine_class

@@ -124,8 +124,8 @@ def name_of_ranks(caller: str, rows: QuerySet[Any], name: str) -> str:
     for each in (name, ranks):
         if each in rows.query.annotations:
             raise ValueError(
-                f"{caller}() would annotate its rows with {each!r}, which they are annotated with "
-                "already: give another name as annotation=."
+                f"{caller}() would annotate its rows with {each!r}, an annotation that they "
+                "already have: pass another name as annotation=."
             )
         try:
             rows.model._meta.get_field(each)
@@ -133,6 +133,6 @@ def name_of_ranks(caller: str, rows: QuerySet[Any], name: str) -> str:
             continue
         raise ValueError(
             f"{caller}() would annotate its rows with {each!r}, which is a field of "
-            f"{rows.model._meta.label}: give another name as annotation=."
+            f"{rows.model._meta.label}: pass another name as annotation=."
         )
     return ranks

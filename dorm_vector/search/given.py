@@ -96,13 +96,13 @@ def check_annotation(rows: QuerySet[Any], name: str) -> None:
     is_other = there is not None and getattr(there, "search", None) is None
     if is_other or name in query.extra or name in query._filtered_relations:
         raise ValueError(
-            f"nearest() would annotate its rows with {name!r}, which they are annotated with "
-            "already: give another name as annotation=."
+            f"nearest() would annotate its rows with {name!r}, an annotation that they already "
+            "have: pass another name as annotation=."
         )
     if name == "pk" or _is_field(rows.model, name):
         raise ValueError(
             f"nearest() would annotate its rows with {name!r}, which is a field of "
-            f"{rows.model._meta.label}: give another name as annotation=."
+            f"{rows.model._meta.label}: pass another name as annotation=."
         )
 
 

@@ -123,8 +123,8 @@ def _check_annotation(rows: QuerySet[Any], name: str) -> None:
     there = rows.query.annotations.get(name)
     if there is not None and not isinstance(there, TextRank):
         raise ValueError(
-            f"matching() would annotate its rows with {name!r}, which they are annotated with "
-            "already: give another name as annotation=."
+            f"matching() would annotate its rows with {name!r}, an annotation that they already "
+            "have: pass another name as annotation=."
         )
     try:
         rows.model._meta.get_field(name)
@@ -132,7 +132,7 @@ def _check_annotation(rows: QuerySet[Any], name: str) -> None:
         return
     raise ValueError(
         f"matching() would annotate its rows with {name!r}, which is a field of "
-        f"{rows.model._meta.label}: give another name as annotation=."
+        f"{rows.model._meta.label}: pass another name as annotation=."
     )
 
 

@@ -53,8 +53,8 @@ class TestFallback:
         manager = Shout.objects.using(alias)
         message = self.warning(lambda: bulk_copy(manager, [Shout(text="hello")]))
         assert message == (
-            "bulk_copy() inserts as bulk_create() does: testapp.Shout.text (UpperField) is written "
-            "by SQL of its own."
+            "bulk_copy() inserts as bulk_create() does: testapp.Shout.text (UpperField) is "
+            "written by its own SQL."
         )
         assert manager.get().text == "HELLO"
 

@@ -93,7 +93,9 @@ class Client:
         self.batch(steps, keep=True)
 
     def sync(self) -> None:
-        raise NotSupportedError("A server is no copy that could be brought up to date.")
+        raise NotSupportedError(
+            "A connection to a server is not a replica that could be synchronized."
+        )
 
     def close(self) -> None:
         if self._baton and self._http is not None:

@@ -217,7 +217,7 @@ class Engine(
         known = isinstance(field, BinaryField) or getattr(field, "holds_vectors", False)
         if known or not any(hasattr(field, name) for name in PLACEHOLDERS):
             return None
-        return f"{field} ({type(field).__name__}) is written by SQL of its own"
+        return f"{field} ({type(field).__name__}) is written by its own SQL"
 
     def loader(self, load: Any, fields: tuple[Any, ...]) -> Loader:
         """What takes rows of values of ``fields`` for a ``dorm_vector.bulk.Load``."""

@@ -178,8 +178,8 @@ class EngineExpressions:
         if not any("(SELECT" in template for template in templates):
             return None
         return (
-            f"{self.label} takes no subqueries in generated columns, constraints and indexes, and "
-            f"computes {name} of vectors by one: compute it in queries"
+            f"{self.label} allows no subqueries in generated columns, constraints and indexes, "
+            f"and needs one to compute {name} of vectors: compute it in queries"
         )
 
     def aggregate(self, name: str, a: Operand, suffix: SQL, sql: Templates = NONE) -> SQL:

@@ -379,7 +379,7 @@ class LibSQLEngine(LibSQLInspection, LibSQLSearch, FullTextEngine):
         if reason := super()._why_no_vectors(index, model):
             return reason
         if not NAME.fullmatch(index.name):
-            return f"libSQL takes no index name but of letters, digits and _, not {index.name!r}"
+            return f"libSQL takes index names of letters, digits and _ only, not {index.name!r}"
         if model._meta.pk.column is None:
             return "libSQL indexes tables with a primary key of one column"
         return None

@@ -27,7 +27,7 @@ LEAST_VECTORS = 1000
 
 
 ZERO: Obstacle = (
-    "For the zero vector libSQL's graph has arbitrary rows, so that all are read.",
+    "libSQL's graph finds arbitrary rows for the zero vector, so all rows are read.",
     lambda query, search: query.query_vector.is_zero,
 )
 NO_MORE: Obstacle = (

@@ -110,7 +110,7 @@ class PostgreSQLInspection(EngineInspection):
             index.name,
             self.access_method(index),
             "absent",
-            problem=f"{index.name} is declared, and the database has not got it.",
+            problem=f"{index.name} is declared, but does not exist in the database.",
             cure=f"{self.command('migrate')}, or {reindex}",
         )
 

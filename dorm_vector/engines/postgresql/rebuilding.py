@@ -109,6 +109,6 @@ def _explained(table: str) -> Iterator[None]:
         if state != IN_USE:
             raise
         raise OperationalError(
-            f"The indexes of {table} cannot be made again while an iterator() over it is half "
-            "read: read it to its end or close it, or leave out rebuild_indexes."
+            f"The indexes of {table} cannot be rebuilt while an iterator() over it is half read: "
+            "read it to its end or close it, or leave out rebuild_indexes."
         ) from error

@@ -34,7 +34,7 @@ def reindex(engine: Any, index: Any, model: type[Model], progress: Reported | No
     """
     connection = engine.connection
     if connection.in_atomic_block:
-        raise NotSupportedError("PostgreSQL makes no index anew within a transaction.")
+        raise NotSupportedError("PostgreSQL rebuilds no index within a transaction.")
     states = {state.name: state for state in engine.index_states(model)}
     for state in states.values():
         if state.state == "left over" and state.name.startswith(f"{index.name}_cc"):

@@ -329,8 +329,8 @@ class PostgreSQLSearch(EngineSearch):
         for node in nodes(plan):
             if place := REMOTE.get(node["Node Type"]):
                 return (
-                    f"The rows come from a {place}: whether an index serves them is for its server "
-                    "to say."
+                    f"The rows come from a {place}: whether an index serves them only its server "
+                    "can say."
                 )
         with self.local_settings({"enable_seqscan": "off", "enable_sort": "off"}):
             index, _ = self.explain_search(queryset)

@@ -46,13 +46,15 @@ class SideTableInspection(EngineInspection):
         if self._is_present(index.name):
             return found._replace(size=self._size(index.name))
         if not self._found(Site.of(index, model), strict=False):
-            problem = f"{index.name} is declared, and the database has not got it."
+            problem = f"{index.name} is declared, but does not exist in the database."
             return found._replace(
                 state="absent", problem=problem, cure=f"{self.command('migrate')}, or {cure}"
             )
         return found._replace(
             state="damaged",
-            problem=f"{index.name} is there in part: it serves no search, and all rows are read.",
+            problem=(
+                f"{index.name} is only partly there: it serves no search, and all rows are read."
+            ),
             cure=cure,
         )
 

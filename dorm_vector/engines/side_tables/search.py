@@ -99,7 +99,9 @@ class SideTableSearch(EngineSearch):
         if not any(self.reaches(query, search, index) for index in search.indexes):
             return self.too_many
         if not any(self._is_present(index.name) for index in search.indexes):
-            return "The index is declared, and not there, or in part: migrate, or vector_reindex."
+            return (
+                "The index is declared, but missing or incomplete: migrate, or run vector_reindex."
+            )
         return self.too_few
 
     def is_ready(self, table: str) -> bool:

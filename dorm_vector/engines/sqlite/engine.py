@@ -211,7 +211,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
             kind = type(key).__name__
             return f"sqlite-vec counts rows by integers, and the primary key is a {kind}"
         if (self.tier or best_tier(conf.get("SQLITE_VEC"))[0]) == "python":
-            return "The Python functions that stand in for sqlite-vec have no index"
+            return "The Python functions that replace sqlite-vec have no index"
         if not self._is_trusting():
             return "SQLite lets no trigger write to sqlite-vec's tables under trusted_schema=OFF"
         return None
@@ -305,7 +305,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
                 f"{self.connection.alias!r}).",
                 hint=(
                     "Leave it out of OPTIONS['init_command']; or run manage.py vector_reindex, "
-                    "which takes the triggers off, and search without an index."
+                    "which drops the triggers, and search without an index."
                 ),
                 id="dorm_vector.W008",
             )
@@ -330,7 +330,7 @@ def _native(reasons: str) -> CheckMessage:
 
 def _python(reasons: str) -> CheckMessage:
     return Warning(
-        f"Python functions stand in for sqlite-vec, many times slower ({reasons or CHOSEN}).",
+        f"Python functions replace sqlite-vec, many times slower ({reasons or CHOSEN}).",
         hint="Install dorm-vector[sqlite] on a Python whose SQLite can load extensions.",
         id="dorm_vector.W001",
     )
@@ -338,7 +338,7 @@ def _python(reasons: str) -> CheckMessage:
 
 def _unavailable(reasons: str) -> CheckMessage:
     return Error(
-        f"DORM_VECTOR['SQLITE_VEC'] names a way that cannot be gone here: {reasons}",
+        f"DORM_VECTOR['SQLITE_VEC'] asks for what is not possible here: {reasons}",
         id="dorm_vector.E002",
     )
 

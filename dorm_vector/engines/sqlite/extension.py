@@ -50,7 +50,7 @@ def load_sqlite_vec_extension(raw_connection: sqlite3.Connection, *, tier: str =
 
 def warn_of_fallback(reasons: str) -> None:
     warnings.warn(
-        f"sqlite-vec cannot be loaded, and slow Python functions stand in for it ({reasons}).",
+        f"sqlite-vec cannot be loaded, so slow Python functions replace it ({reasons}).",
         RuntimeWarning,
         stacklevel=3,
     )

@@ -15,12 +15,12 @@ __all__ = ["explain_refusals", "trusts_schema"]
 # What SQLite says, and what it means.
 SENTENCES = {
     "no such module: vec0": (
-        "This writes to a table with a vector index, which takes sqlite-vec, and that is not "
-        "loaded here ({error}); load it, or take the index off by manage.py vector_reindex."
+        "This writes to a table with a vector index, which needs sqlite-vec, and that is not "
+        "loaded here ({error}); load it, or drop the index with manage.py vector_reindex."
     ),
     "unsafe use of virtual table": (
         "This writes to a table with a vector index, which SQLite refuses under PRAGMA "
-        "trusted_schema=OFF ({error}); switch it on for this connection, or take the index off by "
+        "trusted_schema=OFF ({error}); switch it on for this connection, or drop the index with "
         "manage.py vector_reindex."
     ),
 }

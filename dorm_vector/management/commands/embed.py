@@ -33,7 +33,7 @@ class Command(BaseCommand):
     help = (
         "Writes vectors to the rows that have none, by a function of the project's that takes a "
         "list of instances and returns as many vectors. Goes on where it was stopped, and shares "
-        "the rows with other processes. Ends with 1 where a row could not be embedded."
+        "the rows with other processes. Exits with 1 where a row could not be embedded."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

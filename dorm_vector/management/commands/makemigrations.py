@@ -52,7 +52,7 @@ class Command(makemigrations.Command):
         for name in REFUSED:
             if options[name]:
                 option = name.partition("_")[0]
-                raise CommandError(f"--enable-pgvector does not go with --{option}.")
+                raise CommandError(f"--enable-pgvector cannot be combined with --{option}.")
         for name in ("verbosity", "dry_run", "include_header", "scriptable"):
             setattr(self, name, options[name])
         self.written_files: list[str] = []

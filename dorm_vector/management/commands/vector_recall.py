@@ -31,7 +31,7 @@ LISTS = ("__in", "__range")
 class Command(BaseCommand):
     help = (
         "Searches for the neighbours of random rows, exactly and by the index, with a range of "
-        "settings, and names the smallest that reaches a recall. Ends with 1 where none does."
+        "settings, and names the smallest that reaches a recall. Exits with 1 where none does."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

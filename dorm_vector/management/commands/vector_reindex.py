@@ -25,8 +25,8 @@ __all__ = ["Command"]
 class Command(BaseCommand):
     help = (
         "Makes the indexes of vectors and of words anew from the rows of their tables: all of a "
-        "database, or those of the models that are named. Takes those off that the database does "
-        "not build."
+        "database, or those of the models that are named. Drops those that the database does not "
+        "build."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

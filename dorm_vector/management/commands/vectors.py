@@ -25,7 +25,7 @@ UNITS = ("bytes", "kB", "MB", "GB")
 class Command(BaseCommand):
     help = (
         "Says how the vectors of a project are: databases, columns and indexes. Reads whole "
-        "tables. Ends with 1 where an index is of no use, and names what cures it."
+        "tables. Exits with 1 where an index is of no use, and names what cures it."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
