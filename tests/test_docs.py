@@ -277,9 +277,15 @@ def test_table_of_operator_classes() -> None:
     ]
 
 
+def taken(option: Any) -> str:
+    if isinstance(option, Word):
+        return ", ".join(f'``"{word}"``' for word in option.words)
+    return f"{option.least:,} to {option.greatest:,}"
+
+
 def test_table_of_index_options() -> None:
     assert table("indexes.rst", "indexes-options") == [
-        [code(name), f"`{index.__name__}`", f"{option.least:,} to {option.greatest:,}"]
+        [code(name), f"`{index.__name__}`", taken(option)]
         for index in METHODS.values()
         if not index.portable
         for name, option in index.options.items()
@@ -287,11 +293,6 @@ def test_table_of_index_options() -> None:
 
 
 def test_table_of_graph_options() -> None:
-    def taken(option: Any) -> str:
-        if isinstance(option, Word):
-            return ", ".join(f'``"{word}"``' for word in option.words)
-        return f"{option.least:,} to {option.greatest:,}"
-
     defaults = {**libsql.PARAMETERS, "insert_l": 70, "search_l": search.SEARCH_L}
     assert [row[:3] for row in table("indexes.rst", "indexes-graph-options")] == [
         [
