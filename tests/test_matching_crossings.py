@@ -33,7 +33,7 @@ from django.utils.translation import gettext_lazy
 
 from dorm_vector import fuse, matching, nearest
 from dorm_vector.search.ranking import TextRank
-from tests.textapp.models import Article, Comment, Memo, Page, Report, Section
+from tests.textapp.models import Article, ArticleProxy, Comment, Memo, Page, Report, Section
 
 TITLES = ["cat", "cat cat", "cat dog", "dog", "cat dog bird", "bird"]
 
@@ -332,6 +332,9 @@ class TestWithVectors:
 
 
 class TestInherited:
+    def test_a_proxy(self, rows: Any, alias: str) -> None:
+        assert titles(matching(ArticleProxy.objects.using(alias), "cat")) == CATS
+
     def test_index_of_the_parent(self, alias: str) -> None:
         reports = Report.objects.using(alias)
         reports.create(title="cat", body="x", summary="dog")

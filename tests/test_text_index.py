@@ -179,6 +179,16 @@ class TestWrites:
         table.rows.create(title="cat", body=None)
         assert (found(table, "cat"), found(table, "none")) == ([1], [])
 
+    def test_a_condition_changes_nothing_that_is_found(self, table: TextTable) -> None:
+        """FTS5 has no partial tables: all rows are in them."""
+        only = text_index(name="only", condition=Q(category=1))
+        table.run(migrations.RemoveIndex("thing", "i"))
+        table.run(migrations.AddIndex("thing", only))
+        table.rows.create(title="cat", category=1)
+        table.rows.create(title="cat", category=2)
+        assert found(table, "cat") == [1, 2]
+        table.assert_in_step()
+
     def test_many_columns_and_odd_names(self, open_database: Any, tmp_path: Path) -> None:
         open_database("default", NAME=str(tmp_path / "other"))
         table = TextTable()
@@ -264,6 +274,18 @@ class TestKeys:
         )
         assert (found(table, "cat"), len(found(table, "dog"))) == ([], 1)
         assert table.rows.count() == 1
+        table.assert_in_step()
+
+    def test_the_key_among_the_words(self, keyed: Any) -> None:
+        table, (first, *_) = keyed
+        if not isinstance(table.model._meta.pk, models.CharField):
+            fields = ["title"]
+        else:
+            fields = ["id", "title"]
+        table.run(migrations.AddIndex("thing", text_index(name="key", fields=fields)))
+        table.rows.create(pk=first, title="cat")
+        table.rows.update(title="dog")
+        assert len(found(table, "dog", fields=fields)) == 1
         table.assert_in_step()
 
     def test_rebuild(self, keyed: Any) -> None:
@@ -579,6 +601,44 @@ class TestPostgreSQL:
             if options["text"] != "cat":
                 assert "Bitmap Index Scan on i" in rows.explain(), options
             assert rows.count() > 0
+
+    def test_another_schema(self, scratch: Any) -> None:
+        """Of several tables of one name, that of the search path, and its index."""
+        wrapper = scratch()
+        with wrapper.cursor() as cursor:
+            cursor.execute("CREATE EXTENSION vector")
+            cursor.execute("CREATE SCHEMA one")
+            cursor.execute("CREATE SCHEMA two")
+            cursor.execute("CREATE TEXT SEARCH CONFIGURATION two.english (COPY = simple)")
+        tables = []
+        for schema in ("one", "two"):
+            with wrapper.cursor() as cursor:
+                cursor.execute(f"SET search_path = {schema}, public")
+            table = TextTable()
+            table.run(migrations.AddIndex("thing", text_index(language="english")))
+            table.rows.bulk_create(table.model(title=f"{schema} cats {n}") for n in range(2000))
+            table.query("ANALYZE shop_thing")
+            tables.append(table)
+        for schema, table in zip(("one", "two"), tables, strict=True):
+            with wrapper.cursor() as cursor:
+                cursor.execute(f"SET search_path = {schema}, public, pg_catalog")
+            rows = matching(table.rows, f"{schema} cat 77")
+            assert [row.title for row in rows] == [f"{schema} cats 77"]
+            assert "Bitmap Index Scan on i" in rows.explain()
+            rows = matching(table.rows, f"{schema} 77 nothing", match="any")
+            assert rows[0].title == f"{schema} cats 77"
+            assert rows.count() == 2000
+
+    def test_a_partial_index(self, table: TextTable) -> None:
+        only = text_index(condition=Q(category=1))
+        table.run(migrations.AddIndex("thing", only))
+        table.rows.bulk_create(table.model(title=f"cat {n}", category=n % 50) for n in range(3000))
+        table.query("ANALYZE")
+        assert matching(table.rows, "cat 51").count() == 1
+        assert matching(table.rows, "cat 52").count() == 1
+        rows = matching(table.rows.filter(category=1), "51 101", match="any")
+        assert {row.title for row in rows} == {"cat 51", "cat 101"}
+        assert "on i " in matching(table.rows.filter(category=1), "51").explain()
 
     def test_trigrams(self, table: TextTable) -> None:
         add = migrations.AddIndex("thing", text_index(tokenize="trigram"))

@@ -25,6 +25,11 @@ class Article(models.Model):
         ]
 
 
+class ArticleProxy(Article):
+    class Meta:
+        proxy = True
+
+
 class Report(Article):
     """Has its texts in the table of another model."""
 

@@ -162,7 +162,7 @@ class FullTextEngine(SideTableEngine):
         table, quote = model._meta.db_table, schema_editor.quote_name
         named = {f"text{place}": field for place, field in enumerate(fields)}
         named.update({f"pk{place}": field for place, field in enumerate(keys)})
-        watched = [field.column for field in (*keys, *fields)]
+        watched = list(dict.fromkeys(field.column for field in (*keys, *fields)))
         return {
             "table": Table(table, quote),
             "watched": Columns(table, watched, quote),

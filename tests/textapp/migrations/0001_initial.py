@@ -12,6 +12,7 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
+        ('testapp', '0001_enable_pgvector'),
     ]
 
     operations = [
