@@ -8,18 +8,25 @@ Durations are numbers of microseconds.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from django.db import OperationalError
 
 from dorm_vector.sql import SQL, fill
 
 __all__ = [
     "DURATIONS",
+    "OVER",
     "difference",
     "extract",
+    "made_of",
     "truncate",
     "truncate_datetime",
     "truncate_time",
 ]
+
+# How Django writes a window function.
+OVER = " OVER ("
 
 THURSDAY = "date({0}, '-3 days', 'weekday 4')"  # of the same ISO week
 MONTH = "CAST(strftime('%%m', {0}) AS INTEGER)"
@@ -121,7 +128,25 @@ def truncate_time(kind: str, local: SQL) -> SQL:
 def difference(internal_type: str, left: SQL, right: SQL) -> SQL:
     """Microseconds between two dates or times."""
     of = _of_time if internal_type == "TimeField" else _of_datetime
-    return fill(f"({of('{l}')} - {of('{r}')})", l=left, r=right)
+    template = f"({of('{l}')} - {of('{r}')})"
+    return made_of([left, right], lambda first, second: fill(template, l=first, r=second))
+
+
+def made_of(operands: Sequence[SQL], make: Callable[..., SQL]) -> SQL:
+    """
+    What is made of operands, which are named where one is a query, or a choice, itself.
+
+    Nested, they would double with each level, and a parser has room for so many levels only.
+    """
+    texts = [each.sql for each in operands]
+    is_deep = any("(SELECT" in text or "CASE " in text for text in texts)
+    # A window function would see the one row of that query.
+    if not is_deep or any(OVER in text for text in texts):
+        return make(*operands)
+    named = {f"dorm_{place}": each for place, each in enumerate(operands)}
+    columns = ", ".join(f"{{{name}}} AS {name}" for name in named)
+    made = make(*map(SQL, named))
+    return fill(f"(SELECT {{made}} FROM (SELECT {columns}))", made=made, **named)  # noqa: S608 - names
 
 
 def _filled(templates: dict[str, str], name: str, local: SQL) -> SQL:

@@ -16,6 +16,7 @@ from django.db.models.functions import Cast, Random
 from django.db.models.lookups import IRegex
 from django.db.models.sql.compiler import SQLCompiler
 
+from dorm_vector.backends.libsql.datetimes import made_of
 from dorm_vector.sql import SQL, fill, filter_clause
 
 __all__ = ["rewriter"]
@@ -157,15 +158,25 @@ def _function(node: Any, compiler: SQLCompiler, compile_: Compile) -> Compiled:
     template = SCALARS.get(name) or AGGREGATES.get(name)
     if template is None:
         return compiled
-    parts = {
-        str(place): SQL(*compiler.compile(argument))
-        for place, argument in enumerate(node.source_expressions)
-    }
+    others = {}
     if isinstance(node, Aggregate):
-        parts["filter"] = filter_clause(node, compiler)
-    sql, params = fill(template, **parts)
+        others["filter"] = filter_clause(node, compiler)
+    sql, params = _filled(template, node, compiler, **others)
     numeric = isinstance(node._output_field_or_none, DecimalField)
     return f"(CAST({sql} AS NUMERIC))" if numeric else sql, params
+
+
+def _filled(template: str, node: Any, compiler: SQLCompiler, **others: SQL) -> SQL:
+    """A template of the operands of ``node``, which are named where it would repeat long ones."""
+    operands = [SQL(*compiler.compile(argument)) for argument in node.source_expressions]
+
+    def make(*parts: SQL) -> SQL:
+        return fill(template, **{str(place): part for place, part in enumerate(parts)}, **others)
+
+    # What is of a group, or of a window, stands in no query of its own.
+    if node.contains_aggregate or node.contains_over_clause:
+        return make(*operands)
+    return made_of(operands, make)
 
 
 def _name(node: Any) -> str:
@@ -177,8 +188,7 @@ def _cast(node: Any, compiler: SQLCompiler, compile_: Compile) -> Compiled:
     template = CASTS.get(node.output_field.db_type(compiler.connection))
     if template is None:
         return _function(node, compiler, compile_)
-    (argument,) = node.source_expressions
-    return fill(template, **{"0": SQL(*compiler.compile(argument))})
+    return _filled(template, node, compiler)
 
 
 CLASSES: dict[type, Rewriter] = {

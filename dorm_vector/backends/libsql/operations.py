@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -10,7 +10,7 @@ from django.db.backends.sqlite3.operations import DatabaseOperations as SQLiteOp
 
 from dorm_vector.backends.libsql import datetimes
 from dorm_vector.backends.libsql.timezones import local_time
-from dorm_vector.sql import SQL
+from dorm_vector.sql import SQL, fill
 
 __all__ = ["DatabaseOperations"]
 
@@ -26,12 +26,12 @@ class DatabaseOperations(SQLiteOperations):
     # Dates and times
 
     def date_extract_sql(self, lookup_type: str, sql: str, params: Any) -> Any:
-        return datetimes.extract(lookup_type.lower(), self._local(sql, params, None))
+        return self._of_local(datetimes.extract, lookup_type, sql, params, None)
 
     def date_trunc_sql(
         self, lookup_type: str, sql: str, params: Any, tzname: str | None = None
     ) -> Any:
-        return datetimes.truncate(lookup_type.lower(), self._local(sql, params, tzname))
+        return self._of_local(datetimes.truncate, lookup_type, sql, params, tzname)
 
     def time_extract_sql(self, lookup_type: str, sql: str, params: Any) -> Any:
         return datetimes.extract(lookup_type.lower(), SQL(f"substr({sql}, 1, 8)", tuple(params)))
@@ -39,28 +39,47 @@ class DatabaseOperations(SQLiteOperations):
     def time_trunc_sql(
         self, lookup_type: str, sql: str, params: Any, tzname: str | None = None
     ) -> Any:
-        return datetimes.truncate_time(lookup_type.lower(), self._local(sql, params, tzname))
+        return self._of_local(datetimes.truncate_time, lookup_type, sql, params, tzname)
 
     def datetime_cast_date_sql(self, sql: str, params: Any, tzname: str | None) -> Any:
-        return datetimes.truncate("day", self._local(sql, params, tzname))
+        return self._of_local(datetimes.truncate, "day", sql, params, tzname)
 
     def datetime_cast_time_sql(self, sql: str, params: Any, tzname: str | None) -> Any:
-        local = self._local(sql, params, tzname)
-        return f"(time({local.sql}) || substr({sql}, 20))", (*local.params, *params)
+        def time(moment: SQL) -> SQL:
+            return fill(
+                "(time({local}) || substr({moment}, 20))",
+                local=self._local(moment, tzname),
+                moment=moment,
+            )
+
+        return datetimes.made_of([SQL(sql, tuple(params))], time)
 
     def datetime_extract_sql(
         self, lookup_type: str, sql: str, params: Any, tzname: str | None
     ) -> Any:
-        return datetimes.extract(lookup_type.lower(), self._local(sql, params, tzname))
+        return self._of_local(datetimes.extract, lookup_type, sql, params, tzname)
 
     def datetime_trunc_sql(
         self, lookup_type: str, sql: str, params: Any, tzname: str | None
     ) -> Any:
-        return datetimes.truncate_datetime(lookup_type.lower(), self._local(sql, params, tzname))
+        return self._of_local(datetimes.truncate_datetime, lookup_type, sql, params, tzname)
 
-    def _local(self, sql: str, params: Any, tzname: str | None) -> SQL:
+    def _of_local(
+        self,
+        make: Callable[[str, SQL], SQL],
+        lookup_type: str,
+        sql: str,
+        params: Any,
+        tzname: str | None,
+    ) -> SQL:
+        return datetimes.made_of(
+            [SQL(sql, tuple(params))],
+            lambda moment: make(lookup_type.lower(), self._local(moment, tzname)),
+        )
+
+    def _local(self, moment: SQL, tzname: str | None) -> SQL:
         zone = tzname if settings.USE_TZ else None
-        return local_time(SQL(sql, tuple(params)), zone, self.connection.timezone_name)
+        return local_time(moment, zone, self.connection.timezone_name)
 
     def subtract_temporals(self, internal_type: str, lhs: Any, rhs: Any) -> Any:
         left, right = (SQL(sql, tuple(params)) for sql, params in (lhs, rhs))

@@ -2,20 +2,23 @@
 Time zones in SQL.
 
 SQLite knows no time zones, and Django's SQLite backend asks Python. Here the shifts of a zone
-become a decision tree of CASE expressions, which takes about eight comparisons.
+become a decision tree of CASE expressions, which takes about ten comparisons.
 """
 
 from __future__ import annotations
 
 import calendar
 import functools
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from django.db import NotSupportedError
 from django.db.backends.utils import split_tzname_delta
 
+from dorm_vector.backends.libsql.datetimes import OVER
 from dorm_vector.sql import SQL
 
 __all__ = ["local_time"]
@@ -25,6 +28,9 @@ YEARS = range(1840, 2200)
 # The least time between two changes of a zone is far above it; a test looks at every zone.
 STEP = timedelta(days=4)
 FORMAT = "%Y-%m-%d %H:%M:%S"
+
+# Of each CASE: a flat tree takes less of the parser's stack, and a few comparisons more.
+BRANCHES = 6
 
 Shift = Callable[[datetime], int]
 
@@ -58,14 +64,20 @@ def local_time(value: SQL, tzname: str | None, source: str | None) -> SQL:
     shifts = shifts_of(tzname, source)
     if len(shifts.changes) == 1:
         return SQL(f"datetime({start.sql}, '{shifts.changes[0][1]} seconds')", start.params)
+    if OVER in start.sql:
+        raise NotSupportedError(
+            "libSQL cannot bring the result of a window function into another time zone: read it, "
+            f"and convert it in Python, or use {source} there."
+        )
     same = "d"
     if shifts.years:
         whens = " ".join(f"WHEN '{kind}' THEN '{year}'" for kind, year in shifts.years.items())
         year = f"CASE {KIND} {whens} END"
         same = f"CASE WHEN d < '{shifts.regular}' THEN d ELSE {year} || substr(d, 5) END"
+    # The value is as near to the surface as it can be: a parser has room for so many levels only.
     return SQL(
-        f"(SELECT datetime(d, ({_tree(shifts.changes)}) || ' seconds') "  # noqa: S608 - no user's text
-        f"FROM (SELECT d, {same} AS e FROM (SELECT {start.sql} AS d)))",
+        f"(SELECT (SELECT datetime(d, ({_tree(shifts.changes)}) || ' seconds') "  # noqa: S608 - no user's text
+        f"FROM (SELECT {same} AS e)) FROM (SELECT {start.sql} AS d))",
         start.params,
     )
 
@@ -73,10 +85,14 @@ def local_time(value: SQL, tzname: str | None, source: str | None) -> SQL:
 def _tree(changes: list[tuple[str, int]]) -> str:
     if len(changes) == 1:
         return str(changes[0][1])
-    middle = len(changes) // 2
-    start = changes[middle][0]
-    before, after = _tree(changes[:middle]), _tree(changes[middle:])
-    return f"CASE WHEN e < '{start}' THEN {before} ELSE {after} END"
+    size = math.ceil(len(changes) / BRANCHES)
+    parts = [changes[start : start + size] for start in range(0, len(changes), size)]
+    *before, last = map(_tree, parts)
+    ends = (part[0][0] for part in parts[1:])
+    whens = " ".join(
+        f"WHEN e < '{end}' THEN {tree}" for end, tree in zip(ends, before, strict=True)
+    )
+    return f"CASE {whens} ELSE {last} END"
 
 
 @functools.lru_cache(maxsize=64)
