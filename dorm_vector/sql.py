@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -63,7 +64,7 @@ def fill(template: str, **parts: SQL | Operand) -> SQL:
     """Put ``parts`` into the ``{name}`` places of ``template``, their parameters in that order."""
     sql: list[str] = []
     params: list[Any] = []
-    for literal, name, _, _ in Formatter().parse(template):
+    for literal, name in _parsed(template):
         sql.append(literal)
         if name:
             sql.append(parts[name].sql)
@@ -76,6 +77,11 @@ def joined(operator: str, parts: Iterable[SQL]) -> SQL:
     pieces = list(parts)
     sql = f" {operator} ".join(piece.sql for piece in pieces)
     return SQL(f"({sql})", tuple(param for piece in pieces for param in piece.params))
+
+
+@functools.lru_cache(maxsize=512)
+def _parsed(template: str) -> tuple[tuple[str, str | None], ...]:
+    return tuple((literal, name) for literal, name, _, _ in Formatter().parse(template))
 
 
 def filter_clause(aggregate: Any, compiler: Any) -> SQL:
