@@ -2,7 +2,7 @@
 All that is measured against the others, in one run of one process, in about ten minutes.
 
 loading, reading, overhead, searching and growth, one after the other: they would slow each other
-down. Within each, what is compared takes turns. The tables and the plot of the documentation are
+down; and which searches find the right entries. Within each, what is compared takes turns. The tables and the plot of the documentation are
 written where --output says.
 
     pip install -e '.[bench]'
@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import common
 import growth
+import hybrid_quality
 import loading
 import overhead
 import reading
 import searching
 
-PARTS = (loading, reading, overhead, searching, growth)
+PARTS = (loading, reading, overhead, searching, growth, hybrid_quality)
 
 
 def main() -> None:
