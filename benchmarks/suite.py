@@ -2,8 +2,8 @@
 All that is measured against the others, in one run of one process, in about ten minutes.
 
 loading, reading, overhead, searching and growth, one after the other: they would slow each other
-down; and which searches find the right entries. Within each, what is compared takes turns. The tables and the plot of the documentation are
-written where --output says.
+down; and last, which searches find the right entries. Within each, what is compared takes turns.
+The tables and the plot of the documentation are written where --output says.
 
     pip install -e '.[bench]'
     python benchmarks/suite.py --output docs/performance
