@@ -230,7 +230,7 @@ def _truncated(schema_editor: Any, old: Any, new: Any, column: str) -> str:
 
 def _check_rows(schema_editor: Any, model: Any, old: Any, new: Any, existing: str) -> None:
     """Refuse what would leave rows without a vector that they need, or with one of another size."""
-    if existing == "fail" and schema_editor.holds_vectors(model, old):
+    if existing == "fail" and differ(old, new) and schema_editor.holds_vectors(model, old):
         raise NotSupportedError(
             f"{described(model, old)}, and ChangeVectorDimensions(existing='fail') makes them "
             f"neither NULL nor {typed(new)}."

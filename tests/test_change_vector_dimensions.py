@@ -282,6 +282,10 @@ class TestFail:
         assert stored(project) == rounded(VECTORS, "f4")
         assert is_whole(project, 4)
 
+    def test_the_same_vectors(self, project: Project) -> None:
+        project.run(to(vector(4, help_text="another"), "fail"))
+        assert stored(project) == rounded(VECTORS, "f4")
+
     def test_none_there(self, project: Project) -> None:
         project.rows().update(embedding=None)
         operation = to(half(3), "fail")
