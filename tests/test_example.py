@@ -143,6 +143,46 @@ def check_modes(urls: list[str]) -> None:
         )
 
 
+def waiting(url: str) -> int:
+    """How many entries have no vector."""
+    embedder = "example_project.library.embedding.embed_entries"
+    arguments = ("library.Entry.embedding", "--with", embedder, "--dry-run", "--json")
+    return int(json.loads(manage(url, "embed", *arguments))["rows"])
+
+
+def test_stopped_and_resumed(file_url: str) -> None:
+    """Killed after the first batches: the entries are there, and the others get their vectors."""
+    manage(file_url, "migrate", "-v0")
+    environment = {
+        **os.environ,
+        "DATABASE_URL": file_url,
+        "DJANGO_SETTINGS_MODULE": "example_project.settings",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "example_project/manage.py", "index_library", "--rebuild"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as indexing:
+        said = b""
+        while b"256/" not in said and indexing.poll() is None:
+            said += indexing.stderr.read(1)  # type: ignore[union-attr]
+        indexing.kill()
+    left = waiting(file_url)
+    assert left > 0
+    manage(file_url, "index_library", "-v0")
+    assert waiting(file_url) == 0
+    # What is embedded of an entry changes, by another way than this command's.
+    edit = "UPDATE library_entry SET summary = 'Squeezes.' WHERE name = 'bz2.compress'"
+    program = (
+        "import django; django.setup(); from django.db import connection; "
+        f"connection.cursor().execute({edit!r})"
+    )
+    run(file_url, "-c", program)
+    assert waiting(file_url) == 1
+    manage(file_url, "index_library", "-v0")
+    assert waiting(file_url) == 0
+
+
 def test_pages(file_url: str) -> None:
     manage(file_url, "demo")
     home, found, like, escaped, meaning, words, wrong = (

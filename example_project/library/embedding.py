@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["embed", "text_of"]
+__all__ = ["embed", "embed_entries", "text_of"]
 
 # Between the words of camelCase, HTTPServer and snake_case, and between the parts of a name.
 WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[._]+")
@@ -43,6 +43,11 @@ def text_of(item: Named) -> str:
     docstring blurs the vector, and the summary alone loses what the name says.
     """
     return f"{WORD_BOUNDARY.sub(' ', item.name).strip()}: {item.summary}"
+
+
+def embed_entries(entries: Sequence[Named]) -> list[Any]:
+    """A vector for each entry: the embedder of ``manage.py embed``."""
+    return embed([text_of(entry) for entry in entries])
 
 
 @functools.cache

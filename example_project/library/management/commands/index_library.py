@@ -12,8 +12,7 @@ from django.db import connection
 from tqdm import tqdm
 
 from dorm_vector import embed
-from example_project.library.embedding import embed as vectors
-from example_project.library.embedding import text_of
+from example_project.library.embedding import embed_entries
 from example_project.library.models import Entry
 from example_project.library.stdlib import documented
 
@@ -52,7 +51,7 @@ class Command(BaseCommand):
             report = embed(
                 Entry,
                 "embedding",
-                vectors_of,
+                embed_entries,
                 batch_size=BATCH_SIZE,
                 progress=lambda done: bar.update(done - bar.n),
             )
@@ -64,10 +63,6 @@ def add_missing() -> None:
     present = set(Entry.objects.values_list("name", flat=True))
     missing = [Entry(**item._asdict()) for item in documented() if item.name not in present]
     Entry.objects.bulk_create(missing, BATCH_SIZE)
-
-
-def vectors_of(entries: list[Entry]) -> list[Any]:
-    return vectors([text_of(entry) for entry in entries])
 
 
 def empty_table() -> None:
