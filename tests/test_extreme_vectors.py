@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.db import DatabaseError, NotSupportedError, connections, transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from dorm_vector import (
     CosineDistance,
@@ -192,6 +192,31 @@ def assert_not_finite_is_last(rows: Any) -> None:
     assert all(math.isnan(d) for d, group in found if group)
     assert not any(math.isnan(d) for d, group in found if not group)
     assert rows.filter(d__lt=1e300).count() == len(ORDINARY)
+
+
+OF_VECTORS = {
+    "Normalize": Normalize("a"),
+    "VectorAdd": VectorAdd("a", [1, 1, 1]),
+    "VectorSubtract": VectorSubtract("a", "a"),
+    "times little": VectorMultiply("a", [1e-30, 1e-30, 1e-30]),
+    "times nothing": VectorMultiply("a", [0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("name", OF_VECTORS)
+def test_no_vector_is_made_of_what_is_not_finite(raw: Any, name: str) -> None:
+    """The databases' errors have words of their own."""
+    for row in raw.filter(group=1):
+        with pytest.raises(DatabaseError), transaction.atomic(raw.db):
+            list(raw.filter(pk=row.pk).values_list(OF_VECTORS[name]))
+
+
+@pytest.mark.parametrize("aggregate", [VectorSum, VectorAvg])
+def test_no_mean_is_made_of_what_is_not_finite(raw: Any, aggregate: Any) -> None:
+    for row in raw.filter(group=1):
+        rows = raw.filter(Q(pk=row.pk) | Q(group=0))
+        with pytest.raises(DatabaseError), transaction.atomic(raw.db):
+            rows.aggregate(x=aggregate("a"))
 
 
 @pytest.mark.parametrize("function", [CosineSimilarity, InnerProduct])

@@ -67,10 +67,11 @@ HAMMING = "vector_distance_cos({a}, {b})"
 BOTH = "(vector_distance_cos({a}, {zero}) + vector_distance_cos({b}, {zero}))"
 JACCARD = f"CASE WHEN {BOTH} = {HAMMING} THEN 1.0 ELSE 2.0 * {HAMMING} / ({BOTH} + {HAMMING}) END"
 
-# A float32 from its bits: no function of libSQL's shows more than six digits of one.
+# A float32 from its bits: no function of libSQL's shows more than six digits of one. NaN, which raw
+# SQL may have stored, is infinity as well, of which no vector is made.
 NUMBER = (
     "(1 - 2 * ({bits} >> 31)) * CASE {bits} >> 23 & 255 "
-    "WHEN 0 THEN ({bits} & 8388607) * 1.401298464324817e-45 "
+    "WHEN 0 THEN ({bits} & 8388607) * 1.401298464324817e-45 WHEN 255 THEN 9e999 "
     "ELSE (1 + ({bits} & 8388607) / 8388608.0) * power(2.0, ({bits} >> 23 & 255) - 127) END"
 )
 
@@ -81,7 +82,9 @@ def _bits(digits: str) -> str:
     return f"(('0x' || {pairs}) ->> '$')"
 
 
-def _elements(expression: str, result: str = "vector32('[' || group_concat({}) || ']')") -> str:
+def _elements(
+    expression: str, result: str = "vector32('[' || group_concat(ifnull({}, 9e999)) || ']')"
+) -> str:
     """A vector made of an expression of the components x of {a}, and y of {b}."""
     x, y = (
         NUMBER.format(bits=_bits(digits)) if name in expression else "NULL"
@@ -99,7 +102,8 @@ def _of_group(aggregate: str) -> str:
     """A vector of an aggregate of each component of the vectors of a group."""
     bits = _bits("g")
     return (
-        "(SELECT CASE WHEN length(h) > 0 THEN (SELECT vector32('[' || group_concat(s) || ']') FROM "  # noqa: S608 - columns
+        "(SELECT CASE WHEN length(h) > 0 THEN "  # noqa: S608 - columns
+        "(SELECT vector32('[' || group_concat(ifnull(s, 9e999)) || ']') FROM "
         f"(SELECT {aggregate}({NUMBER.format(bits=bits)}) AS s FROM (SELECT place, "
         "CAST(substr(h, 8 * ({dimensions} * r.value + place) + 1, 8) AS TEXT) AS g "
         "FROM (SELECT value AS place FROM generate_series(0, {dimensions} - 1)), "
