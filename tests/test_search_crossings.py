@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import transaction
 from django.db.models import Count, Exists, FilteredRelation, OuterRef, Subquery, Sum, Value
 from django.db.transaction import TransactionManagementError
 
 from dorm_vector import InnerProduct, L2Distance, VectorAvg, nearest
+from tests.support.matrix import only
 from tests.support.oracle import DISTANCES, l2
 from tests.testapp.models import Chunk, Document, Indexed, Item, Portable, SubItem
 
@@ -76,6 +78,33 @@ def test_subquery_of_a_search_for_a_vector(items: Any) -> None:
     rows = list(items)
     for category, key in found:
         assert key == ranked([row for row in rows if row.category == category], QUERY)[0]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@only("postgresql")
+def test_array_of_a_search_for_the_outer_row(items: Any, exact: bool) -> None:
+    others = items.exclude(pk=OuterRef("pk"))
+    near = nearest(others, "embedding", OuterRef("embedding"), metric="l2", exact=exact)
+    found = items.annotate(near=ArraySubquery(near.values("pk")[:3]))
+    rows = [row for row in items if row.embedding is not None]
+    expected = {row.pk: ranked([x for x in rows if x != row], row.embedding)[:3] for row in rows}
+    assert {row.pk: row.near for row in found if row.embedding is not None} == expected
+
+
+@pytest.mark.parametrize("negated", [False, True])
+def test_exists_of_a_search_for_a_vector_two_queries_out(items: Any, negated: bool) -> None:
+    vector = Subquery(items.filter(pk=OuterRef(OuterRef("pk"))).values("embedding")[:1])
+    others = items.exclude(pk=OuterRef("pk"))
+    near = Exists(nearest(others, "embedding", vector, metric="l2", max_distance=1.2))
+    rows = [row for row in items if row.embedding is not None]
+    expected = {
+        row.pk
+        for row in rows
+        if any(l2(row.embedding, x.embedding) <= 1.2 for x in rows if x.pk != row.pk)
+    }
+    if negated:
+        expected = {row.pk for row in items} - expected
+    assert set(keys(items.filter(~near if negated else near))) == expected
 
 
 def test_search_for_the_vector_of_a_subquery(items: Any) -> None:
