@@ -257,7 +257,7 @@ def test_annotation_is_a_name_of_the_model(name: str) -> None:
         nearest(Item.objects, "embedding", QUERY, annotation=name)
     assert str(error.value) == (
         f"nearest() would annotate its rows with {name!r}, which is a field of testapp.Item: "
-        "give another name as annotation=."
+        "pass another name as annotation=."
     )
 
 
@@ -275,8 +275,8 @@ def test_annotation_is_there(rows: Any) -> None:
     with pytest.raises(ValueError, match="nearest\\(\\)") as error:
         nearest(rows(), "embedding", QUERY)
     assert str(error.value) == (
-        "nearest() would annotate its rows with 'distance', which they are annotated with already: "
-        "give another name as annotation=."
+        "nearest() would annotate its rows with 'distance', an annotation that they already have: "
+        "pass another name as annotation=."
     )
 
 
