@@ -26,8 +26,8 @@ NOT_LOADED = (
     "here (no such module: vec0); load it, or drop the index with manage.py vector_reindex."
 )
 UNTRUSTED = (
-    "This writes to a table with a vector index, which SQLite refuses under PRAGMA "
-    'trusted_schema=OFF (unsafe use of virtual table "i"); switch it on for this connection, or '
+    "This writes to a table with an index that triggers keep, which SQLite refuses under "
+    'PRAGMA trusted_schema=OFF (unsafe use of virtual table "i"); switch it on for this connection, or '
     "drop the index with manage.py vector_reindex."
 )
 

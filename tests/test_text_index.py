@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 import uuid
 from io import StringIO
 from pathlib import Path
@@ -23,6 +25,7 @@ from dorm_vector import TextIndex, matching, models
 from dorm_vector.checks import check_names, check_text_indexes
 from dorm_vector.database_checks import check_text_not_built
 from dorm_vector.engines import engine_for
+from dorm_vector.engines.sqlite.engine import _fts5_needs_trust
 from tests.support.texts import TextTable, text_index
 
 #: What is made for an index, by the ending of its name, in any case.
@@ -148,6 +151,31 @@ class TestWrites:
         assert found(table, "dog") == [6]
         table.query("DELETE FROM shop_thing")
         assert table.side(table.model._meta.indexes[0]) == {}
+
+    def test_writes_of_the_same_text(self, table: TextTable) -> None:
+        """save() writes all columns: words that are the same are not made anew."""
+        row = table.rows.create(title="cat", body="dog")
+        with table.connection.cursor() as cursor:
+            cursor.execute("SELECT count(*), max(block) FROM i_data")
+            before = cursor.fetchone()
+        row.category = 5
+        row.save()
+        assert table.query("SELECT count(*), max(block) FROM i_data") == [before]
+        table.rows.update(title="CAT")
+        table.assert_in_step()
+        table.rows.update(body=None)
+        assert found(table, "dog") == []
+        table.rows.update(body="")
+        table.assert_in_step()
+
+    def test_other_letters_of_a_collation(self, table: TextTable) -> None:
+        table.run(migrations.RemoveIndex("thing", "i"))
+        folded = models.CharField(max_length=50, default="", db_collation="NOCASE")
+        table.run(migrations.AlterField("thing", "title", folded))
+        table.run(migrations.AddIndex("thing", text_index()))
+        table.rows.create(title="cat")
+        table.rows.update(title="CAT")
+        table.assert_in_step()
 
     def test_the_id_of_an_insert_is_that_of_the_row(self, table: TextTable) -> None:
         for _ in range(3):
@@ -541,6 +569,37 @@ class TestWithoutFTS5:
         monkeypatch.setattr(wrapper.Database, "sqlite_version_info", (3, 33, 0))
         assert engine.why_not_built(index, None) == "SQLite has trigrams from 3.34 on"
         assert engine.why_not_built(text_index(), None) is None
+
+    def test_untrusted_schema(self, open_database: Any, tmp_path: Path, monkeypatch: Any) -> None:
+        """In which older SQLites let no trigger write to FTS5's tables."""
+        path, needs = str(tmp_path / "db"), "dorm_vector.engines.sqlite.engine._fts5_needs_trust"
+        options = {"init_command": "PRAGMA trusted_schema=OFF"}
+        open_database("default", NAME=path, OPTIONS=options)
+        monkeypatch.setattr(needs, lambda driver: True)
+        table = TextTable()
+        table.run(migrations.AddIndex("thing", text_index()))
+        table.rows.create(title="cat")
+        with pytest.raises(NotSupportedError) as caught:
+            list(matching(table.rows, "cat"))
+        assert str(caught.value) == (
+            "SQLite lets no trigger write to FTS5's tables under trusted_schema=OFF: the "
+            "TextIndex 'i' is not built."
+        )
+
+    def test_whether_fts5_needs_a_trusted_schema(self) -> None:
+        """It is as SQLite's own triggers do."""
+        with contextlib.closing(sqlite3.connect(":memory:")) as raw:
+            raw.execute("PRAGMA trusted_schema = OFF")
+            raw.execute("CREATE TABLE a (b)")
+            raw.execute("CREATE VIRTUAL TABLE w USING fts5(b)")
+            raw.execute("CREATE TRIGGER t AFTER INSERT ON a BEGIN INSERT INTO w VALUES (1); END")
+            try:
+                raw.execute("INSERT INTO a VALUES (1)")
+            except sqlite3.OperationalError:
+                refused = True
+            else:
+                refused = False
+        assert _fts5_needs_trust(sqlite3) is refused
 
     def test_another_database(self, table: TextTable, settings: Any) -> None:
         settings.DORM_VECTOR = {"ENGINES": {"scratch": "unsupported"}}

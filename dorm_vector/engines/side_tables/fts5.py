@@ -42,7 +42,7 @@ CREATE = (
     f"CREATE TRIGGER %(insert)s %(mark)s AFTER INSERT ON %(table)s BEGIN {NEW}; {ADD}; END",
     f"CREATE TRIGGER %(delete)s %(mark)s AFTER DELETE ON %(table)s BEGIN {OLD}; END",
     f"CREATE TRIGGER %(update)s %(mark)s AFTER UPDATE{WATCHED} ON %(table)s "
-    f"BEGIN {OLD}; {NEW}; {ADD}; END",
+    f"WHEN %(changed)s BEGIN {OLD}; {NEW}; {ADD}; END",
 )
 
 # The same where a second table has the numbers of the rows.
@@ -65,7 +65,7 @@ KEYED_CREATE = (
     f"BEGIN {KEYED_NEW}; {KEYED_ADD}; END",
     f"CREATE TRIGGER %(delete)s %(mark)s AFTER DELETE ON %(table)s BEGIN {KEYED_OLD}; END",
     f"CREATE TRIGGER %(update)s %(mark)s AFTER UPDATE{WATCHED} ON %(table)s "
-    f"BEGIN {KEYED_OLD}; {KEYED_NEW}; {KEYED_ADD}; END",
+    f"WHEN %(changed)s BEGIN {KEYED_OLD}; {KEYED_NEW}; {KEYED_ADD}; END",
 )
 DROP = (
     "DROP TRIGGER IF EXISTS %(insert)s",
@@ -98,6 +98,9 @@ ROWS = {
 }
 
 
+NOT_BUILT = "{}: the TextIndex {!r} is not built."
+
+
 class FullTextEngine(SideTableEngine):
     """The engine of a database whose indexes of words are FTS5's."""
 
@@ -111,6 +114,10 @@ class FullTextEngine(SideTableEngine):
     def why_not_built(self, index: Any, model: Any) -> str | None:
         if index.method != "text":
             return super().why_not_built(index, model)
+        return self._why_no_words(index) or self.why_words_not_kept()
+
+    def _why_no_words(self, index: Any) -> str | None:
+        """Why there is no such table of words here, the first half of a sentence; or None."""
         if self.lacks_fts5():
             return f"{self.label} was built without FTS5 here"
         if index.tokenize and self.connection.Database.sqlite_version_info < TRIGRAMS:
@@ -120,6 +127,10 @@ class FullTextEngine(SideTableEngine):
     def lacks_fts5(self) -> bool:
         """Whether there are no tables of words. Does not ask the database."""
         return False
+
+    def why_words_not_kept(self) -> str | None:
+        """Why triggers cannot keep a table of words, the first half of a sentence; or None."""
+        return None
 
     def drop_templates_of(self, index: Any) -> tuple[str, ...]:
         return DROP if index.method == "text" else super().drop_templates_of(index)
@@ -140,6 +151,11 @@ class FullTextEngine(SideTableEngine):
             "pk": ", ".join(f"{{row}}%(pk{each})s" for each in pks),
             # The model's column on the left: its collation is the one that counts.
             "key": " AND ".join(f"{{row}}%(pk{each})s = k{each}" for each in pks),
+            # save() writes all columns. Whatever their collation says, other letters are others.
+            "changed": " OR ".join(
+                f"OLD.%({name})s IS NOT NEW.%({name})s COLLATE BINARY"
+                for name in (*(f"pk{each}" for each in pks), *(f"text{each}" for each in texts))
+            ),
             "own_key": " AND ".join(f"%(table)s.%(pk{each})s = k{each}" for each in pks),
         }
         parts = {
@@ -202,13 +218,15 @@ class FullTextEngine(SideTableEngine):
 
     def check_text(self, search: Any) -> None:
         index, endings = search.index, [*NAMES.of_table, *NAMES.shadows]
-        if index is None or self.why_not_built(index, search.model):
+        if index is None or self._why_no_words(index):
             return
         endings += NAMES.tables if self._is_keyed(search.model) else ()
         names = (index.name, *(f"{index.name}_{ending}" for ending in endings))
         self.connection.ensure_connection()
         sql = COUNT.format(places=", ".join("?" * len(names)))
         if self.connection.connection.execute(sql, names).fetchone()[0] < len(names):
+            if reason := self.why_not_built(index, search.model):
+                raise NotSupportedError(NOT_BUILT.format(reason, index.name))
             raise OperationalError(
                 f"The TextIndex {index.name!r} of {search.model._meta.label} is declared, and not "
                 f"there, or in part (database {self.connection.alias!r}): migrate, or run "
@@ -219,8 +237,8 @@ class FullTextEngine(SideTableEngine):
         index = search.index
         if index is None:
             self.refuse_text(search)
-        if reason := self.why_not_built(index, search.model):
-            raise NotSupportedError(f"{reason}: the TextIndex {index.name!r} is not built.")
+        if reason := self._why_no_words(index):
+            raise NotSupportedError(NOT_BUILT.format(reason, index.name))
         quote = self.connection.ops.quote_name
         # What is compiled is formatted with %, once.
         table, keys = (

@@ -135,6 +135,24 @@ def _lacks_fts5(driver: Any) -> bool:
     return False
 
 
+@functools.cache
+def _fts5_needs_trust(driver: Any) -> bool:
+    """Whether this SQLite counts FTS5 among what triggers may misuse; later ones do not."""
+    with contextlib.closing(driver.connect(":memory:")) as raw:
+        for statement in (
+            "PRAGMA trusted_schema = OFF",
+            "CREATE TABLE texts (c)",
+            "CREATE VIRTUAL TABLE words USING fts5(c)",
+            "CREATE TRIGGER t AFTER INSERT ON texts BEGIN DELETE FROM words; END",
+        ):
+            raw.execute(statement)
+        try:
+            raw.execute("INSERT INTO texts VALUES (1)")
+        except driver.OperationalError:
+            return True
+    return False
+
+
 class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
     """sqlite-vec's functions over packed float32 in BLOB columns."""
 
@@ -218,6 +236,11 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
 
     def lacks_fts5(self) -> bool:
         return _lacks_fts5(self.connection.Database)
+
+    def why_words_not_kept(self) -> str | None:
+        if self._is_trusting() or not _fts5_needs_trust(self.connection.Database):
+            return None
+        return "SQLite lets no trigger write to FTS5's tables under trusted_schema=OFF"
 
     def _is_trusting(self) -> bool:
         if self.trusting is None:  # the connection has not been open yet

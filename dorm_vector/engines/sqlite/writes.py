@@ -19,8 +19,8 @@ SENTENCES = {
         "loaded here ({error}); load it, or drop the index with manage.py vector_reindex."
     ),
     "unsafe use of virtual table": (
-        "This writes to a table with a vector index, which SQLite refuses under PRAGMA "
-        "trusted_schema=OFF ({error}); switch it on for this connection, or drop the index with "
+        "This writes to a table with an index that triggers keep, which SQLite refuses under "
+        "PRAGMA trusted_schema=OFF ({error}); switch it on for this connection, or drop the index with "
         "manage.py vector_reindex."
     ),
 }
