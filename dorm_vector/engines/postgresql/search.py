@@ -36,14 +36,14 @@ MAX_EF_SEARCH = 1000
 LADDER = ((40, 40), (100, 200), (200, 400), (400, 800), (1000, 1000))
 # The same for recall="high", and how many times as many rows as a block has are read of the index
 # then, in relaxed order: docs/performance.rst has the curve.
-HIGH_LADDER = ((10, 200), (40, 200), (100, 400), (250, 1000), (1000, 1000))
+HIGH_LADDER = ((10, 400), (40, 400), (100, 800), (250, 1000), (1000, 1000))
 HIGH_READ = 4
 HIGH_OVERSAMPLE = {"half": 4, "bit": 40}
 # The share of the lists of IVFFlat that is looked at for it.
 HIGH_PROBES = 0.2
 # What an index search costs for each tuple that it visits, in the planner's units, of which one is
 # a page that is read in a row; and all rows of a filter for each component of their vectors.
-VISIT_COST, COMPONENT_COST = 5.0, 0.002
+VISIT_COST, COMPONENT_COST = 15.0, 0.002
 # What searches are tried with; see ``tunable``.
 TRIED = {
     "oversample": (1, 2, 4, 8, 16, 32),
@@ -226,7 +226,7 @@ class PostgreSQLSearch(EngineSearch):
 
     def rows_read(self, search: Any, index: Any, step: Step) -> int:
         if search.recall and not index.stage:
-            return HIGH_READ * step.rows
+            return HIGH_READ * step.rows - self.slack
         return super().rows_read(search, index, step)
 
     def can_run_at_once(self, query: Any, search: Any, index: Any) -> bool:
