@@ -20,8 +20,8 @@ SENTENCES = {
     ),
     "unsafe use of virtual table": (
         "This writes to a table with an index that triggers keep, which SQLite refuses under "
-        "PRAGMA trusted_schema=OFF ({error}); switch it on for this connection, or drop the index with "
-        "manage.py vector_reindex."
+        "PRAGMA trusted_schema=OFF ({error}); switch it on for this connection, or "
+        "drop the index with manage.py vector_reindex."
     ),
 }
 
