@@ -27,8 +27,8 @@ NOT_LOADED = (
 )
 UNTRUSTED = (
     "This writes to a table with an index that triggers keep, which SQLite refuses under "
-    'PRAGMA trusted_schema=OFF (unsafe use of virtual table "i"); switch it on for this connection, '
-    "or drop the index with manage.py vector_reindex."
+    'PRAGMA trusted_schema=OFF (unsafe use of virtual table "i"); switch it on for this '
+    "connection, or drop the index with manage.py vector_reindex."
 )
 
 
