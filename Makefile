@@ -1,5 +1,6 @@
 # make demo: search Python's documentation; DATABASE=postgresql or libsql changes where.
-# make test: every engine.  make bench: against the others, in ten minutes, into the documentation.
+# make test: every engine.  make test-browser: the example in Chromium.
+# make bench: against the others, in ten minutes, into the documentation.
 # make fuzz SECONDS=600 SEED=1: random searches, values and ORM work, against numpy and stock Django.
 # Nothing but Python is needed.
 
@@ -12,7 +13,7 @@ MANAGE := $(BIN)/python example_project/manage.py
 export DATABASE
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo serve test fuzz bench lint docs clean
+.PHONY: demo serve test test-browser fuzz bench lint docs clean
 
 demo: $(VENV)/.demo
 	$(MANAGE) demo
@@ -22,6 +23,11 @@ serve: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# The example's pages in headless Chromium, which Debian calls chromium and chromium-driver.
+test-browser: $(VENV)/.browser
+	DORM_VECTOR_TEST_BROWSER=$${DORM_VECTOR_TEST_BROWSER:-build/pictures} \
+		$(BIN)/python -m pytest tests/browser
 
 # The modules that can be run, each for SECONDS; without SEED, fresh ones, which are printed.
 SECONDS ?= 60

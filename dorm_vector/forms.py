@@ -45,8 +45,9 @@ class VectorTextarea(forms.Textarea):
     style = "white-space: pre-wrap; word-break: keep-all; overflow-wrap: normal"
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
-        given = {"rows": 6, "cols": 60, "spellcheck": "false", "style": self.style}
-        super().__init__({**given, **(attrs or {})})
+        # The class is that of the admin's own text areas, which fit into narrow windows.
+        given = {"rows": 6, "cols": 60, "spellcheck": "false", "class": "vLargeTextField"}
+        super().__init__({**given, "style": self.style, **(attrs or {})})
         #: What says of a text how many numbers it has; the form field sets it.
         self.summary: Any = lambda text: None
 

