@@ -34,7 +34,16 @@ def get(name: str) -> Any:
     if name in CHOICES and value not in CHOICES[name]:
         known = ", ".join(map(repr, CHOICES[name]))
         raise ImproperlyConfigured(f"DORM_VECTOR[{name!r}] is {value!r}; use one of {known}.")
+    if name == "ENGINES" and not _names_engines(value):
+        raise ImproperlyConfigured(
+            f"DORM_VECTOR['ENGINES'] is {value!r}; use a dict of engines by the alias of their "
+            "database, such as {'default': 'sqlite'}."
+        )
     return value
+
+
+def _names_engines(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(path, str) for path in value.values())
 
 
 def _given() -> dict[str, Any]:
@@ -54,7 +63,7 @@ def unknown() -> list[str]:
 def errors() -> list[str]:
     """One sentence for each value that its setting does not know."""
     found: dict[str, None] = {}  # one that is no dict is said once
-    for name in CHOICES:
+    for name in DEFAULTS:
         try:
             get(name)
         except ImproperlyConfigured as error:

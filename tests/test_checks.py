@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -21,7 +22,7 @@ from dorm_vector.checks import (
     check_engines,
     check_settings,
 )
-from dorm_vector.engines import engine_for
+from dorm_vector.engines import engine_class, engine_for
 from tests.support.processes import run
 
 
@@ -64,6 +65,20 @@ class TestSettings:
         (message,) = check_settings()
         assert message.id == "dorm_vector.E003"
         assert message.msg == f"DORM_VECTOR[{name!r}] is {value!r}; use one of {known}."
+
+    @pytest.mark.parametrize("value", [None, [], "sqlite", {"default": None}, {"default": ["x"]}])
+    def test_engines_that_are_none(self, settings: Any, value: Any) -> None:
+        settings.DORM_VECTOR = {"ENGINES": value}
+        (message,) = check_settings()
+        assert message.id == "dorm_vector.E003"
+        assert message.msg == (
+            f"DORM_VECTOR['ENGINES'] is {value!r}; use a dict of engines by the alias of their "
+            "database, such as {'default': 'sqlite'}."
+        )
+        assert check_engines() == check_connections() == []
+        with pytest.raises(ImproperlyConfigured) as caught:
+            engine_class(connections["default"], "default")
+        assert str(caught.value) == message.msg
 
     def test_defaults_without_the_setting(self) -> None:
         assert {name: conf.get(name) for name in conf.DEFAULTS} == conf.DEFAULTS
