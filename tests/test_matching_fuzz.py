@@ -113,6 +113,7 @@ LONG = {
     "phrases of nothing": '-" ' * 33_000,
     "emoji": "😀" * 100_000,
     "marks": "a" + "\u0301" * 100_000,
+    "marks out of order": "a" + "\u0301\u0323" * 50_000,
     "letters and NUL": "a\0" * 50_000,
     "one letter words": " ".join("abcdefghij" * 5_000),
     "long words": " ".join(f"{number}{'é' * 499}"[:500] for number in range(200)),

@@ -136,19 +136,19 @@ def _chunk(found: re.Match[str], words: Callable[[str], Iterator[str]]) -> Chunk
 def whole_of(text: str) -> Iterator[str]:
     """A text as it is, where it has a word; NUL and halves of characters are in no database."""
     kept = "".join(each for each in text if each != "\0" and unicodedata.category(each) != "Cs")
-    whole = unicodedata.normalize("NFC", kept).strip()
+    whole = kept.strip()
     if len(whole) <= MAX_WORD and any(words_of(whole)):
-        yield whole
+        yield unicodedata.normalize("NFC", whole)
 
 
 def words_of(text: str) -> Iterator[str]:
     """The words of a text: letters, digits, and the marks that belong to them."""
-    composed = unicodedata.normalize("NFC", text)
-    for of_word, characters in groupby(composed, _is_of_word):
+    for of_word, characters in groupby(text, _is_of_word):
         # A mark belongs to the letter before it, and is no word of its own.
         word = "".join(characters) if of_word else ""
+        # Long ones are not normalized: that takes the square of the number of marks.
         if word and len(word) <= MAX_WORD and not all(map(_is_mark, word)):
-            yield word
+            yield unicodedata.normalize("NFC", word)
 
 
 @functools.lru_cache(maxsize=4096)
