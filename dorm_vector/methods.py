@@ -201,9 +201,10 @@ class MethodIndex(Index):
         fitting = self.operator_classes(self.kind_of(field))
         wanted = self.opclass or self.expected_opclass(field)
         if wanted not in fitting:
+            kinds = "a field of another kind; the method has none for this one"
             yield checks.Error(
                 f"The operator class {wanted!r} of {self.name!r} does not fit {field.name!r}.",
-                hint=f"Use one of {', '.join(fitting)}.",
+                hint=f"Use {'one of ' + ', '.join(fitting) if fitting else kinds}.",
                 obj=model,
                 id="dorm_vector.E102",
             )

@@ -301,3 +301,26 @@ class TestSearchParameters:
         assert str(caught.value) == (
             f"search_params() has no keyword 'ef_serach'; indexes are searched with {names}."
         )
+
+
+def test_a_kind_that_a_method_lacks() -> None:
+    """The check says so, where it has no operator class to name instead."""
+    from django.test.utils import isolate_apps
+
+    from dorm_vector import IvfflatIndex
+
+    with isolate_apps("tests.testapp"):
+
+        class Terms(models.Model):
+            weights = models.SparseVectorField(5)
+
+            class Meta:
+                app_label = "testapp"
+                indexes = [IvfflatIndex(fields=["weights"], name="t", lists=3)]
+
+        (message,) = Terms._meta.indexes[0].problems(Terms)
+    assert (message.id, message.msg, message.hint) == (
+        "dorm_vector.E102",
+        "The operator class 'sparsevec_l2_ops' of 't' does not fit 'weights'.",
+        "Use a field of another kind; the method has none for this one.",
+    )
