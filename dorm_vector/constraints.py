@@ -77,7 +77,7 @@ class FreshVector(BaseConstraint):
     # The fields of a model
 
     def vector_in(self, model: type[Model]) -> Field:
-        """The field of the vector. Raises FieldError where the model's table has it not."""
+        """The field of the vector. Raises FieldError where the model's table does not have it."""
         field = self._local(model, self.field)
         if not getattr(field, "holds_vectors", False):
             raise self._misfit(model, self.field, "holds no vectors")
@@ -88,7 +88,7 @@ class FreshVector(BaseConstraint):
         return field
 
     def sources_in(self, model: type[Model]) -> list[Field]:
-        """The fields of the sources. Raises FieldError where the model's table has them not."""
+        """The fields of the sources. Raises FieldError where the table lacks one."""
         return [self._local(model, name) for name in self.of]
 
     def misfit(self, model: type[Model]) -> str | None:

@@ -90,7 +90,7 @@ class Distance(Func):
     vectors rounded to float16, "bit" counts the components whose signs differ.
 
     Raises ValidationError for a vector that the field would not take, and FieldError for an
-    operand that is no vector. NotSupportedError where the database has no such distance.
+    operand that is not a vector. NotSupportedError where the database has no such distance.
     """
 
     arity = 2
@@ -199,8 +199,8 @@ class Distance(Func):
             return
         if aggregate := aggregate_over(self, engine.fails_on_null):
             raise NotSupportedError(
-                f"Django's {aggregate} takes no NULL on {engine.label}, which an undefined "
-                f"{type(self).__name__} is: use {aggregate}('distance', "
+                f"Django's {aggregate} does not accept NULL on {engine.label}, and an undefined "
+                f"{type(self).__name__} is NULL: use {aggregate}('distance', "
                 "filter=Q(distance__lte=2))."
             )
 
@@ -271,7 +271,7 @@ class Distance(Func):
         for field in fields:
             if field is not None and field.kind not in self.kinds:
                 raise FieldError(
-                    f"{type(self).__name__} is no distance of {field.kind}; use one for "
+                    f"{type(self).__name__} is not a distance of {field.kind}; use one for "
                     f"{', '.join(field.values.metrics)}."
                 )
         fitted, known = settle(self, given, fields)

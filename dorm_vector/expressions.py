@@ -210,7 +210,7 @@ def settle(
     Settle the operands of an expression, once they are resolved, and tell what is known of each.
 
     Vectors that are values become vectors of the other operand's field. Raises FieldError for
-    operands that are no vectors, or of different kinds or lengths, and the field's ValidationError
+    operands that are not vectors, or of different kinds or lengths, and the field's ValidationError
     for a value that it would not take. An OuterRef has no field before it is compiled. ``fields``
     are those of the operands, where they have been looked up.
     """
@@ -263,7 +263,7 @@ def vector_field_of(operand: Any, function: Any) -> AnyVectorField | None:
     """
     The vector field that an operand has, or None where nothing is known of it.
 
-    Raises FieldError for an operand that is no vector.
+    Raises FieldError for an operand that is not a vector.
     """
     if isinstance(operand, VectorValue):
         return None

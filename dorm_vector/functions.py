@@ -78,7 +78,7 @@ class VectorFunction(Func):
     Text is the name of a field as the first operand; as the second one where it is like a name, and
     a vector otherwise.
 
-    NULL where an operand is NULL. Raises FieldError for an operand that is no vector, and
+    NULL where an operand is NULL. Raises FieldError for an operand that is not a vector, and
     NotSupportedError where the database has no such function.
     """
 

@@ -133,7 +133,8 @@ class MethodIndex(Index):
         field = vector_field(model, self.fields[0])
         if field is None:
             raise FieldError(
-                f"{self!r} needs a vector field, and {model._meta.label}.{self.fields[0]} is none."
+                f"{self!r} needs a vector field, and {model._meta.label}.{self.fields[0]} is not "
+                "one."
             )
         return field
 
@@ -184,7 +185,7 @@ class MethodIndex(Index):
         field = vector_field(model, self.fields[0])
         if field is None:
             yield checks.Error(
-                f"{self.name!r} needs a vector field, and {self.fields[0]!r} is none.",
+                f"{self.name!r} needs a vector field, and {self.fields[0]!r} is not one.",
                 obj=model,
                 id="dorm_vector.E101",
             )

@@ -97,7 +97,7 @@ class ChangeVectorDimensions(AlterField):
     - ``"fail"``: NotSupportedError in both directions where there are any, before anything is
       changed.
 
-    Indexes are made anew, a FreshVector stays, and all of it is one transaction. Raises ValueError
+    Indexes are rebuilt, a FreshVector stays, and all of it is one transaction. Raises ValueError
     for arguments that cannot be, and NotSupportedError for vectors that cannot be made others.
     """
 

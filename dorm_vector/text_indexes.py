@@ -107,7 +107,8 @@ class TextIndex(Index):
         for name in self.fields:
             if text_field(model, name) is None:
                 raise FieldError(
-                    f"{self._label} needs fields of text, and {model._meta.label}.{name} is none."
+                    f"{self._label} needs fields of text, and {model._meta.label}.{name} is not "
+                    "one."
                 )
         fields: list[Any] = [model._meta.get_field(name) for name in self.fields]
         return fields
@@ -158,7 +159,7 @@ class TextIndex(Index):
         for name, weight in self.weights.items():
             if name not in self.fields:
                 raise ValueError(
-                    f"{self._label} has a weight for {name!r}, which is none of its fields, "
+                    f"{self._label} has a weight for {name!r}, which is not one of its fields, "
                     f"{', '.join(map(repr, self.fields))}."
                 )
             if not isinstance(weight, str) or weight not in WEIGHTS:

@@ -75,7 +75,7 @@ def pack(value: object, dimensions: int | None = None) -> bytes:
     """
     ``value`` as packed little-endian float32, the form in which vectors travel inside the package.
 
-    Accepts what ``to_float32`` accepts. Raises ValidationError for anything that is no vector of
+    Accepts what ``to_float32`` accepts. Raises ValidationError for anything that is not a vector of
     ``dimensions`` finite float32 numbers; any length from 1 to 16,000 will do where ``dimensions``
     is None.
     """

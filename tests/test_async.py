@@ -311,7 +311,7 @@ def _in_a_child(pipe: Any, thing: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_forked_workers(thing: Any) -> None:
-    """As a server does that loads the project before it forks: each child connects anew."""
+    """As a server does that loads the project before it forks: each child reconnects."""
     connections["scratch"].close()
     here, there = multiprocessing.Pipe()
     context = multiprocessing.get_context("fork")

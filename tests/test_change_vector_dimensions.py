@@ -392,7 +392,7 @@ class TestBoth:
             project.rows().update(embedding=VECTORS[0])
 
     def test_relations(self, project: Project) -> None:
-        """Rows of other tables stay, although SQLite makes this one anew."""
+        """Rows of other tables stay, although SQLite rebuilds this one."""
         key = models.ForeignKey("shop.Article", models.CASCADE)
         fields = [("id", models.BigAutoField(primary_key=True)), ("article", key)]
         project.run(migrations.CreateModel("Comment", fields))

@@ -155,7 +155,7 @@ class TestConnections:
         (message,) = check_connections()
         assert message == checks.Warning(
             "The client of a copy holds Python's GIL until the server at sync_url answers, and "
-            "waits without an end: a server that hangs stops the whole process (database "
+            "waits for ever: a server that hangs stops the whole process (database "
             "'libsql').",
             hint="Use the URL of the server as NAME where that must not be.",
             id="dorm_vector.W009",

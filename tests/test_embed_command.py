@@ -129,7 +129,7 @@ class TestArguments:
                 FIELD,
                 f"{HERE}not_callable",
                 {},
-                f"--with takes a callable, and '{HERE}not_callable' is none.",
+                f"--with takes a callable, and '{HERE}not_callable' is not one.",
             ),
             (FIELD, f"{HERE}by_name", {"database": "x"}, "There is no database 'x' in the settin"),
             (

@@ -188,7 +188,9 @@ class TestDistances:
     def check(self, rows: Any, kind: str, distance: Any, second: Any, expected: Any) -> None:
         kinds_of_distance, _ = DISTANCES[distance]
         if kind not in kinds_of_distance:
-            with pytest.raises(FieldError, match=f"{distance.__name__} is no distance of {kind}"):
+            with pytest.raises(
+                FieldError, match=f"{distance.__name__} is not a distance of {kind}"
+            ):
                 rows.annotate(d=distance("a", second))
             return
         if sentence := MISSING.get((ENGINES[rows.db], kind, distance.metric)):

@@ -394,7 +394,7 @@ class TestMigrations:
         assert triggers(project) == made(project, NAME)
 
     def test_a_key_renamed_twice(self, project: Project) -> None:
-        """Relations are renamed by a table that is made anew."""
+        """Relations are renamed by a table that is rebuilt."""
         author = [("id", models.AutoField(primary_key=True))]
         project.run(migrations.CreateModel("Author", author))
         key = models.ForeignKey("shop.Author", models.CASCADE, null=True)

@@ -249,7 +249,7 @@ class FreshVectorMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.blocks)
     @rule(length=st.integers(10, 90))
     def alter_field(self, length: int) -> None:
-        """SQLite makes the table anew for it."""
+        """SQLite rebuilds the table for it."""
         field = models.CharField(max_length=length)
         self.project.run(migrations.AlterField("article", "title", field))
 

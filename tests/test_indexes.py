@@ -418,7 +418,7 @@ class TestChecks:
         self.model(hnsw(fields=["name"]))
         (message,) = check_indexes()
         assert message.id == "dorm_vector.E101"
-        assert message.msg == "'i' needs a vector field, and 'name' is none."
+        assert message.msg == "'i' needs a vector field, and 'name' is not one."
 
     def test_too_many_dimensions(self) -> None:
         self.model(hnsw(), dimensions=2001)

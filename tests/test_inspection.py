@@ -125,7 +125,7 @@ class TestInvalid:
     def test_it_is_cured(self, broken: Schema) -> None:
         output = StringIO()
         call_command("vector_reindex", "shop.Thing", database="scratch", stdout=output)
-        assert output.getvalue() == "shop.Thing, i: made anew\n"
+        assert output.getvalue() == "shop.Thing, i: rebuilt\n"
         (found,), error = vectors("shop.Thing")
         (index,) = found["columns"][0]["indexes"]
         assert (index["state"], index["problem"], index["lacks"], error) == ("valid", None, 0, None)
@@ -184,7 +184,7 @@ class TestInvalid:
             "vector_reindex", "shop.Thing", database="scratch", as_json=True, stdout=output
         )
         assert json.loads(output.getvalue()) == [
-            {"model": "shop.Thing", "index": "i", "result": "shop.Thing, i: made anew"}
+            {"model": "shop.Thing", "index": "i", "result": "shop.Thing, i: rebuilt"}
         ]
         (made,) = engine_for(things.connection).vector_indexes("shop_thing")
         assert (made.method, made.metric, made.options) == ("hnsw", "l2", {"m": 8})

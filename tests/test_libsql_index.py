@@ -526,7 +526,7 @@ class TestSearches:
         search = nearest(searched.rows, "embedding", QUERY)
         explained = explain_nearest(search[195:205])
         assert explained.reason == (
-            "libSQL finds search_l rows at most, 200 by default; more are searched exactly."
+            "libSQL finds at most search_l rows, 200 by default; more are searched exactly."
         )
         keys = [row.pk for row in search[195:205]]
         assert len(set(keys)) == 10

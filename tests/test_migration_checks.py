@@ -139,7 +139,7 @@ class TestEmptyClusters:
         assert (message.id, message.msg, message.hint) == (
             "dorm_vector.W113",
             "The migration testapp.0001_initial makes the table of testapp.Indexed and its "
-            "IvfflatIndex 'indexed_ip', whose clusters are then those of no rows.",
+            "IvfflatIndex 'indexed_ip', whose clusters then come from no rows.",
             "Add the index by a later migration, once the table has its data.",
         )
 

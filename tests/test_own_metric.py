@@ -117,7 +117,8 @@ def test_a_kind_that_lacks_it() -> None:
     with pytest.raises(FieldError) as caught:
         Bits.objects.annotate(d=squared()("a", "1100110011"))
     assert (
-        str(caught.value) == "SquaredDistance is no distance of bit; use one for hamming, jaccard."
+        str(caught.value)
+        == "SquaredDistance is not a distance of bit; use one for hamming, jaccard."
     )
 
 

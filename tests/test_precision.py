@@ -135,7 +135,7 @@ class TestSearch:
                 assert explain_nearest(found).index == "v"
                 plain = manager.order_by(CosineDistance("vector", VECTORS[0]))[:5]
                 assert explain_nearest(plain).reason == (
-                    "v is of half precision: use nearest(), or order by a distance with "
+                    "v has the precision half: use nearest(), or order by a distance with "
                     'precision="half".'
                 )
 

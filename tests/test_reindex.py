@@ -76,7 +76,7 @@ class TestCommand:
     def test_an_index_that_is_whole(self, table: Any) -> None:
         before = table.objects()
         for label in ("shop.Thing", "shop.thing"):
-            assert reindex(label) == "shop.Thing, i: made anew\n"
+            assert reindex(label) == "shop.Thing, i: rebuilt\n"
             assert table.objects() == before
             table.assert_in_step()
             assert uses(table)
@@ -85,7 +85,7 @@ class TestCommand:
         output = StringIO()
         call_command("vector_reindex", database="scratch", stdout=output)
         lines = output.getvalue().splitlines()
-        assert "shop.Thing, i: made anew" in lines
+        assert "shop.Thing, i: rebuilt" in lines
         assert "testapp.Portable: its table is not in the database 'scratch'" in lines
         table.assert_in_step()
 
@@ -120,7 +120,7 @@ class TestCommand:
         install(table.model)
         maker = "sqlite-vec" if type(table) is Table else "libSQL"
         assert reindex().splitlines() == [
-            "shop.Thing, i: made anew",
+            "shop.Thing, i: rebuilt",
             f"shop.Thing, products: not built here ({maker} has no index for the metric 'ip')",
         ]
 
@@ -155,7 +155,7 @@ class TestCommand:
 
 @pytest.mark.django_db(databases="__all__", transaction=True)
 def test_postgresql() -> None:
-    assert "testapp.Portable, portable_embedding: made anew\n" in reindex(
+    assert "testapp.Portable, portable_embedding: rebuilt\n" in reindex(
         "testapp.Portable", database="postgresql"
     )
 

@@ -45,7 +45,7 @@ class TestDeclaration:
             ({"language": None}, "has no language None; use one of arabic, armenian, "),
             (
                 {"weights": {"titel": "A"}},
-                "has a weight for 'titel', which is none of its fields, 'title', 'body'.",
+                "has a weight for 'titel', which is not one of its fields, 'title', 'body'.",
             ),
             (
                 {"weights": {"title": "E"}},
@@ -429,7 +429,7 @@ class TestNames:
         with pytest.raises(FieldError) as caught:
             table.run(migrations.AddIndex("thing", text_index(name="j", fields=["category"])))
         assert str(caught.value) == (
-            "TextIndex(name='j') needs fields of text, and shop.Thing.category is none."
+            "TextIndex(name='j') needs fields of text, and shop.Thing.category is not one."
         )
         assert table.objects() == before
 
@@ -459,7 +459,7 @@ class TestReindex:
             read(matching(table.rows, "cat"))
         assert str(caught.value) == NOT_THERE
         assert str(matching(table.rows, "cat").query)
-        assert reindex() == "shop.Thing, i: made anew\n"
+        assert reindex() == "shop.Thing, i: rebuilt\n"
         assert found(table, "cat") == [1]
         table.assert_in_step()
 
@@ -469,7 +469,7 @@ class TestReindex:
         table.rows.create(title="cat")
         table.query(f"DROP TABLE i_{lost}")
         table.connection.close()
-        assert reindex() == "shop.Thing, i: made anew\n"
+        assert reindex() == "shop.Thing, i: rebuilt\n"
         assert found(table, "cat") == [1]
         table.rows.create(title="cat")
         assert found(table, "cat") == [1, 2]
@@ -481,7 +481,7 @@ class TestReindex:
         for name in ("i_insert", "i_update", "i_delete"):
             table.query(f"DROP TRIGGER {name}")
         table.query("DROP TABLE i")
-        assert reindex() == "shop.Thing, i: made anew\n"
+        assert reindex() == "shop.Thing, i: rebuilt\n"
         assert found(table, "cat") == [1]
 
     def test_names_of_others(self, table: TextTable, install: Any) -> None:
@@ -718,9 +718,9 @@ class TestPostgreSQL:
     def test_reindex(self, table: TextTable, install: Any) -> None:
         table.run(migrations.AddIndex("thing", text_index()))
         install(table.model)
-        assert reindex() == "shop.Thing, i: made anew\n"
+        assert reindex() == "shop.Thing, i: rebuilt\n"
         table.query("DROP INDEX i")
-        assert reindex() == "shop.Thing, i: made anew\n"
+        assert reindex() == "shop.Thing, i: rebuilt\n"
         assert "i" in table.indexes()
 
     def messages(self, table: TextTable) -> list[checks.CheckMessage]:
@@ -743,7 +743,7 @@ class TestPostgreSQL:
         )
         table.query("CREATE EXTENSION pg_trgm")
         assert self.messages(table) == []
-        assert reindex() == "shop.Thing, i: made anew\n"
+        assert reindex() == "shop.Thing, i: rebuilt\n"
         assert "gin_trgm_ops" in table.indexes()["i"]
 
     def test_warning_without_an_index(self, table: TextTable, settings: Any) -> None:

@@ -192,8 +192,8 @@ def test_spreads_on_sqlite(rows: Any, name: str) -> None:
         with pytest.raises(NotSupportedError) as caught:
             rows.aggregate(x=expression)
         assert str(caught.value) == (
-            f"Django's {name} takes no NULL on SQLite, which an undefined CosineDistance is: "
-            f"use {name}('distance', filter=Q(distance__lte=2))."
+            f"Django's {name} does not accept NULL on SQLite, and an undefined CosineDistance is "
+            f"NULL: use {name}('distance', filter=Q(distance__lte=2))."
         )
 
 

@@ -32,7 +32,7 @@ class VectorWidget(widgets.Widget):
     """
     The vectors of a model field as text like ``[0.1,2,3]``, ``0110`` or ``{1:0.5}/3``; NULL is "".
 
-    Raises ValidationError for text that is no vector of the field.
+    Raises ValidationError for text that is not a vector of the field.
     """
 
     def __init__(self, field: AnyVectorField, **kwargs: object) -> None:

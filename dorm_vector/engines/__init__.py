@@ -100,7 +100,7 @@ def engine_class(
 
 
 def forget_engines() -> None:
-    """Let every connection find its engine anew, after a change of settings."""
+    """Let every connection find its engine again, after a change of settings."""
     for connection in connections.all(initialized_only=True):
         vars(connection).pop("_dorm_vector_engine", None)
 

@@ -121,7 +121,7 @@ def obstacle(query: Query, engine: Any) -> str | None:
         if index.prefix:
             return f"{index.name} is over the first {index.prefix} components: use nearest()."
         return (
-            f"{index.name} is of {index.precision} precision: use nearest(), or order by a "
+            f"{index.name} has the precision {index.precision}: use nearest(), or order by a "
             f'distance with precision="{index.precision}".'
         )
     if not order.is_constant:

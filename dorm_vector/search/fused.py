@@ -44,7 +44,7 @@ class Hit(NamedTuple):
 
 
 class Source(Protocol):
-    """Where the hits come from: legs, or candidates that are scored anew."""
+    """Where the hits come from: legs, or candidates that are rescored."""
 
     def hits(self, using: str) -> list[Hit]:
         """All hits, the best first."""
@@ -145,7 +145,7 @@ class Reranked:
 
 
 class RanksField(Field):
-    """The ranks of a row, a tuple with None for each leg that has it not; written "1,,3"."""
+    """The ranks of a row, a tuple with None for each leg that does not have it; written "1,,3"."""
 
     def get_internal_type(self) -> str:
         return "TextField"

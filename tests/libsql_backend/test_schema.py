@@ -41,7 +41,7 @@ class TestSchema:
     BOOKS = [("a1", "a"), ("a2", "a"), ("b1", "b"), ("b2", "b")]
 
     def test_alter_field(self, filled: Any) -> None:
-        """Tables are made anew: the one that refers, and the one that is referred to."""
+        """Tables are rebuilt: the one that refers, and the one that is referred to."""
         for model, name, field in (
             (Book, "pages", models.BigIntegerField(default=5)),
             (Book, "note", models.CharField(max_length=20, default="none")),

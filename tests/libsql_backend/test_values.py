@@ -50,7 +50,7 @@ class TestValues:
 
     @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**30])
     def test_integers_of_more_than_64_bits(self, raw: dbapi.Connection, value: int) -> None:
-        with pytest.raises(OverflowError, match=f"^{value} is no 64-bit integer"):
+        with pytest.raises(OverflowError, match=f"^{value} is not a 64-bit integer"):
             raw.execute("SELECT ?", [value])
 
     def test_integers_of_mixed_rows(self, raw: dbapi.Connection) -> None:

@@ -133,7 +133,7 @@ def _text(value: str) -> str:
 
 def _integer(value: int) -> int:
     if not -(2**63) <= value < 2**63:
-        raise OverflowError(f"{value} is no 64-bit integer, the greatest that libSQL has.")
+        raise OverflowError(f"{value} is not a 64-bit integer, the largest that libSQL has.")
     return int(value)
 
 

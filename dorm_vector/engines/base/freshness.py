@@ -130,9 +130,9 @@ class FreshnessEditor:
     engine: Any
     collect_sql: bool
     deferred_sql: list[Any]
-    #: Whether a table is being made anew.
+    #: Whether a table is being rebuilt.
     remakes = False
-    #: The new names of fields while their table is made anew, by the old ones.
+    #: The new names of fields while their table is rebuilt, by the old ones.
     renames: dict[str, str] = {}
 
     def execute(self, sql: str, params: Any = ()) -> None:
@@ -152,7 +152,7 @@ class FreshnessEditor:
             return  # its fields were renamed before: what made the trigger is kept
         self.deferred_sql.append(constraint.create_sql(model, self))
 
-    # Django makes the table anew on SQLite for any constraint but a unique one.
+    # Django rebuilds the table on SQLite for any constraint but a unique one.
 
     def add_constraint(self, model: Any, constraint: Any) -> None:
         if getattr(constraint, "keeps_fresh", False):

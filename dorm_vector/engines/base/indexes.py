@@ -77,7 +77,7 @@ class EngineIndexes:
         self, index: Any, model: type[Model], progress: Reported | None = None
     ) -> str | None:
         """
-        Make an index anew from the rows of its table.
+        Rebuild an index from the rows of its table.
 
         ``progress`` is called now and then, maybe by another thread, where the database says how
         far it is. Returns why it is not built here, the first half of a sentence, or None where it

@@ -239,7 +239,7 @@ class LibSQLEngine(LibSQLInspection, LibSQLSearch, FullTextEngine):
         return [
             Warning(
                 "The client of a copy holds Python's GIL until the server at sync_url answers, and "
-                "waits without an end: a server that hangs stops the whole process (database "
+                "waits for ever: a server that hangs stops the whole process (database "
                 f"{self.connection.alias!r}).",
                 hint="Use the URL of the server as NAME where that must not be.",
                 id="dorm_vector.W009",

@@ -41,7 +41,7 @@ class LibSQLSearch(SideTableSearch):
 
     encoded: Any
     _needed: Callable[[str], tuple[str, ...]]
-    too_many = "libSQL finds search_l rows at most, 200 by default; more are searched exactly."
+    too_many = "libSQL finds at most search_l rows, 200 by default; more are searched exactly."
     too_few = f"With fewer than {LEAST_VECTORS:,} vectors libSQL reads all rows: it is as fast."
 
     obstacles = (*SideTableSearch.obstacles, ZERO, NO_MORE)

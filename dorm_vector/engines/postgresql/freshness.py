@@ -97,7 +97,7 @@ class PostgreSQLFreshness:
     def follow_field(
         self, model: type[Model], old: Any, new: Any, schema_editor: BaseDatabaseSchemaEditor
     ) -> None:
-        """Write the functions anew: sessions have kept the types of their columns too."""
+        """Rewrite the functions: sessions have kept the types of their columns too."""
         names = (each.name for each in fresh_vectors(model))
         table = schema_editor.quote_name(model._meta.db_table)
         if schema_editor.collect_sql:  # by the declarations, which may know the field

@@ -1,4 +1,4 @@
-"""Making an index anew while searches and writes go on, and seeing how far it is."""
+"""Rebuilding an index while searches and writes go on, and seeing how far it is."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class PostgreSQLAlterations(VectorAlterations):
         return engine_for(self.connection)
 
     def alter_field(self, model: Any, old_field: Any, new_field: Any, strict: bool = False) -> None:
-        """PostgreSQL makes indexes anew by itself, but not with another operator class."""
+        """PostgreSQL rebuilds indexes by itself, but not with another operator class."""
         indexes = []
         if differ(old_field, new_field):
             self.refuse_silence(model, old_field, new_field)

@@ -338,7 +338,7 @@ class PostgreSQLSearch(EngineSearch):
             for state in self.index_states(queryset.model):
                 if state.state in ("invalid", "building"):
                     return state.advice
-            return "The planner finds no way to use an index; is it migrated?"
+            return "The planner cannot use an index; has it been migrated?"
         return (
             f"The planner finds another plan cheaper than a search of {index}: the table is small, "
             "or few rows pass the filter."

@@ -150,7 +150,7 @@ class Removal(SideTableStatement):
 
 
 class ConvertedColumn(str):
-    """The name of a column, of which a table that is made anew takes something else."""
+    """The name of a column, of which a table that is rebuilt takes something else."""
 
     sql: str
 

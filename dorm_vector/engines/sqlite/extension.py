@@ -104,7 +104,7 @@ def _load_native(raw_connection: sqlite3.Connection) -> None:
     with _lock:
         loader = _native_loader()
     if not isinstance(raw_connection, sqlite3.Connection):
-        raise UnavailableError(f"{type(raw_connection)} is no sqlite3.Connection")
+        raise UnavailableError(f"{type(raw_connection)} is not a sqlite3.Connection")
     raw_connection.execute("SELECT 1")  # raises where it is closed, or another thread's
     loader(raw_connection)
 

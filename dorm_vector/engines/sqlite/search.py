@@ -33,7 +33,7 @@ def stage_of(index: Any) -> Any:
 class SQLiteSearch(SideTableSearch):
     """The part of the engine that searches."""
 
-    too_many = f"sqlite-vec finds {MAX_K} rows at most; more are searched exactly."
+    too_many = f"sqlite-vec finds at most {MAX_K} rows; more are searched exactly."
 
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
         if stage_of(index):

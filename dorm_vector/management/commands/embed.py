@@ -78,7 +78,7 @@ class Command(BaseCommand):
         with _one_sentence():
             function = job.function()
             if not callable(function):
-                raise CommandError(f"--with takes a callable, and {job.embedder!r} is none.")
+                raise CommandError(f"--with takes a callable, and {job.embedder!r} is not one.")
             rows = job.rows()
             if options["dry_run"]:
                 self._count(rows, options)

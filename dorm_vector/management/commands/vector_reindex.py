@@ -1,4 +1,4 @@
-"""``manage.py vector_reindex``: make the indexes of vectors and of words anew."""
+"""``manage.py vector_reindex``: rebuild the indexes of vectors and of words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Command"]
 
 class Command(BaseCommand):
     help = (
-        "Makes the indexes of vectors and of words anew from the rows of their tables: all of a "
+        "Rebuilds the indexes of vectors and of words from the rows of their tables: all of a "
         "database, or those of the models that are named. Drops those that the database does not "
         "build."
     )
@@ -64,7 +64,7 @@ class Command(BaseCommand):
                 f"{model._meta.label}, {index.name}: stopped; run the command again.",
                 returncode=INTERRUPTED,
             ) from None
-        made = f"not built here ({reason})" if reason else "made anew"
+        made = f"not built here ({reason})" if reason else "rebuilt"
         self._tell(model, index, f"{model._meta.label}, {index.name}: {made}")
 
     def _tell(self, model: Any, index: MethodIndex | TextIndex | None, line: str) -> None:
