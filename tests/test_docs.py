@@ -244,6 +244,7 @@ def test_table_of_indexes() -> None:
         ["`VectorIndex`", *built("vector")],
         ["`HnswIndex`", *built("hnsw")],
         ["`IvfflatIndex`", *built("ivfflat")],
+        ["`TextIndex`", *built("text")],
         [
             "Dimensions of an index, at most",
             *most([e.index_dimensions.get("vector") for e in TABLE_ENGINES], "no index"),
