@@ -157,29 +157,23 @@ def _functions_in(expression: Expression) -> Iterator[VectorFunction]:
 
 
 def check_freshness(
-    app_configs: Sequence[Any] | None = None, **kwargs: object
+    app_configs: Sequence[Any] | None = None,
+    databases: Sequence[str] | None = None,
+    **kwargs: object,
 ) -> list[CheckMessage]:
-    """Compare each FreshVector with its model, and with the others of it."""
+    """
+    Compare each FreshVector with its model, and with the others of it.
+
+    Django asks them itself for each database that is named.
+    """
     return [
-        checks.Error(sentence, obj=model, id="dorm_vector.E121")
+        message
         for model in apps.get_models()
         if app_configs is None or model._meta.app_config in app_configs
+        if not any(router.allow_migrate_model(alias, model) for alias in databases or ())
         for constraint in fresh_vectors(model)
-        if (sentence := constraint.misfit(model) or _runs_too_early(model, constraint))
+        for message in constraint.check(model)
     ]
-
-
-def _runs_too_early(model: type[Model], constraint: Any) -> str | None:
-    """Why a vector that is computed from another fresh one would not follow it everywhere."""
-    for other in fresh_vectors(model):
-        # By their bytes: PostgreSQL runs triggers in the order of their names.
-        if other.field in constraint.of and other.name.encode() > constraint.name.encode():
-            return (
-                f"FreshVector {constraint.name!r} reads {other.field!r}, which {other.name!r} "
-                "makes NULL, and triggers run by their names: give it one that comes after "
-                f"{other.name!r}."
-            )
-    return None
 
 
 def check_text_indexes(

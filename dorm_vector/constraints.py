@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from django.core.checks import CheckMessage, Error
 from django.core.exceptions import FieldDoesNotExist, FieldError, ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -12,6 +13,7 @@ from django.db.backends.ddl_references import Statement
 from django.db.models import BaseConstraint, Field, Model
 
 from dorm_vector.engines import engine_for
+from dorm_vector.engines.base.freshness import fresh_vectors
 from dorm_vector.types import Deconstructed
 
 __all__ = ["FreshVector"]
@@ -100,6 +102,25 @@ class FreshVector(BaseConstraint):
             self.sources_in(model)
         except FieldError as error:
             return str(error)
+        return None
+
+    def check(self, model: Any, connection: Any = None) -> list[CheckMessage]:
+        """The system check, of a database or of none."""
+        sentence = self.misfit(model) or self._early(model)
+        return [Error(sentence, obj=model, id="dorm_vector.E121")] if sentence else []
+
+    _check = check  # before Django 6.0
+
+    def _early(self, model: Any) -> str | None:
+        """Why a vector that is computed from another fresh one would not follow it everywhere."""
+        for other in fresh_vectors(model):
+            # By their bytes: PostgreSQL runs triggers in the order of their names.
+            if other.field in self.of and other.name.encode() > self.name.encode():
+                return (
+                    f"FreshVector {self.name!r} reads {other.field!r}, which {other.name!r} makes "
+                    "NULL, and triggers run by their names: give it one that comes after "
+                    f"{other.name!r}."
+                )
         return None
 
     def renamed(self, names: Mapping[str, str]) -> FreshVector:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.apps.registry import Apps
+from django.core import checks
 from django.core.exceptions import FieldError, ImproperlyConfigured
 from django.db import NotSupportedError, ProgrammingError, connections, migrations
 from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteEditor
@@ -220,6 +221,17 @@ class TestMisfits:
         assert message.obj is Item
         assert message.msg == "FreshVector 'f': Item.text does not exist."
         assert check_freshness([apps.get_app_config("auth")]) == []
+
+    @pytest.mark.django_db(databases="__all__")
+    def test_a_check_of_databases_says_it_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Django asks the constraint for each of them."""
+        monkeypatch.setattr(Item._meta, "constraints", [fresh("text", name="f")])
+        found = checks.run_checks(databases=["default"])
+        messages = [message.msg for message in found if message.id == "dorm_vector.E121"]
+        assert messages == ["FreshVector 'f': Item.text does not exist."]
+        assert [message.id for message in checks.run_checks() if message.obj is Item] == [
+            "dorm_vector.E121"
+        ]
 
     def test_a_vector_of_a_vector_comes_after_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         first = fresh("title", name="b")
