@@ -395,6 +395,8 @@ class TestRefused:
                 ValueError,
                 "matching() takes fields as names in a list, not 'title'.",
             ),
+            ({"fields": 5}, ValueError, "matching() takes fields as names in a list, not 5."),
+            ({"fields": [5]}, ValueError, "matching() takes fields as names in a list, not [5]."),
             ({"fields": []}, ValueError, "matching() takes fields as names in a list, not []."),
             (
                 {"fields": ["category"]},
@@ -433,6 +435,10 @@ class TestRefused:
         with pytest.raises(error) as caught:
             matching(rows, **{"text": "cat", **options})
         assert str(caught.value) == message
+
+    def test_fields_of_any_iterable(self, rows: Any) -> None:
+        for fields in (("title",), {"title"}, iter(["title", "title"]), ["body", "title"]):
+            assert titles(matching(rows, "cat", fields=fields)) == CATS
 
     def test_querysets(self, rows: Any) -> None:
         with pytest.raises(TypeError) as caught:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
@@ -157,17 +157,19 @@ def _parsed(text: str, index: TextIndex | None) -> TextQuery:
     return parse(text).without(STOP_WORDS.get(language, frozenset()))
 
 
-def _names(model: type[Model], fields: Sequence[str]) -> list[str]:
-    if isinstance(fields, str) or not fields:
+def _names(model: type[Model], fields: Iterable[str]) -> list[str]:
+    is_iterable = isinstance(fields, Iterable) and not isinstance(fields, str | bytes)
+    names = list(fields) if is_iterable else []
+    if not names or not all(isinstance(name, str) for name in names):
         raise ValueError(f"matching() takes fields as names in a list, not {short(fields)}.")
-    for name in fields:
+    for name in names:
         if LOOKUP_SEP in name:
             raise FieldError(
                 f"matching() searches the fields of one table, and {name!r} crosses a relation: "
                 "search the other model, and filter by its rows, filter(relation__in=matching())."
             )
         _check_field(model, name)
-    return list(fields)
+    return list(dict.fromkeys(names))
 
 
 def _check_field(model: Any, name: str) -> None:
