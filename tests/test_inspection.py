@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections, migrations
 
-from dorm_vector import engine_for, models, nearest
+from dorm_vector import FreshVector, TextIndex, engine_for, models, nearest
 from dorm_vector.checks import check_broken
 from dorm_vector.testing import explain_nearest
 from tests.support.schema import Schema, hnsw
@@ -321,3 +321,38 @@ class TestCommand:
             "testapp.Bits.a": (1, 0, 1),
             "testapp.Bits.b": (1, 1, 0),
         }
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "libsql"])
+def schema(request: pytest.FixtureRequest, open_database: Any, tmp_path: Path) -> Schema:
+    if request.param == "postgresql":
+        with request.getfixturevalue("scratch")().cursor() as cursor:
+            cursor.execute("CREATE EXTENSION vector")
+    else:
+        alias = {"sqlite": "default"}.get(request.param, request.param)
+        open_database(alias, NAME=str(tmp_path / "db"))
+    made = Schema("scratch")
+    made.run(migrations.AddField("thing", "text", models.TextField(default="")))
+    return made
+
+
+def test_text_indexes_and_fresh_vectors(schema: Schema, install: Any) -> None:
+    index = TextIndex(fields=["text"], name="thing_text")
+    fresh = FreshVector(field="embedding", of=["text"], name="thing_fresh")
+    schema.run(migrations.AddIndex("thing", index))
+    schema.run(migrations.AddConstraint("thing", fresh))
+    install(schema.model)
+    (found,), error = vectors("shop.Thing")
+    states = {other["name"]: (other["kind"], other["state"]) for other in found["others"]}
+    assert states == {
+        "thing_text": ("text index", "valid"),
+        "thing_fresh": ("fresh vector", "valid"),
+    }
+    assert error is None
+    assert "  shop.Thing: fresh vector thing_fresh (embedding, text), valid" in text_of()
+    kept = schema.model
+    schema.undo(migrations.AddConstraint("thing", fresh))
+    install(kept)
+    (found,), error = vectors("shop.Thing")
+    assert [other["state"] for other in found["others"]] == ["valid", "absent"]
+    assert error == "Of no use: shop.Thing, thing_fresh ('scratch'): absent."

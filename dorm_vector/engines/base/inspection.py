@@ -121,6 +121,10 @@ class EngineInspection:
         alias = self.connection.alias
         return f"manage.py {text}" + ("" if alias == DEFAULT_DB_ALIAS else f" --database {alias}")
 
+    def names_there(self, model: Any) -> set[str]:
+        """The names of the indexes and triggers of a table, as ``same_name`` has them."""
+        return set()
+
     def lacking(self, index: Any, model: Any) -> int | None:
         """How many rows an index lacks that a search of all rows would find; None: not known."""
         return None

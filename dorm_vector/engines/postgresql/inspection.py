@@ -46,6 +46,11 @@ LEFT JOIN pg_catalog.pg_stat_progress_create_index b ON b.index_relid = i.oid
 WHERE x.indrelid = to_regclass(%s) AND am.amname = ANY(%s)
 ORDER BY i.relname
 """
+NAMES = """
+SELECT tgname FROM pg_catalog.pg_trigger WHERE tgrelid = to_regclass(%s)
+UNION SELECT relname FROM pg_catalog.pg_class JOIN pg_catalog.pg_index ON indexrelid = oid
+WHERE indrelid = to_regclass(%s)
+"""
 # What REINDEX CONCURRENTLY calls the index that it makes, and the one that it drops.
 LEFT_OVER = re.compile(r"(.+)_cc(?:new|old)\d*")
 
@@ -123,6 +128,12 @@ class PostgreSQLInspection(EngineInspection):
         with self.connection.cursor() as cursor:
             cursor.execute(INDEXES, [table, sorted(methods)])
             return iter([Row(*row) for row in cursor.fetchall()])
+
+    def names_there(self, model: Any) -> set[str]:
+        table = self.connection.ops.quote_name(model._meta.db_table)
+        with self.connection.cursor() as cursor:
+            cursor.execute(NAMES, [table, table])
+            return {name for (name,) in cursor.fetchall()}
 
     def lacking(self, index: Any, model: type[Model]) -> int | None:
         field = index.fields and model._meta.get_field(index.fields[0])

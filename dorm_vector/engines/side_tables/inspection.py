@@ -9,7 +9,7 @@ from django.db.models import Count, Model
 from django.db.models.expressions import RawSQL
 
 from dorm_vector.engines.base.inspection import EngineInspection, IndexState
-from dorm_vector.engines.side_tables.schema import Site
+from dorm_vector.engines.side_tables.schema import Site, fold
 
 __all__ = ["SideTableInspection"]
 
@@ -64,6 +64,11 @@ class SideTableInspection(EngineInspection):
         sql = self.side_size.format(index=quote(table), **names)
         size: int = self.connection.connection.execute(sql).fetchone()[0]
         return size
+
+    def names_there(self, model: Any) -> set[str]:
+        self.connection.ensure_connection()
+        rows = self.connection.connection.execute("SELECT name FROM sqlite_master").fetchall()
+        return {fold(name) for (name,) in rows}
 
     def lacking(self, index: Any, model: Any) -> int | None:
         if self.why_not_built(index, model):

@@ -16,6 +16,7 @@ from dorm_vector.engines import Engine, engine_for
 from dorm_vector.fields import AnyVectorField
 from dorm_vector.management.arguments import as_json, database
 from dorm_vector.methods import MethodIndex
+from dorm_vector.text_indexes import TextIndex
 
 __all__ = ["Command"]
 
@@ -60,6 +61,12 @@ class Command(BaseCommand):
                     for model, field in _fields(alias, models)
                     if model._meta.db_table in tables
                 ],
+                "others": [
+                    other
+                    for model in _models(alias, models)
+                    if model._meta.db_table in tables
+                    for other in _others(engine, model)
+                ],
             }
         except DatabaseError as error:
             raise CommandError(f"The database {alias!r}: {error}") from error
@@ -72,10 +79,46 @@ def _named(label: str) -> Any:
         raise CommandError(f"There is no model {label!r}: name models as app.Model.") from None
 
 
-def _fields(alias: str, models: list[Any]) -> Iterator[tuple[Any, Any]]:
+def _models(alias: str, models: list[Any]) -> Iterator[Any]:
     for model in models or apps.get_models():
-        if model._meta.proxy or not router.allow_migrate_model(alias, model):
-            continue
+        if not model._meta.proxy and router.allow_migrate_model(alias, model):
+            yield model
+
+
+def _others(engine: Engine, model: Any) -> Iterator[dict[str, Any]]:
+    """The text indexes and FreshVectors of a model, and whether the database has them."""
+    texts = [index for index in model._meta.indexes if isinstance(index, TextIndex)]
+    fresh = [each for each in model._meta.constraints if getattr(each, "keeps_fresh", False)]
+    if not texts and not fresh:
+        return
+    there = engine.names_there(model)
+    for index in texts:
+        reason = engine.why_no_text_index(index, model)
+        # What else it is made of differs by the primary key.
+        is_there = engine.same_name(index.name) in there
+        state = "not built" if reason else "valid" if is_there else "absent"
+        yield {
+            "model": model._meta.label,
+            "kind": "text index",
+            "name": index.name,
+            "fields": list(index.fields),
+            "state": state,
+            "problem": reason and f"{reason}.",
+        }
+    for constraint in fresh:
+        is_there = engine.same_name(constraint.name) in there
+        yield {
+            "model": model._meta.label,
+            "kind": "fresh vector",
+            "name": constraint.name,
+            "fields": [constraint.field, *constraint.of],
+            "state": "valid" if is_there else "absent",
+            "problem": None if is_there else "Stale vectors stay: there is no trigger.",
+        }
+
+
+def _fields(alias: str, models: list[Any]) -> Iterator[tuple[Any, Any]]:
+    for model in _models(alias, models):
         for field in model._meta.local_concrete_fields:
             if isinstance(getattr(field, "output_field", None) or field, AnyVectorField):
                 yield model, field
@@ -138,6 +181,11 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
                 yield f"      {index['problem']}"
             if index["cure"]:
                 yield f"      Run {index['cure']}."
+    for other in found["others"]:
+        fields = ", ".join(other["fields"])
+        yield f"  {other['model']}: {other['kind']} {other['name']} ({fields}), {other['state']}"
+        if other["problem"]:
+            yield f"      {other['problem']}"
 
 
 def _column_line(column: dict[str, Any]) -> str:
@@ -181,5 +229,11 @@ def _judge(found: list[dict[str, Any]]) -> None:
         for index in column["indexes"]
         if index["state"] in ("invalid", "damaged", "left over", "absent")
     }
+    names.update(
+        (f"{other['model']}, {other['name']} ({each['database']!r}): absent", None)
+        for each in found
+        for other in each["others"]
+        if other["state"] == "absent"
+    )
     if names:
         raise CommandError(f"Of no use: {'; '.join(names)}.")
