@@ -47,14 +47,16 @@ def register(known: dict[str, Any], name: str, cls: type) -> None:
     """
     Let a class be the one of a name.
 
-    Raises ValueError where another class has it, unless it is the same one, defined once more.
+    A subclass that says the name once more leaves it to its parent, and a class that is defined
+    once more takes its own place. Raises ValueError where another class has the name.
     """
     other = known.setdefault(name, cls)
-    if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+    if (other.__module__, other.__qualname__) == (cls.__module__, cls.__qualname__):
+        known[name] = cls
+    elif not issubclass(cls, other):
         raise ValueError(
             f"{cls.__qualname__} needs a name of its own: {name!r} is that of {other.__qualname__}."
         )
-    known[name] = cls
 
 
 def metrics_of(kind: str, default: str) -> list[str]:

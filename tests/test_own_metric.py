@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -191,8 +192,12 @@ def test_a_subclass_keeps_the_metric() -> None:
     class Renamed(CosineDistance):
         pass
 
+    class Restated(CosineDistance):
+        metric = "cosine"
+
     assert METRICS["cosine"] is CosineDistance
     assert Renamed("embedding", [1, 2, 3]).metric == "cosine"
+    assert Restated("embedding", [1, 2, 3]).metric == "cosine"
 
 
 class Largest(VectorFunction):
@@ -232,3 +237,20 @@ def test_functions(rows: Any) -> None:
 def test_aggregates(rows: Any) -> None:
     assert rows.aggregate(x=Count("embedding"))["x"] == 4
     assert rows.aggregate(x=Count("embedding", filter=Q(name="a")))["x"] == 1
+
+
+class PickledDistance(Distance):
+    metric = "pickled"
+    sql = dict.fromkeys(("postgresql", "sqlite", "libsql"), "(1.0 + 7 %% 4)")
+
+
+def test_percent_signs_and_pickles(rows: Any) -> None:
+    METRICS["pickled"] = PickledDistance
+    found = nearest(rows, "embedding", [1, 2, 3], k=2, metric="pickled")
+    assert [row.distance for row in found] == [4.0, 4.0]
+    again = rows.all()
+    again.query = pickle.loads(pickle.dumps(found.query))
+    assert list(again) == list(found)
+
+
+del METRICS["pickled"]
