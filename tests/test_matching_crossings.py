@@ -33,7 +33,6 @@ from django.utils.translation import gettext_lazy
 
 from dorm_vector import fuse, matching, nearest
 from dorm_vector.search.ranking import TextRank
-from tests.support.matrix import only
 from tests.textapp.models import Article, ArticleProxy, Comment, Memo, Page, Report, Section
 
 TITLES = ["cat", "cat cat", "cat dog", "dog", "cat dog bird", "bird"]
@@ -278,15 +277,6 @@ class TestWrites:
     def test_update(self, rows: Any) -> None:
         assert matching(rows, "dog").update(body="zebra", category=F("category") + 5) == 3
         assert matching(rows, "zebra dog").count() == 3
-
-    @only("sqlite", "libsql")
-    def test_update_by_the_rank(self, rows: Any, alias: str) -> None:
-        with pytest.raises(FieldError) as caught:
-            matching(rows, "dog").update(category=F("rank"))
-        assert str(caught.value) == (
-            f"{connections[alias].display_name} cannot update by the rank of matching(), which is "
-            "of another table: read the rows, and use bulk_update()."
-        )
 
     def test_delete(self, rows: Any, alias: str) -> None:
         assert matching(rows, "dog").delete()[1]["textapp.Article"] == 3

@@ -17,7 +17,6 @@ from django.db import NotSupportedError, OperationalError
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Columns, Table
 from django.db.models import Field, Model
-from django.db.models.sql.subqueries import UpdateQuery
 
 from dorm_vector.engines.side_tables.engine import Names, SideTableEngine
 from dorm_vector.engines.side_tables.fts5_queries import found_rows
@@ -258,9 +257,4 @@ class FullTextEngine(SideTableEngine):
         return SQL(f"{sql} IS NOT NULL", tuple(params))
 
     def text_rank(self, compiler: Any, text: Any) -> SQL:
-        if isinstance(compiler.query, UpdateQuery):
-            raise FieldError(
-                f"{self.label} cannot update by the rank of matching(), which is of another table: "
-                "read the rows, and use bulk_update()."
-            )
         return SQL(*compiler.compile(text.rank))
