@@ -84,7 +84,7 @@ class TestRows:
 
     def test_all_of_them(self, items: Any) -> None:
         items.update(embedding=[9, 9, 9])
-        report = embed(items, "embedding", by_name, batch_size=4, all_rows=True)
+        report = embed(items, "embedding", by_name, batch_size=4, all=True)
         assert (report.embedded, report.calls) == (10, 3)
         assert_fresh(items)
 
@@ -110,7 +110,7 @@ class TestRows:
             for _ in range(3):
                 Chunk.objects.using(alias).create(document=document, embedding=[1, 2, 3])
         rows = documents.filter(chunks__embedding__isnull=False)
-        report = embed(rows, "embedding", ones, all_rows=True)
+        report = embed(rows, "embedding", ones, all=True)
         assert (report.embedded, report.calls) == (2, 1)
 
     def test_related_rows_come_along(self, alias: str, django_assert_num_queries: Any) -> None:
@@ -123,7 +123,7 @@ class TestRows:
                 return [vector_of(row.document.title) for row in rows]
 
         embed(chunks.select_related("document"), "embedding", by_title)
-        embed(chunks.prefetch_related("document"), "embedding", by_title, all_rows=True)
+        embed(chunks.prefetch_related("document"), "embedding", by_title, all=True)
         assert [row.embedding for row in chunks.all()] == [vector_of("of all")] * 3
 
     def test_deferred_fields(self, items: Any) -> None:
@@ -159,7 +159,7 @@ class TestRows:
             done.append(found)
             return [vector_of(row.name)[:2] for row in found]
 
-        report = embed(rows, "extra", edits, all_rows=True)
+        report = embed(rows, "extra", edits, all=True)
         assert (report.embedded, report.skipped, report.calls) == (1, 1, 2)
         assert rows.get().extra == vector_of("edited")[:2]
 
@@ -182,7 +182,7 @@ class TestRows:
     def test_fields_that_prepare_their_values(self, alias: str) -> None:
         rows = Halved.objects.using(alias)
         rows.create(vector=[2, 2, 2])
-        embed(rows, "vector", lambda found: [[8, 8, 8]], all_rows=True)
+        embed(rows, "vector", lambda found: [[8, 8, 8]], all=True)
         assert rows.get().vector == [4, 4, 4]
 
 
@@ -403,7 +403,7 @@ class TestChangedMeanwhile:
         items.update(embedding=[9, 9, 9])
         row = items.get(category=3)
         calls = Calls(lambda: items.filter(pk=row.pk).update(name="edited"))
-        report = embed(items, "embedding", calls, all_rows=True)
+        report = embed(items, "embedding", calls, all=True)
         assert (report.embedded, report.skipped, report.calls) == (10, 1, 2)
         assert_fresh(items)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_all_rows(rows: Any) -> None:
             rows.filter(pk=row.pk).update(text="edited")
         return by_text(found)
 
-    report = embed(rows, "embedding", edits, all_rows=True)
+    report = embed(rows, "embedding", edits, all=True)
     assert (report.embedded, report.skipped, report.calls) == (10, 1, 2)
     assert texts[1] == ["edited"]
     assert rows.filter(embedding=None).count() == 0
@@ -105,3 +106,38 @@ def test_the_same_vector_for_another_text(rows: Any) -> None:
     assert rows.filter(embedding=None).count() == 10
     assert embed(rows, "embedding", lambda found: constant * len(found)).embedded == 10
     assert rows.filter(embedding=constant[0]).count() == 10
+
+
+@pytest.mark.parametrize("key", ["uuid", "text", "composite"])
+def test_keys_of_every_kind(table: Schema, key: str) -> None:
+    keys: dict[str, list[tuple[str, Any]]] = {
+        "uuid": [("id", models.UUIDField(primary_key=True, default=uuid.uuid4))],
+        "text": [("id", models.CharField(max_length=50, primary_key=True))],
+        "composite": [
+            ("pk", models.CompositePrimaryKey("tenant", "number")),
+            ("tenant", models.IntegerField()),
+            ("number", models.IntegerField()),
+        ],
+    }
+    others = [("text", models.TextField()), ("embedding", models.VectorField(3, null=True))]
+    table.run(migrations.CreateModel("Keyed", [*keys[key], *others]))
+    model = table.state.apps.get_model("shop", "Keyed")
+    rows = model.objects.using("scratch")
+    values: dict[str, Any] = {
+        "uuid": lambda number: {},
+        "text": lambda number: {"id": f"ä'{number}%"},
+        "composite": lambda number: {"tenant": number % 3, "number": number},
+    }
+    rows.bulk_create(model(text=f"text {n}", **values[key](n)) for n in range(25))
+    done: list[int] = []
+
+    def edits(found: list[Any]) -> list[list[float]]:
+        if not done:
+            rows.filter(text=found[1].text).update(text="edited")
+        done.append(len(found))
+        return by_text(found)
+
+    report = embed(rows, "embedding", edits, batch_size=4)
+    assert (report.embedded, report.skipped, report.calls) == (25, 1, 8)
+    assert rows.filter(embedding=None).count() == 0
+    assert_fresh(rows)

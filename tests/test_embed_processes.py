@@ -162,7 +162,7 @@ class TestWorkers:
             embedder=f"tests.support.embedding.{embedder}",
             database=rows.db,
             workers=2,
-            as_json=True,
+            json=True,
             stdout=output,
             **{"backoff": 0.001, **options},
         )
@@ -193,7 +193,7 @@ class TestWorkers:
 
     def test_all_of_them_once(self, rows: Any) -> None:
         rows.update(embedding=[1, 1, 1])
-        report = self.run(rows, "by_name", batch_size=7, all_rows=True)
+        report = self.run(rows, "by_name", batch_size=7, all=True)
         assert (report["embedded"], report["calls"]) == (100, 15)
         assert all(row.embedding == vector_of(row.name) for row in rows.all())
 

@@ -29,7 +29,7 @@ def vectors(*labels: str, database: str | None = "scratch") -> Any:
     """What the command prints as JSON, and what it ends with."""
     output, error = StringIO(), None
     try:
-        call_command("vectors", *labels, database=database, as_json=True, stdout=output)
+        call_command("vectors", *labels, database=database, json=True, stdout=output)
     except CommandError as caught:
         error = str(caught)
     return json.loads(output.getvalue()), error
@@ -180,9 +180,7 @@ class TestInvalid:
         # That is for a migration: check says nothing of it.
         assert check_broken(databases=["scratch"]) == []
         output = StringIO()
-        call_command(
-            "vector_reindex", "shop.Thing", database="scratch", as_json=True, stdout=output
-        )
+        call_command("vector_reindex", "shop.Thing", database="scratch", json=True, stdout=output)
         assert json.loads(output.getvalue()) == [
             {"model": "shop.Thing", "index": "i", "result": "shop.Thing, i: rebuilt"}
         ]

@@ -19,7 +19,7 @@ DIMENSIONS = 8
 def recall(field: str = "testapp.Portable.embedding", **options: Any) -> Any:
     output, error = StringIO(), None
     try:
-        call_command("vector_recall", field, as_json=True, stdout=output, **options)
+        call_command("vector_recall", field, json=True, stdout=output, **options)
     except CommandError as caught:
         error = str(caught)
     return json.loads(output.getvalue() or "null"), error
@@ -66,13 +66,13 @@ class TestMeasured:
         filters = [] if category is None else [f"category={category}"]
         engine = connections[rows.db].vendor
         if filters and engine == "sqlite":
-            _, error = recall(database=rows.db, sample=20, filters=filters)
+            _, error = recall(database=rows.db, sample=20, filter=filters)
             assert error == (
                 "No index serves these searches. A filter, a join or distinct() makes the search "
                 "exact."
             )
         else:
-            found, _ = recall(database=rows.db, sample=20, target=0.5, filters=filters)
+            found, _ = recall(database=rows.db, sample=20, target=0.5, filter=filters)
             assert (found["index"], found["metric"]) == ("portable_embedding", "cosine")
             assert len(set(found["keys"])) == 20
             numbers = np.arange(len(vectors))
@@ -144,11 +144,11 @@ class TestArguments:
             ),
             (
                 "testapp.Item.embedding",
-                {"filters": ["x"]},
+                {"filter": ["x"]},
                 "--filter takes name=value, not 'x'.",
             ),
-            ("testapp.Item.embedding", {"filters": ["x=1"]}, "Cannot resolve keyword 'x' into"),
-            ("testapp.Item.embedding", {"filters": ["category=a"]}, "Field 'category' expected a"),
+            ("testapp.Item.embedding", {"filter": ["x=1"]}, "Cannot resolve keyword 'x' into"),
+            ("testapp.Item.embedding", {"filter": ["category=a"]}, "Field 'category' expected a"),
             ("testapp.Item.embedding", {"metric": "x"}, "nearest() has no metric 'x'; use one of "),
             ("testapp.Item.embedding", {"database": "x"}, "There is no database 'x' in the setti"),
             (

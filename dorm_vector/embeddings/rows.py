@@ -75,9 +75,8 @@ class Rows:
     def keys(self, after: Any, count: int) -> list[Any]:
         """So many keys of rows that want a vector, in their order, after one or from the first."""
         rows = self.pending if after is None else self.pending.filter(pk__gt=after)
-        keys = rows.order_by("pk").values_list("pk", flat=True)
         # Joins may give a row several times.
-        return list(keys.distinct()[:count])
+        return self._keys_of(rows.order_by("pk").distinct(), count)
 
     def read(self, keys: Iterable[Any]) -> list[Any]:
         """The rows of those keys that still want a vector, in the order of the keys."""
@@ -87,6 +86,15 @@ class Rows:
             rows = rows.annotate(**{CONTENT: self.content})
         found = {row.pk: row for row in rows}
         return [found[key] for key in keys if key in found]
+
+    @property
+    def _key_names(self) -> list[str]:
+        return [field.attname for field in self.model._meta.pk_fields]
+
+    def _keys_of(self, rows: QuerySet[Any], count: int | None) -> list[Any]:
+        found = list(rows.values_list(*self._key_names)[:count])
+        # A primary key of several fields is a tuple.
+        return found if len(self._key_names) > 1 else [key for (key,) in found]
 
     # Writing
 
@@ -124,7 +132,7 @@ class Rows:
         if self.sources:  # so that the rows of parents are locked too
             rows = rows.annotate(**{CONTENT: self.content})
         locked = rows.select_for_update(skip_locked=True, no_key=True)
-        return {row["pk"] for row in locked.values("pk", *rows.query.annotations)}
+        return {row.pk for row in locked.only(*self._key_names)}
 
     def _update(self, row: Any, vector: Any) -> int:
         rows = self._base().filter(pk=row.pk)
@@ -140,7 +148,7 @@ class Rows:
 
     def waiting(self, keys: list[Any]) -> list[Any]:
         """Those of the keys whose rows still want a vector."""
-        there = set(self.pending.filter(pk__in=keys).order_by().values_list("pk", flat=True))
+        there = set(self._keys_of(self.pending.filter(pk__in=keys).order_by(), None))
         return [key for key in keys if key in there]
 
 

@@ -66,7 +66,7 @@ def embed(
     batch_size: int = 64,
     progress: Progress | None = None,
     of: Sequence[str] | None = None,
-    all_rows: bool = False,
+    all: bool = False,  # noqa: A002 - as the command has it
     limit: int | None = None,
     retries: int = 3,
     backoff: float = 1.0,
@@ -86,7 +86,7 @@ def embed(
 
     No transaction is open while the embedder is called, unless this is called within one. Several
     processes share the rows; one that is killed leaves the batch undone that it was at.
-    ``all_rows=True`` goes through rows that have a vector too, ``limit`` through so many at most.
+    ``all=True`` goes through rows that have a vector too, ``limit`` through so many at most.
     ``progress`` is called with the number of rows so far.
 
     Raises ValueError for another number of vectors, and ValidationError that names the row for one
@@ -95,7 +95,7 @@ def embed(
     """
     checked_batch_size(batch_size)
     _check_options(embedder, limit, retries, backoff)
-    rows = Rows(queryset, field, of, all_rows=all_rows)
+    rows = Rows(queryset, field, of, all_rows=all)
     report, started = EmbedReport(), time.monotonic()
     claims = engine_for(rows.connection).claims(rows.field)
     walk = Walk(rows, claims, batch_size, limit)

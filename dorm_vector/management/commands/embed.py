@@ -47,9 +47,7 @@ class Command(BaseCommand):
             "--batch-size", type=number_from(1), default=64, help="Rows in a call; 64 by default."
         )
         parser.add_argument("--limit", type=number_from(0), help="So many rows at most.")
-        parser.add_argument(
-            "--all", action="store_true", dest="all_rows", help="Rows that have a vector too."
-        )
+        parser.add_argument("--all", action="store_true", help="Rows that have a vector too.")
         parser.add_argument(
             "--of", nargs="+", metavar="field",
             help="The fields that vectors are made of: a row of which one is changed meanwhile "
@@ -66,14 +64,15 @@ class Command(BaseCommand):
             help="The time to the first one, which doubles with each; 1 by default.",
         )  # fmt: skip
         parser.add_argument("--dry-run", action="store_true", help="Count the rows; call nothing.")
-        parser.add_argument("--json", action="store_true", dest="as_json", help="Print JSON.")
+        parser.add_argument("--json", action="store_true", help="Print JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         alias = database(options["database"])
         model, field = vector_field(options["field"])
         table_of(model, alias)
-        names = ("embedder", "of", "all_rows", "retries", "backoff")
+        names = ("embedder", "of", "retries", "backoff")
         given = {name: options[name] for name in names}
+        given["all_rows"] = options["all"]
         job = Job(model=model._meta.label, field=field.name, alias=alias, **given)
         with _one_sentence():
             function = job.function()
@@ -90,7 +89,7 @@ class Command(BaseCommand):
         found = rows.count()
         count = found if options["limit"] is None else min(found, options["limit"])
         calls = -(-count // options["batch_size"])
-        if options["as_json"]:
+        if options["json"]:
             self.stdout.write(as_json({"rows": count, "calls": calls}))
         else:
             self.stdout.write(f"{count:,} rows would be embedded, in {calls:,} calls or more.")
@@ -106,12 +105,12 @@ class Command(BaseCommand):
                 )
             return embed(
                 rows.queryset, job.field, function, batch_size=size, progress=progress, of=job.of,
-                all_rows=job.all_rows, limit=limit, retries=job.retries, backoff=job.backoff,
+                all=job.all_rows, limit=limit, retries=job.retries, backoff=job.backoff,
             )  # fmt: skip
 
     def _tell(self, report: EmbedReport, rows: Rows, options: dict[str, Any]) -> None:
         left = None if rows.all_rows else rows.count()
-        if options["as_json"]:
+        if options["json"]:
             self.stdout.write(as_json(_plain(report, left)))
         elif options["verbosity"]:
             rate = report.embedded / report.seconds if report.seconds else 0
@@ -122,7 +121,7 @@ class Command(BaseCommand):
                 + (f", {left:,} rows left." if left else ".")
             )
         if report.errors:
-            if not options["as_json"]:
+            if not options["json"]:
                 for key, error in report.errors.items():
                     self.stdout.write(f"{rows.model._meta.label} {key}: {error}")
             raise CommandError(

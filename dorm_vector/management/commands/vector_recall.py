@@ -48,10 +48,10 @@ class Command(BaseCommand):
         )
         parser.add_argument("--metric", help="By default that of the first index of the field.")
         parser.add_argument(
-            "--filter", action="append", default=[], dest="filters", metavar="name=value",
+            "--filter", action="append", default=[], metavar="name=value",
             help="A lookup that rows have to pass, such as language=en; may be given again.",
         )  # fmt: skip
-        parser.add_argument("--json", action="store_true", dest="as_json", help="Print JSON.")
+        parser.add_argument("--json", action="store_true", help="Print JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         alias = database(options["database"])
@@ -59,12 +59,12 @@ class Command(BaseCommand):
         table_of(model, alias)
         k, sample, target = options["k"], options["sample"], options["target"]
         with _one_sentence(), _progress(options["verbosity"]) as progress:
-            rows = model._default_manager.using(alias).filter(**_lookups(options["filters"]))
+            rows = model._default_manager.using(alias).filter(**_lookups(options["filter"]))
             found = measure(
                 rows, field.name, k=k, sample=sample, metric=options["metric"], progress=progress
             )
         best = found.smallest(target)
-        if options["as_json"]:
+        if options["json"]:
             self.stdout.write(as_json(_plain(found, best, k, target)))
         else:
             name = f"{model._meta.label}.{field.name}"

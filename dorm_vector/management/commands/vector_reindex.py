@@ -32,7 +32,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("models", metavar="app.Model", nargs="*", help="Models; all by default")
         add_database(parser)
-        parser.add_argument("--json", action="store_true", dest="as_json", help="Print JSON.")
+        parser.add_argument("--json", action="store_true", help="Print JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         alias = database(options["database"])
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         for model in models:
             if model._meta.db_table not in tables:
                 raise CommandError(f"{_missing(model, alias)}: migrate first.")
-        self.lines: list[dict[str, Any]] | None = [] if options["as_json"] else None
+        self.lines: list[dict[str, Any]] | None = [] if options["json"] else None
         for model in models or _all(alias):
             if model._meta.db_table not in tables:
                 self._tell(model, None, _missing(model, alias))

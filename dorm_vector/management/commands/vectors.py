@@ -32,7 +32,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("models", metavar="app.Model", nargs="*", help="Models; all by default")
         parser.add_argument("--database", help="A database; by default all that may hold vectors.")
-        parser.add_argument("--json", action="store_true", dest="as_json", help="Print JSON.")
+        parser.add_argument("--json", action="store_true", help="Print JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         given = options["database"]
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         found = [
             self._database(alias, models) for alias in aliases if given or may_hold_vectors([alias])
         ]
-        if options["as_json"]:
+        if options["json"]:
             self.stdout.write(as_json(found))
         else:
             for each in found:
