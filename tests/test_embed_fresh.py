@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import migrations
 
 from dorm_vector import FreshVector, embed, models, nearest
+from dorm_vector.embeddings.rows import Rows
 from tests.support.embedding import vector_of
 from tests.support.schema import Schema
 
@@ -137,6 +138,7 @@ def test_keys_of_every_kind(table: Schema, key: str) -> None:
         done.append(len(found))
         return by_text(found)
 
+    assert Rows(rows, "embedding").count() == 25
     report = embed(rows, "embedding", edits, batch_size=4)
     assert (report.embedded, report.skipped, report.calls) == (25, 1, 8)
     assert rows.filter(embedding=None).count() == 0
