@@ -163,7 +163,8 @@ class Run:
             beyond = [(pk, d) for pk, d in block if d >= last and pk not in seen]
             blocks.append([pk for pk, d in beyond if d <= reach])
             seen.update(pk for pk, _ in beyond)
-            last = block[-1][1] if block else last
+            # A larger block may end nearer, of rows that the one before has missed.
+            last = max(last, block[-1][1]) if block else last
             if complete or (last > reach and not self._is_rough):
                 return Found(blocks, True, last)
             if last > reach:
