@@ -28,7 +28,7 @@ DEFINITIONS = (
     "JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = to_regclass(%s) ORDER BY 1"
 )
 IN_USE = (
-    'The indexes of "testapp_indexed" cannot be made again while an iterator() over it is half '
+    'The indexes of "testapp_indexed" cannot be rebuilt while an iterator() over it is half '
     "read: read it to its end or close it, or leave out rebuild_indexes."
 )
 

@@ -8,6 +8,7 @@ its triggers and its side table.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from dorm_vector.engines.base.introspection import (
@@ -34,9 +35,6 @@ BITS = re.compile(r"USING vec0\(vector bit\[")
 GRAPH = re.compile(r"libsql_vector_idx\([^,]+,(.*)\)", re.DOTALL)
 OPTION = re.compile(r"'(\w+)=([\w.]+)'")
 
-#: The endings of the tables that virtual tables keep their rows in.
-SHADOWS = ("config", "content", "data", "docsize", "idx", "keys")
-
 # How numbers stand in the templates of checks.
 PLACES = {"dimensions": "DIMENSIONS", "bytes": "BYTES", "padding": "PADDING"}
 
@@ -47,8 +45,8 @@ class SideTableIntrospection(EngineIntrospection):
     introspection = VectorIntrospection
 
     column_checks: ClassVar[dict[str, str]]
-    shadows: ClassVar[dict[str, str]]
-    signs: ClassVar[dict[str, str]]
+    index_methods: ClassVar[frozenset[str]]
+    names_of: Callable[[str], Any]
     storable: ClassVar[dict[str, str]]
 
     def vector_columns(self, table: str) -> dict[str, VectorColumn]:
@@ -71,7 +69,7 @@ class SideTableIntrospection(EngineIntrospection):
 
     def own_tables(self) -> frozenset[str]:
         sides = [trigger.name.removesuffix(INSERT) for trigger in self._made_triggers()]
-        endings = (*self.shadows, *SHADOWS)
+        endings = {end for method in self.index_methods for end in self.names_of(method).endings}
         return frozenset(sides) | {f"{side}_{end}" for side in sides for end in endings}
 
     def _index(self, name: str, trigger: str) -> FoundIndex | None:
@@ -91,13 +89,14 @@ class SideTableIntrospection(EngineIntrospection):
 
     def _made_triggers(self) -> list[SchemaObject]:
         """The triggers that fill side tables: one for each."""
-        sign = self.signs.get("insert")
+        signs = {self.names_of(method).signs.get("insert") for method in self.index_methods}
         rows = [SchemaObject(*row) for row in self._rows(TRIGGERS)]
         return [
             row
             for row in rows
             if row.name.endswith(INSERT)
-            and row.is_made(sign and sign.format(index=row.name.removesuffix(INSERT)))
+            for side in [row.name.removesuffix(INSERT)]
+            if any(row.is_made(sign and sign.format(index=side)) for sign in signs)
         ]
 
     def _statement(self, table: str) -> str:
