@@ -31,7 +31,7 @@ class VectorFaker(factory.declarations.BaseDeclaration):
     """
 
     def __init__(self, field: str | None = None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.field = field
 
     def evaluate(self, instance: Any, step: Any, extra: Any) -> Any:

@@ -144,7 +144,7 @@ def register() -> None:
     except ImportError:
         return
 
-    class VectorExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    class VectorExtension(OpenApiSerializerFieldExtension):
         """Registers itself by being there."""
 
         target_class = VectorField
