@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.conf import settings
+from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db import connection, connections
 from django.test import override_settings
@@ -55,6 +56,8 @@ class Runner:
         self.stack = stack
         self.monkeypatch = monkeypatch
         self.namespace: dict[str, Any] = {}
+        # What a page registers goes with it: its models do.
+        monkeypatch.setattr(admin.site, "_registry", {**admin.site._registry})
         self.tables: dict[str, Any] = {}
 
     def run(self, block: Block) -> None:
