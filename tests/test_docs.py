@@ -49,6 +49,12 @@ from tests.support.paths import DOCS, ROOT
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.rst"))]
 
 
+def _unregister_but(models: set[Any]) -> None:
+    """Take models off the admin again that were not registered with it."""
+    for model in {*admin.site._registry} - models:
+        admin.site.unregister(model)
+
+
 class Runner:
     """Executes the blocks of one page."""
 
@@ -57,7 +63,7 @@ class Runner:
         self.monkeypatch = monkeypatch
         self.namespace: dict[str, Any] = {}
         # What a page registers goes with it: its models do.
-        monkeypatch.setattr(admin.site, "_registry", {**admin.site._registry})
+        stack.callback(_unregister_but, set(admin.site._registry))
         self.tables: dict[str, Any] = {}
 
     def run(self, block: Block) -> None:
