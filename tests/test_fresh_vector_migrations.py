@@ -229,9 +229,9 @@ class TestMisfits:
         found = checks.run_checks(databases=["default"])
         messages = [message.msg for message in found if message.id == "dorm_vector.E121"]
         assert messages == ["FreshVector 'f': Item.text does not exist."]
-        assert [message.id for message in checks.run_checks() if message.obj is Item] == [
-            "dorm_vector.E121"
-        ]
+        # Without names Django 6.1 asks for all databases, and others for none.
+        found = [message.id for message in checks.run_checks() if message.obj is Item]
+        assert set(found) == {"dorm_vector.E121"}
 
     def test_a_vector_of_a_vector_comes_after_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         first = fresh("title", name="b")

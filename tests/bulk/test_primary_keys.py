@@ -21,10 +21,10 @@ class TestPrimaryKeys:
         assert item.pk is None
 
     def test_with_and_without(self, alias: str) -> None:
-        rows = [Item(pk=100 + n if n % 2 else None, name=f"{n}") for n in range(6)]
+        rows = [Item(pk=1_000_000 + n if n % 2 else None, name=f"{n}") for n in range(6)]
         bulk_copy(Item.objects.using(alias), rows)
         found = dict(Item.objects.using(alias).values_list("name", "pk"))
-        assert [found[name] for name in "135"] == [101, 103, 105]
+        assert [found[name] for name in "135"] == [1_000_001, 1_000_003, 1_000_005]
         assert len(set(found.values())) == 6
 
     def test_next_row_has_a_number_of_its_own(self, alias: str) -> None:

@@ -84,6 +84,9 @@ class EngineSearch:
     connection: Any
     label: str
 
+    #: Whether the index may find other rows each time. What is past its reach is then read
+    #: exactly, from the first row on.
+    finds_at_random: ClassVar[bool] = False
     #: Whether the rows of a whole block are looked at, whichever slice of it is asked for.
     reads_blocks: ClassVar[bool] = False
     #: How many rows a block may lack and be whole.

@@ -48,6 +48,8 @@ class LibSQLSearch(SideTableSearch):
     # The graph may have lost rows, and has those that were deleted: some pages of a block might be
     # whole, and others not.
     reads_blocks = True
+    # A walk of the graph begins at any vector of it.
+    finds_at_random = True
 
     #: The number of vectors from which on the graph is searched.
     least_vectors: ClassVar[int] = LEAST_VECTORS
