@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from django.core.exceptions import FieldError
 from django.db import NotSupportedError
 from django.db.models import Aggregate, DecimalField, Func, Window
 from django.db.models.functions import Cast, Random
@@ -162,7 +163,10 @@ def _function(node: Any, compiler: SQLCompiler, compile_: Compile) -> Compiled:
     if isinstance(node, Aggregate):
         others["filter"] = filter_clause(node, compiler)
     sql, params = _filled(template, node, compiler, **others)
-    numeric = isinstance(node._output_field_or_none, DecimalField)
+    try:
+        numeric = isinstance(node._output_field_or_none, DecimalField)
+    except FieldError:  # of parts of several types, which needs no type where it stands
+        numeric = False
     return f"(CAST({sql} AS NUMERIC))" if numeric else sql, params
 
 
