@@ -210,6 +210,21 @@ class MethodIndex(Index):
                 id="dorm_vector.E102",
             )
 
+    def _line_that_fits(self, field: AnyVectorField, engine: Engine) -> str | None:
+        """The declaration of this index at a precision that has room for a field, to be pasted."""
+        _, expressions, options = self.deconstruct()
+        options.pop("opclasses", None)
+        for precision in ("half", "bit"):
+            given = {**options, "metric": self.metric, "precision": precision}
+            index = type(self)(*expressions, **given)
+            kind = index.kind_of(field)
+            most = engine.most_dimensions(index, kind)
+            fits = most is not None and field.dimensions <= most
+            if fits and kind != self.kind_of(field) and index.misfit(field) is None:
+                listed = ", ".join(f"{name}={value!r}" for name, value in given.items())
+                return f"{type(self).__name__}({listed})"
+        return None
+
     def _check_built(
         self, model: type[Model], field: AnyVectorField, alias: str, engine: Engine
     ) -> Iterator[CheckMessage]:
@@ -220,6 +235,7 @@ class MethodIndex(Index):
             yield checks.Error(
                 f"{self.name!r} is over {dimensions} dimensions, and an index of "
                 f"{engine.label} takes {most} at most (database {alias!r}).",
+                hint=self._line_that_fits(field, engine),
                 obj=model,
                 id="dorm_vector.E103",
             )

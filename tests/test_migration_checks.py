@@ -201,6 +201,27 @@ class TestIndexes:
             )
         ]
 
+    @isolate_apps("tests.testapp")
+    @pytest.mark.parametrize(("dimensions", "precision"), [(3072, "half"), (5000, "bit")])
+    def test_too_many_dimensions(self, dimensions: int, precision: str) -> None:
+        """The hint is a line that can be pasted."""
+
+        class Thing(Model):
+            v = models.VectorField(dimensions)
+
+            class Meta:
+                app_label = "testapp"
+                indexes = [HnswIndex(fields=["v"], name="one", metric="cosine", m=8)]
+
+        (message,) = Thing._meta.indexes[0].problems(Thing)
+        assert (message.id, message.hint) == (
+            "dorm_vector.E103",
+            f"HnswIndex(name='one', fields=['v'], metric='cosine', m=8, precision='{precision}')",
+        )
+        index = eval(message.hint, {"HnswIndex": HnswIndex})
+        Thing._meta.indexes[:] = [index]
+        assert list(index.problems(Thing)) == []
+
     def test_those_of_the_tests(self) -> None:
         assert checks.check_equal_indexes() == []
 

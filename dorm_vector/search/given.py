@@ -51,7 +51,7 @@ class Path(NamedTuple):
         return self.field.get_col(query.get_initial_alias()) if self.is_own else None
 
 
-def queryset_of(given: object) -> QuerySet[Any]:
+def queryset_of(given: object, caller: str = "nearest()") -> QuerySet[Any]:
     """The queryset of a queryset, a manager or a model. Raises TypeError."""
     if isinstance(given, QuerySet):
         return given
@@ -61,10 +61,10 @@ def queryset_of(given: object) -> QuerySet[Any]:
         return given._default_manager.all()
     if isinstance(given, RawQuerySet):
         raise TypeError(
-            "nearest() cannot search a RawQuerySet, which is SQL already: give it a queryset, and "
+            f"{caller} cannot search a RawQuerySet, which is SQL already: give it a queryset, and "
             "the conditions as filter()."
         )
-    raise TypeError(f"nearest() takes a queryset, a manager or a model, not {given!r}.")
+    raise TypeError(f"{caller} takes a queryset, a manager or a model, not {given!r}.")
 
 
 def check_can_be_searched(rows: Any) -> None:

@@ -7,12 +7,12 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import connections
-from django.db.models import F, Manager, Model, OrderBy, QuerySet
+from django.db.models import F, Model, OrderBy, QuerySet
 from django.db.models.constants import LOOKUP_SEP
-from django.db.models.query import RawQuerySet
 from django.utils.functional import Promise
 
 from dorm_vector.engines import engine_for
+from dorm_vector.search.given import queryset_of
 from dorm_vector.search.limits import check_rows
 from dorm_vector.search.query import Key, Named, searching
 from dorm_vector.search.ranking import (
@@ -86,7 +86,7 @@ def matching(
     ``fields``, and for an ``annotation`` that is the name of a field or of another annotation;
     TypeError for a ``text`` that is none.
     """
-    rows = _queryset(queryset)
+    rows = queryset_of(queryset, "matching()")
     _check(text, match, k)
     _check_annotation(rows, annotation)
     search = _search(rows, "" if text is None else str(text), fields, match)
@@ -94,21 +94,6 @@ def matching(
     if not search.query.alternatives:
         made = made.none()
     return made if k is None else made[: int(k)]
-
-
-def _queryset(given: Any) -> QuerySet[Any]:
-    if isinstance(given, QuerySet):
-        return given
-    if isinstance(given, Manager):
-        return given.all()
-    if isinstance(given, type) and issubclass(given, Model):
-        return given._default_manager.all()
-    if isinstance(given, RawQuerySet):
-        raise TypeError(
-            "matching() cannot search a RawQuerySet, which is SQL already: give it a queryset, and "
-            "the conditions as filter()."
-        )
-    raise TypeError(f"matching() takes a queryset, a manager or a model, not {given!r}.")
 
 
 def _check(text: Any, match: Any, k: Any) -> None:
