@@ -135,8 +135,8 @@ class Distance(Func):
             raise ValueError(f'precision takes "half", "bit" or None, not {precision!r}.')
         expression, vector = operands((expression, vector), self.value_kind)
         super().__init__(expression, vector, **extra)
-        #: "half", "bit", or the number of components that an index is over.
-        self.precision: str | int | None = precision
+        #: What is compared of the vectors; see ``MethodIndex.reduction``.
+        self.reduction: str | int | None = precision
         # Django compares and hashes expressions by the arguments that they were made from.
         named = {**extra, "precision": precision} if precision else extra
         self._constructor_args = ((expression, vector), named)
@@ -146,11 +146,11 @@ class Distance(Func):
         if "metric" in vars(cls):
             register(METRICS, cls.metric, cls)
 
-    def at_precision(self, precision: str | int) -> Distance:
-        """The distance by which an index of that precision, or prefix, orders."""
-        rough: Distance = self.copy()
-        rough.precision = precision
-        return rough
+    def reduced(self, reduction: str | int) -> Distance:
+        """The distance by which a coarse index orders; see ``MethodIndex.reduction``."""
+        coarse: Distance = self.copy()
+        coarse.reduction = reduction
+        return coarse
 
     def deconstruct(self) -> Deconstructed:
         path, (expression, vector), extra = super().deconstruct()
@@ -208,8 +208,8 @@ class Distance(Func):
         """The SQL of the distance as it is read and compared."""
         a, b = self._operands(compiler)
         engine, metric = engine_for(connection), self.metric
-        if self.precision:
-            metric, a, b = engine.at_precision(self.precision, metric, a, b)
+        if self.reduction:
+            metric, a, b = engine.reduced(self.reduction, metric, a, b)
         # A column, a constraint or an index: the only queries that name no tables.
         stored = not getattr(compiler.query, "alias_cols", True)
         distance = engine.distance(metric, a, b, stored=stored)

@@ -140,7 +140,7 @@ class MethodIndex(Index):
 
     def misfit(self, field: AnyVectorField) -> str | None:
         """Why ``precision`` or ``prefix`` cannot be of a field, a sentence; None where they can."""
-        if self.stage and field.kind not in ("vector", "halfvec"):
+        if self.reduction and field.kind not in ("vector", "halfvec"):
             option = "prefix" if self.prefix else "precision"
             return f"{self.name!r} has {option}, which is for vectors of numbers, not {field.kind}."
         if self.prefix and self.prefix > field.dimensions:
@@ -151,8 +151,8 @@ class MethodIndex(Index):
         return None
 
     @property
-    def stage(self) -> str | int | None:
-        """What is indexed of a vector, "half", "bit" or a number of components; None: all of it."""
+    def reduction(self) -> str | int | None:
+        """What a coarse index holds of a vector: "half", "bit" or a number of first components."""
         return self.prefix or self.precision
 
     def kind_of(self, field: AnyVectorField) -> str:
@@ -322,7 +322,7 @@ class MethodIndex(Index):
             raise ValueError(f"{self._label} cannot include other columns: {self.include!r}.")
 
     def _check_options(self) -> None:
-        if self.precision not in (None, "half", "bit") or (self.stage and self.expressions):
+        if self.precision not in (None, "half", "bit") or (self.reduction and self.expressions):
             raise ValueError(
                 f'{self._label} takes precision="half" or "bit" over a field, '
                 f"not {self.precision!r}."

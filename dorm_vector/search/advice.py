@@ -39,12 +39,10 @@ class Order(NamedTuple):
         return [index for index in self.indexes if index.metric == self.distance.metric]
 
     @property
-    def needs_two_stages(self) -> bool:
-        """Whether all indexes that serve it order by another distance."""
-        stages = [index.stage for index in self.serving]
-        return bool(stages) and all(
-            stage not in (None, self.distance.precision) for stage in stages
-        )
+    def needs_reranking(self) -> bool:
+        """Whether all indexes that serve it are coarse, and order by another distance."""
+        served = (None, self.distance.reduction)
+        return bool(self.serving) and all(index.reduction not in served for index in self.serving)
 
     @property
     def is_constant(self) -> bool:
@@ -116,7 +114,7 @@ def obstacle(query: Query, engine: Any) -> str | None:
         return sentence
     if query.high_mark is None:
         return "The queryset has no limit: slice it."
-    if getattr(query, "search_in_force", None) is None and order.needs_two_stages:
+    if getattr(query, "search_in_force", None) is None and order.needs_reranking:
         index = order.serving[0]
         if index.prefix:
             return f"{index.name} is over the first {index.prefix} components: use nearest()."

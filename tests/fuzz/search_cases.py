@@ -305,11 +305,10 @@ def _blurred(text: str) -> str:
 def is_approximate(case: Case, data: Data, engine: str) -> bool:
     """Whether an index of the engine's may miss rows."""
     for index in [index for field in ("embedding", "second") for index in data.kind.indexes(field)]:
-        stage = index.precision or index.prefix
         if engine == "postgresql":
             return True
         if engine == "sqlite" and type(index).__name__ == "VectorIndex":
-            return stage in ("bit",) or bool(index.prefix)
+            return index.precision == "bit" or bool(index.prefix)
         if engine == "libsql" and type(index).__name__ == "VectorIndex":
             return True
     if data.kind.children:

@@ -195,10 +195,10 @@ class EngineExpressions:
         """An operand of a distance in the form that the database's functions take."""
         return operand
 
-    def at_precision(
-        self, precision: str | int, metric: str, a: Operand, b: Operand
+    def reduced(
+        self, reduction: str | int, metric: str, a: Operand, b: Operand
     ) -> tuple[str, Operand, Operand]:
-        """The metric and the operands of an index of less precision, where there are such."""
+        """The metric and the operands of a coarse index, where the database has such indexes."""
         return metric, a, b
 
     def defined(self, metric: str, a: Operand, b: Operand) -> SQL:

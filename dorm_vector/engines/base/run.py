@@ -130,14 +130,14 @@ class Run:
         if len(rows) < wanted and there >= least:  # all of the block, but for its last row
             return self._in_sequence(self._found())
         within = self._within_reach(rows[:wanted], column)
-        if len(within) < len(rows[:wanted]) and self._is_rough:
+        if len(within) < len(rows[:wanted]) and self._may_have_missed:
             return self._in_sequence(self._found())
         return [within]
 
     @property
-    def _is_rough(self) -> bool:
+    def _may_have_missed(self) -> bool:
         """Whether rows that the index has not found may be nearer than those that it has."""
-        return self.index.stage not in (None, "half") or not self.index.is_ordered
+        return self.index.reduction not in (None, "half") or not self.index.is_ordered
 
     def _counted(self, rows: Rows, plan: Plan) -> tuple[Rows, int]:
         """The rows, and how many of them there are in the block."""
@@ -167,7 +167,7 @@ class Run:
             seen.update(pk for pk, _ in beyond)
             # A larger block may end nearer, of rows that the one before has missed.
             last = max(last, block[-1][1]) if block else last
-            if complete or (last > reach and not self._is_rough):
+            if complete or (last > reach and not self._may_have_missed):
                 return Found(blocks, True, last)
             if last > reach:
                 break

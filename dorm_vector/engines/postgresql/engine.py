@@ -30,7 +30,7 @@ from dorm_vector.engines.postgresql.introspection import PostgreSQLIntrospection
 from dorm_vector.engines.postgresql.rebuilding import without_indexes
 from dorm_vector.engines.postgresql.reindexing import reindex
 from dorm_vector.engines.postgresql.schema import PostgreSQLAlterations
-from dorm_vector.engines.postgresql.search import PostgreSQLSearch, at_stage
+from dorm_vector.engines.postgresql.search import PostgreSQLSearch, reduced_sql
 from dorm_vector.engines.postgresql.session import set_for_session
 from dorm_vector.engines.postgresql.text import PostgreSQLText
 from dorm_vector.kinds import KINDS
@@ -192,9 +192,9 @@ class PostgreSQLEngine(
         statement: Statement = models.Index.create_sql(
             prepared, model, schema_editor, using=using, **kwargs
         )
-        if index.stage:
+        if index.reduction:
             field = index.vector_field(model)
-            cast = at_stage(index.stage, "%s", field.kind, field.dimensions)
+            cast = reduced_sql(index.reduction, "%s", field.kind, field.dimensions)
             column = model._meta.get_field(index.fields[0]).column
             columns = (model._meta.db_table, [column], schema_editor.quote_name)
             statement.parts["columns"] = CastColumns(*columns, f"({cast}) {opclasses[0]}")

@@ -84,13 +84,13 @@ def searched_indexes(plan: Any) -> Iterator[str]:
     )
 
 
-def at_stage(stage: str | int, sql: str, kind: str, dimensions: int | None) -> str:
-    """What an index is over of a vector: rounded to float16, its signs, or its first components."""
-    if stage == "half":
+def reduced_sql(reduction: str | int, sql: str, kind: str, dimensions: int | None) -> str:
+    """What a coarse index is over: a vector as float16, its signs, or its first components."""
+    if reduction == "half":
         return HALF.format(sql, dimensions)
-    if stage == "bit":
+    if reduction == "bit":
         return f"binary_quantize({sql})::bit({dimensions})"
-    count = literal(stage)
+    count = literal(reduction)
     return f"subvector({sql}, 1, {count})::{word(kind)}({count})"
 
 
@@ -135,15 +135,17 @@ class PostgreSQLSearch(EngineSearch):
         for name, method in METHODS.items():
             yield self.methods.get(name, name), method.search_options
 
-    def at_precision(
-        self, precision: str | int, metric: str, a: Operand, b: Operand
+    def reduced(
+        self, reduction: str | int, metric: str, a: Operand, b: Operand
     ) -> tuple[str, Operand, Operand]:
         # Without its dimensions the cast would not be the one of the index.
         a, b = (
-            operand._replace(sql=at_stage(precision, operand.sql, operand.kind, operand.dimensions))
+            operand._replace(
+                sql=reduced_sql(reduction, operand.sql, operand.kind, operand.dimensions)
+            )
             for operand in (a, b)
         )
-        return ("hamming" if precision == "bit" else metric), a, b
+        return ("hamming" if reduction == "bit" else metric), a, b
 
     def without_index(self, distance: SQL) -> SQL:
         return fill("({distance} + 0.0)", distance=distance)
@@ -152,7 +154,7 @@ class PostgreSQLSearch(EngineSearch):
 
     def declared_index(self, query: Query, search: Any) -> Any:
         """One over all of a vector, if there is one; which one it is, the planner decides."""
-        return next((index for index in search.indexes if not index.stage), search.indexes[0])
+        return next((index for index in search.indexes if not index.reduction), search.indexes[0])
 
     def serving_index(self, query: Any, search: Any) -> Any:
         if search.recall and query.is_filtered and self._is_exact_cheaper(query):
@@ -189,17 +191,17 @@ class PostgreSQLSearch(EngineSearch):
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
         given = search.params.get("ef_search", 0)
         least = max(DEFAULT_EF_SEARCH, given)
-        if index.stage:
+        if index.reduction:
             known, other = (HIGH_OVERSAMPLE, 16) if search.recall else (OVERSAMPLE, 4)
-            oversample = search.oversample or known.get(index.stage, other)
+            oversample = search.oversample or known.get(index.reduction, other)
             return oversampled(query, oversample, MAX_CANDIDATES, given)
         if search.recall:
             return [Step(rows, max(candidates, given)) for rows, candidates in HIGH_LADDER]
         return ladder(least, query.left_out, bool(query.is_filtered))
 
     def tunable(self, index: Any) -> list[dict[str, Any]]:
-        if index.stage:
-            return tried("oversample", TRIED["oversample"], OVERSAMPLE.get(index.stage, 4))
+        if index.reduction:
+            return tried("oversample", TRIED["oversample"], OVERSAMPLE.get(index.reduction, 4))
         if self.access_method(index) != "ivfflat":
             return tried("ef_search", TRIED["ef_search"], DEFAULT_EF_SEARCH)
         lists = index.parameters("storage").get("lists", 1)
@@ -207,14 +209,14 @@ class PostgreSQLSearch(EngineSearch):
 
     def indexed(self, query: Any, search: Any, index: Any, step: Step) -> Any:
         plan = super().indexed(query, search, index, step)
-        if not index.stage:
+        if not index.reduction:
             return plan
         inner = plan.clone()
         inner.explain_info, inner.select_for_update, inner.select_related = None, False, False
-        rough = inner.annotations[search.annotation].at_precision(index.stage)
-        inner.add_annotation(rough, "_rough", select=False)
+        coarse = inner.annotations[search.annotation].reduced(index.reduction)
+        inner.add_annotation(coarse, "_coarse", select=False)
         inner.clear_ordering(force=True)
-        inner.add_ordering("_rough")
+        inner.add_ordering("_coarse")
         inner.set_values(["pk"])
         inner.clear_limits()
         inner.set_limits(0, step.candidates)
@@ -225,7 +227,7 @@ class PostgreSQLSearch(EngineSearch):
         return plan
 
     def rows_read(self, search: Any, index: Any, step: Step) -> int:
-        if search.recall and not index.stage:
+        if search.recall and not index.reduction:
             return HIGH_READ * step.rows - self.slack
         return super().rows_read(search, index, step)
 
@@ -256,7 +258,7 @@ class PostgreSQLSearch(EngineSearch):
 
     def _given(self, search: Any, index: Any) -> dict[str, Any]:
         """The parameters that the caller gave, and those that ``recall`` stands for."""
-        if not search.recall or index.stage:
+        if not search.recall or index.reduction:
             return dict(search.params)
         # In strict order an iterative scan drops what it finds too late; the rows are sorted here.
         meant: dict[str, Any] = {"iterative_scan": "relaxed_order"}

@@ -25,9 +25,9 @@ VIRTUAL_TABLE = re.compile(r"SCAN (.+?) VIRTUAL TABLE")
 OVERSAMPLE, HIGH_OVERSAMPLE = 4, 40
 
 
-def stage_of(index: Any) -> Any:
-    """What an index is over, where that is not all of a vector; there is no float16 here."""
-    return None if index.stage == "half" else index.stage
+def reduction_of(index: Any) -> Any:
+    """What a coarse index holds of a vector; None where it is all, as there is no float16 here."""
+    return None if index.reduction == "half" else index.reduction
 
 
 class SQLiteSearch(SideTableSearch):
@@ -36,7 +36,7 @@ class SQLiteSearch(SideTableSearch):
     too_many = f"sqlite-vec finds at most {MAX_K} rows; more are searched exactly."
 
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
-        if stage_of(index):
+        if reduction_of(index):
             default = HIGH_OVERSAMPLE if search.recall else OVERSAMPLE
             return oversampled(query, search.oversample or default, MAX_K)
         # The index itself is exact, and one row more shows whether the last ones are equally near.
@@ -45,12 +45,12 @@ class SQLiteSearch(SideTableSearch):
         return [Step(wanted, min(candidates + 1, MAX_K))] if 0 < candidates <= MAX_K else []
 
     def tunable(self, index: Any) -> list[dict[str, Any]]:
-        if not stage_of(index):  # which compares all of a vector, and of all rows
+        if not reduction_of(index):  # which compares all of a vector, and of all rows
             return [{}]
         return tried("oversample", (1, 2, 4, 8, 16, 32), OVERSAMPLE)
 
     def widen(self, plan: Any, index: Any, step: Step) -> int:
-        if not stage_of(index):
+        if not reduction_of(index):
             plan.high_mark += 1
         return 0
 
@@ -59,7 +59,7 @@ class SQLiteSearch(SideTableSearch):
 
     def can_run_at_once(self, query: Query, search: Any, index: Any) -> bool:
         # Of rows that are equally near vec0 chooses any.
-        seen = stage_of(index) or search.annotation in query.annotation_select
+        seen = reduction_of(index) or search.annotation in query.annotation_select
         return bool(seen) and super().can_run_at_once(query, search, index)
 
     def candidates(self, index: Any, query: Query, vector: Any, count: int) -> SQL:

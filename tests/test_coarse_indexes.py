@@ -171,6 +171,6 @@ class TestSearch:
                 '((subvector("prefix", 1, 12)::vector(12)) vector_cosine_ops)',
             ),
         }
-        stage, expected = written[field]
-        sql = tables.sql(migrations.AddIndex("thing", HnswIndex(**options, **stage)))
+        reduction, expected = written[field]
+        sql = tables.sql(migrations.AddIndex("thing", HnswIndex(**options, **reduction)))
         assert sql == f'CREATE INDEX "w" ON "shop_thing" USING hnsw {expected};'

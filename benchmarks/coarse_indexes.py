@@ -1,11 +1,11 @@
 """
-nearest() through indexes of less precision: recall and time by ``oversample``.
+nearest() through coarse indexes: recall and time by ``oversample``.
 
 GloVe's word vectors of 50 dimensions and the demo's embeddings of 256, on PostgreSQL and SQLite;
-100 queries held out; the expected answers are numpy's. Writes search_stages.txt.
+100 queries held out; the expected answers are numpy's. Writes coarse_indexes.txt.
 
     pip install -e '.[bench]'
-    python benchmarks/search_stages.py
+    python benchmarks/coarse_indexes.py
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ K = 10
 QUERIES = 100
 OVERSAMPLES = (1, 4, 10, 20)
 # Options of VectorIndex.
-STAGES: dict[str, dict[str, Any]] = {
+REDUCTIONS: dict[str, dict[str, Any]] = {
     "all of it": {},
     "float16": {"precision": "half"},
     "signs": {"precision": "bit"},
@@ -39,31 +39,31 @@ def main() -> None:
         common.configure(databases["default"], **others)
         for name, count in (("glove", 10_000 if options.quick else 30_000), ("demo", 100_000)):
             data = libsql_index.load(name, count, "cosine")
-            for stage, given in STAGES.items():
-                rows.extend(measure(name, data, stage, dict(given)))
-        common.report(options.output / "search_stages.txt", common.table(HEAD, rows))
+            for reduction, given in REDUCTIONS.items():
+                rows.extend(measure(name, data, reduction, dict(given)))
+        common.report(options.output / "coarse_indexes.txt", common.table(HEAD, rows))
 
 
-def measure(name: str, data: Any, stage: str, given: dict[str, Any]) -> list[tuple[str, ...]]:
+def measure(name: str, data: Any, reduction: str, given: dict[str, Any]) -> list[tuple[str, ...]]:
     dimensions = data.vectors.shape[1]
     if "prefix" in given:
         given["prefix"] = dimensions // given["prefix"]
     model = declared(dimensions, given)
     found = []
     for alias, label in (("default", "PostgreSQL"), ("sqlite", "SQLite")):
-        with common.step(f"{name} {label} {stage}"), common.tables(model, alias):
+        with common.step(f"{name} {label} {reduction}"), common.tables(model, alias):
             model.objects.using(alias).bulk_copy(model(embedding=row) for row in data.vectors)
             common.build(model, alias)
             cells = [search(model, alias, data, number) for number in OVERSAMPLES]
-        found.append((f"{name}, {len(data.vectors):,} x {dimensions}", label, stage, *cells))
+        found.append((f"{name}, {len(data.vectors):,} x {dimensions}", label, reduction, *cells))
     return found
 
 
 def declared(dimensions: int, given: dict[str, Any]) -> Any:
     from dorm_vector import VectorIndex, models
 
-    index = VectorIndex(fields=["embedding"], name="stage_embedding", metric="cosine", **given)
-    return common.model("stage", indexes=[index], embedding=models.VectorField(dimensions))
+    index = VectorIndex(fields=["embedding"], name="coarse_embedding", metric="cosine", **given)
+    return common.model("coarse", indexes=[index], embedding=models.VectorField(dimensions))
 
 
 def search(model: Any, alias: str, data: Any, oversample: int) -> str:
