@@ -1,4 +1,4 @@
-"""The tables of the page on searching, compared with the code."""
+"""The tables of the page on planning, compared with the code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dorm_vector.engines.sqlite import search as sqlite
 from tests.support.paths import ROOT
 
 LABELS = {"postgresql": "PostgreSQL", "sqlite": "SQLite", "libsql": "libSQL"}
-PAGE = (ROOT / "docs" / "searching.rst").read_text()
+PAGE = (ROOT / "docs" / "planning.rst").read_text()
 
 
 def table(label: str) -> list[list[str]]:
