@@ -27,7 +27,7 @@ import peers
 DIMENSIONS = 384
 SEED = 20_240
 K = 10
-METRICS = ("cosine", "l2")
+MEASURED = ("cosine", "l2")
 # The label of a series of runs has this at its end where the file is mapped into memory.
 MMAP_SIZES = {"": 0, " mmap": 2**30}
 TARGET = 2.5
@@ -70,7 +70,7 @@ def declared() -> Any:
 
     indexes = [
         VectorIndex(fields=["embedding"], name=f"item_{metric}", metric=metric)
-        for metric in METRICS
+        for metric in MEASURED
     ]
     return common.model(
         "item",
@@ -92,7 +92,7 @@ def measure(model: Any, rows: int, rounds: int, output: Path) -> None:
     runs = {
         f"{metric}{label}": run(model, metric, queries, mmap_size)
         for label, mmap_size in MMAP_SIZES.items()
-        for metric in METRICS
+        for metric in MEASURED
     }
     common.report(
         output / "search_sqlite.txt",

@@ -25,6 +25,7 @@ from dorm_vector.expressions import (
     settle,
     vector_field_of,
 )
+from dorm_vector.kinds import NUMERIC_KINDS
 from dorm_vector.misuse import refuse_misuse
 from dorm_vector.registry import METRICS, register
 from dorm_vector.sql import SQL, Compiled, Operand
@@ -44,9 +45,6 @@ __all__ = [
     "MaxInnerProduct",
 ]
 
-
-# The field kinds of numbers.
-FLOATS = ("vector", "halfvec", "sparsevec")
 
 #: Called under DEBUG with each distance that is compiled, its query and its engine.
 ADVISERS: list[Callable[[Any, Any, Any], None]] = []
@@ -98,7 +96,7 @@ class Distance(Func):
     #: indexes and checks know it.
     metric: ClassVar[str] = ""
     #: The field kinds whose vectors have the distance.
-    kinds: ClassVar[tuple[str, ...]] = FLOATS
+    kinds: ClassVar[tuple[str, ...]] = NUMERIC_KINDS
     #: SQL by the name of an engine, for those that have none in their own tables: with the operands
     #: ``{a}`` and ``{b}``, and their L2 norms ``{norm_a}`` and ``{norm_b}``.
     sql: ClassVar[Mapping[str, str]] = {}

@@ -146,7 +146,8 @@ class VectorValue(Value):
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         engine = engine_for(connection)
         place = engine.placeholder(self.kind, self.dimensions or 1)
-        return place, (None if self.value is None else engine.encoded(self.value, self.kind),)
+        value = None if self.value is None else engine.cached_parameter(self.value, self.kind)
+        return place, (value,)
 
 
 def _kind_of(value: object) -> str:

@@ -6,6 +6,7 @@ from typing import Unpack
 
 from django.db.models.expressions import Combinable
 
+from dorm_vector.kinds import DENSE_KINDS, NUMERIC_KINDS
 from dorm_vector.methods import MethodIndex, declared_indexes, vector_field
 from dorm_vector.options import Float, Int, Word
 from dorm_vector.text_indexes import TextIndex
@@ -24,11 +25,11 @@ __all__ = [
 # By field kind, the metrics for which an index method has an operator class.
 # Source: https://github.com/pgvector/pgvector#indexing
 HNSW = {
-    **dict.fromkeys(("vector", "halfvec", "sparsevec"), ("l2", "cosine", "ip", "l1")),
+    **dict.fromkeys(NUMERIC_KINDS, ("l2", "cosine", "ip", "l1")),
     "bit": ("hamming", "jaccard"),
 }
 IVFFLAT = {
-    **dict.fromkeys(("vector", "halfvec"), ("l2", "cosine", "ip")),
+    **dict.fromkeys(DENSE_KINDS, ("l2", "cosine", "ip")),
     "bit": ("hamming",),
 }
 

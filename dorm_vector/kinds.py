@@ -20,10 +20,14 @@ from pgvector import Bit, HalfVector, SparseVector, Vector
 from dorm_vector import codecs, sparse, values
 from dorm_vector.registry import metrics_of
 
-__all__ = ["KINDS", "Kind"]
+__all__ = ["DENSE_KINDS", "KINDS", "NUMERIC_KINDS", "Kind"]
 
 # The greatest float16, and half a step above it: anything below is rounded to the former.
 FLOAT16_OVERFLOW = 65_520.0
+
+#: The names of the kinds that store every component as a number, and of all kinds of numbers.
+DENSE_KINDS = ("vector", "halfvec")
+NUMERIC_KINDS = (*DENSE_KINDS, "sparsevec")
 
 
 class Kind:

@@ -16,6 +16,7 @@ from django.utils.functional import cached_property
 
 from dorm_vector.engines import Engine, engine_for, engines_of
 from dorm_vector.fields import AnyVectorField
+from dorm_vector.kinds import DENSE_KINDS
 from dorm_vector.options import Option
 from dorm_vector.registry import METHODS, METRICS, register
 from dorm_vector.types import Deconstructed
@@ -140,7 +141,7 @@ class MethodIndex(Index):
 
     def misfit(self, field: AnyVectorField) -> str | None:
         """Why ``precision`` or ``prefix`` cannot be of a field, a sentence; None where they can."""
-        if self.reduction and field.kind not in ("vector", "halfvec"):
+        if self.reduction and field.kind not in DENSE_KINDS:
             option = "prefix" if self.prefix else "precision"
             return f"{self.name!r} has {option}, which is for vectors of numbers, not {field.kind}."
         if self.prefix and self.prefix > field.dimensions:

@@ -16,14 +16,13 @@ from django.db.migrations.state import ProjectState
 from dorm_vector.engines import engine_for
 from dorm_vector.engines.base.schema import VectorAlterations, described, differ, typed
 from dorm_vector.indexes import declared_indexes
+from dorm_vector.kinds import DENSE_KINDS
 from dorm_vector.sql import Operand
 
 __all__ = ["ChangeVectorDimensions", "VectorExtension"]
 
 #: What ChangeVectorDimensions may do with the vectors that are there.
 EXISTING = ("null", "truncate", "fail")
-# Kinds of vectors whose first dimensions are vectors.
-NUMBERS = ("vector", "halfvec")
 
 
 class VectorExtension(Operation):
@@ -156,7 +155,7 @@ class ChangeVectorDimensions(AlterField):
         if self.allow_migrate_model(schema_editor.connection.alias, to_model):
             from_model = from_state.apps.get_model(app_label, self.model_name)
             old, new = (model._meta.get_field(self.name) for model in (from_model, to_model))
-            lossless = old.dimensions == new.dimensions and {old.kind, new.kind} <= set(NUMBERS)
+            lossless = old.dimensions == new.dimensions and {old.kind, new.kind} <= set(DENSE_KINDS)
             lost = self.existing == "truncate" and not lossless
             _require_alterations(schema_editor)
             with transaction.atomic(schema_editor.connection.alias):
@@ -208,7 +207,7 @@ def _check_model(model: Any, old: Any, new: Any) -> None:
 
 def _check_truncated(model: Any, old: Any, new: Any) -> None:
     """Refuse what has not as many dimensions, or no numbers."""
-    if not {old.kind, new.kind} <= set(NUMBERS) or new.dimensions > old.dimensions:
+    if not {old.kind, new.kind} <= set(DENSE_KINDS) or new.dimensions > old.dimensions:
         raise NotSupportedError(
             f"{described(model, old)}, whose first dimensions are no {typed(new)}: use "
             "existing='null'."

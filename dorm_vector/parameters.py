@@ -12,11 +12,11 @@ from typing import Any
 
 from dorm_vector import codecs
 
-__all__ = ["parameter", "shorten_log"]
+__all__ = ["abbreviated", "shorten_log"]
 
 # What is no longer than this, in bytes or characters, is shown as it is.
 SHOWN = 64
-NUMBERS = 4
+SHOWN_NUMBERS = 4
 
 
 class _Vector:
@@ -61,17 +61,17 @@ class PackedVector(VectorBytes):
     def shown(self) -> bytes | str:
         if len(self) <= SHOWN:
             return self
-        beginning = codecs.to_text(codecs.from_packed(self[: 4 * NUMBERS]))
+        beginning = codecs.to_text(codecs.from_packed(self[: 4 * SHOWN_NUMBERS]))
         return f"{beginning[:-1]},... {len(self) // 4:,} numbers"
 
 
-def parameter(encoded: Any, packed: Any) -> Any:
-    """What an engine made of a ``packed`` vector, as a parameter that is short in logs."""
-    if type(encoded) is str:
-        return VectorText(encoded)
-    if type(encoded) is bytes:
-        return (PackedVector if encoded is packed else VectorBytes)(encoded)
-    return encoded
+def abbreviated(parameter: Any, packed: Any) -> Any:
+    """The parameter that an engine made of a ``packed`` vector, abbreviated in logs."""
+    if type(parameter) is str:
+        return VectorText(parameter)
+    if type(parameter) is bytes:
+        return (PackedVector if parameter is packed else VectorBytes)(parameter)
+    return parameter
 
 
 def shorten_log(connection: Any) -> None:
@@ -79,13 +79,13 @@ def shorten_log(connection: Any) -> None:
     ops = connection.ops
     if "last_executed_query" in vars(ops):
         return
-    whole = ops.last_executed_query
+    original = ops.last_executed_query
 
     def last_executed_query(cursor: Any, sql: str, params: Any) -> Any:
         given = params.values() if isinstance(params, Mapping) else params or ()
         if not any(isinstance(param, _Vector) for param in given):
-            return whole(cursor, sql, params)
-        statement = whole(cursor, sql, _shown(params))
+            return original(cursor, sql, params)
+        statement = original(cursor, sql, _shown(params))
         # Some backends ask the driver instead, which has put the parameters into the text.
         for param in given:
             if statement and isinstance(param, VectorText):

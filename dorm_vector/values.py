@@ -47,7 +47,7 @@ PLAIN = frozenset({float, int, bool})
 # What holds its components, or is no vector.
 HELD = (list, tuple, array, str, bytes, bytearray, memoryview, Mapping, Set, SparseVector)
 # The kinds of numpy's types that are numbers.
-NUMBERS = frozenset("fiub")
+NUMBER_DTYPES = frozenset("fiub")
 
 
 class _Short(reprlib.Repr):
@@ -301,7 +301,7 @@ def _as_array(value: Any) -> Any:
 
 def _from_numpy(value: Any) -> Any:
     check_shape(value, "an array")
-    if getattr(value.dtype, "kind", "V") not in NUMBERS:
+    if getattr(value.dtype, "kind", "V") not in NUMBER_DTYPES:
         raise ValidationError(
             f"Expected numbers, not an array of {value.dtype}.", code="not_a_number"
         )
@@ -365,7 +365,7 @@ def _as_float(position: int, number: Any) -> float:
     if _is_masked(number):
         raise _not_a_number(position, "masked")
     is_number = hasattr(number, "__float__") and not isinstance(number, complex | str)
-    if not is_number or getattr(getattr(number, "dtype", None), "kind", "f") not in NUMBERS:
+    if not is_number or getattr(getattr(number, "dtype", None), "kind", "f") not in NUMBER_DTYPES:
         raise _not_a_number(position, short(number))
     try:
         return float(number)

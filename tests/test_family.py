@@ -55,7 +55,7 @@ from tests.testapp.models import Arrays, Bits, Chunk, Document, Full, Half, Nump
 MODELS: dict[str, Any] = {"vector": Full, "halfvec": Half, "bit": Bits, "sparsevec": Sparse}
 ENGINES = {"default": "SQLite", "postgresql": "PostgreSQL", "libsql": "libSQL"}
 
-FLOATS = [
+PAIRS = [
     ([1.0, 2.0, 3.0], [3.0, 2.0, 1.0]),
     ([0.1, -0.2, 0.4], [5.5, 0.25, -1.0]),
     ([0.0, 0.0, 0.0], [1.0, 0.5, -2.0]),
@@ -69,8 +69,8 @@ BITS = [
     ("1000000001", "0111111110"),
     ("1100110011", "1010101010"),
 ]
-SPARSE = [([*a, 0.0, 0.0], [0.0, *b, 0.0]) for a, b in FLOATS]
-ROWS: dict[str, list[Any]] = {"vector": FLOATS, "halfvec": FLOATS, "bit": BITS, "sparsevec": SPARSE}
+SPARSE = [([*a, 0.0, 0.0], [0.0, *b, 0.0]) for a, b in PAIRS]
+ROWS: dict[str, list[Any]] = {"vector": PAIRS, "halfvec": PAIRS, "bit": BITS, "sparsevec": SPARSE}
 
 
 def stored(kind: str, value: Any) -> np.ndarray:
@@ -295,19 +295,19 @@ def test_aggregates_that_are_refused(rows: Any, kind: str, aggregate: Any) -> No
 @pytest.mark.parametrize("aggregate", [VectorSum, VectorAvg])
 def test_aggregates_over_a_join(alias: str, aggregate: Any) -> None:
     documents = [Document.objects.using(alias).create(title=t, embedding=[1, 1, 1]) for t in "ab"]
-    for place, (a, _) in enumerate(FLOATS):
+    for place, (a, _) in enumerate(PAIRS):
         Chunk.objects.using(alias).create(document=documents[place % 2], embedding=a)
     Chunk.objects.using(alias).create(document=documents[0], embedding=None)
     found = Document.objects.using(alias).annotate(x=aggregate("chunks__embedding"))
     for place, document in enumerate(found.order_by("title")):
-        vectors = [stored("vector", a) for a, _ in FLOATS[place::2]]
+        vectors = [stored("vector", a) for a, _ in PAIRS[place::2]]
         reduce = {VectorSum: np.sum, VectorAvg: np.mean}[aggregate]
         assert document.x == pytest.approx(reduce(vectors, axis=0), abs=1e-6)
 
 
 @pytest.fixture
 def full(alias: str) -> Any:
-    for a, _ in FLOATS:
+    for a, _ in PAIRS:
         Full.objects.using(alias).create(a=a)
     return Full.objects.using(alias)
 
@@ -317,7 +317,7 @@ class TestDjangosOwnAggregates:
     @only("postgresql")
     def test_value(self, full: Any, aggregate: Any) -> None:
         reduce = {Avg: np.mean, Sum: np.sum}[aggregate]
-        wanted = reduce([stored("vector", a) for a, _ in FLOATS], axis=0)
+        wanted = reduce([stored("vector", a) for a, _ in PAIRS], axis=0)
         assert full.aggregate(x=aggregate("a"))["x"] == pytest.approx(wanted, abs=1e-6)
 
     @only("sqlite", "libsql")
@@ -412,18 +412,18 @@ class TestUses:
 
     @pytest.fixture
     def rows(self, alias: str) -> Any:
-        for a, b in FLOATS:
+        for a, b in PAIRS:
             Full.objects.using(alias).create(a=a, b=b)
         return Full.objects.using(alias)
 
     def test_update(self, rows: Any) -> None:
         rows.update(b=VectorAdd("a", [1, 1, 1]), a=Normalize("a"))
-        for row, (a, _) in zip(rows.order_by("pk"), FLOATS, strict=True):
+        for row, (a, _) in zip(rows.order_by("pk"), PAIRS, strict=True):
             assert row.b == pytest.approx(stored("vector", a) + 1, abs=1e-6)
             assert row.a == pytest.approx(normalized(stored("vector", a)), abs=1e-6)
 
     def test_filter_and_order(self, rows: Any) -> None:
-        norms = [float(np.linalg.norm(stored("vector", a))) for a, _ in FLOATS]
+        norms = [float(np.linalg.norm(stored("vector", a))) for a, _ in PAIRS]
         found = rows.alias(norm=VectorNorm("a")).filter(norm__gt=0.5).order_by("norm", "pk")
         wanted = sorted(norm for norm in norms if norm > 0.5)
         assert [np.linalg.norm(row.a) for row in found] == pytest.approx(wanted)

@@ -27,16 +27,16 @@ FORMATS = [
     XLSX,
 ]
 random = np.random.default_rng(4)
-FLOATS = [float(np.finfo("f4").max), float(np.finfo("f4").smallest_subnormal), -0.0]
+EXTREMES = [float(np.finfo("f4").max), float(np.finfo("f4").smallest_subnormal), -0.0]
 VECTORS: list[tuple[Any, list[dict[str, Any]]]] = [
-    (Full, [{"a": FLOATS, "b": None}, {"a": random.normal(size=3), "b": [0.1, -1e-30, 3]}]),
+    (Full, [{"a": EXTREMES, "b": None}, {"a": random.normal(size=3), "b": [0.1, -1e-30, 3]}]),
     (Half, [{"a": [65504, 6e-8, -0.0], "b": None}, {"a": random.normal(size=3)}]),
     (Bits, [{"a": "1000000011", "b": None}, {"a": "0" * 10, "b": "1" * 10}]),
     (Sparse, [{"a": {1: 0.1, 4: 1e-30}, "b": None}, {"a": [0.0] * 5}]),
     (
         Numpy,
         [
-            {"vector": FLOATS, "half": [0.1, 65504, 0], "bits": "1010101010"},
+            {"vector": EXTREMES, "half": [0.1, 65504, 0], "bits": "1010101010"},
             {"vector": None, "half": None, "bits": None},
         ],
     ),

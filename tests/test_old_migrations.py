@@ -165,9 +165,9 @@ def test_others_keep_their_path(path: str) -> None:
     assert OTHERS[path] == path
 
 
-class Own(dorm_vector.VectorNorm):
+class ProjectNorm(dorm_vector.VectorNorm):
     """A function of a project's own."""
 
 
 def test_a_projects_own_have_theirs() -> None:
-    assert Own("v").deconstruct()[0] == "tests.test_old_migrations.Own"
+    assert ProjectNorm("v").deconstruct()[0] == "tests.test_old_migrations.ProjectNorm"

@@ -53,22 +53,22 @@ FIRST = {
     "bit": "1100110011",
     "sparsevec": [1, 0, 2, 0, 3],
 }
-FLOATS = [1.0, 0.0, 1.0]
+COMPONENTS = [1.0, 0.0, 1.0]
 BITS = "1010101011"
 
 FLOAT_FORMS: dict[str, Callable[[], Any]] = {
     "list": lambda: [1, 0, 1],
     "bools": lambda: [True, False, True],
     "tuple": lambda: (1.0, 0, 1),
-    "generator": lambda: (number for number in FLOATS),
-    "array": lambda: array("d", FLOATS),
-    "numpy": lambda: np.array(FLOATS),
+    "generator": lambda: (number for number in COMPONENTS),
+    "array": lambda: array("d", COMPONENTS),
+    "numpy": lambda: np.array(COMPONENTS),
     "numpy of bools": lambda: np.array([True, False, True]),
-    "Vector": lambda: Vector(FLOATS),
-    "HalfVector": lambda: HalfVector(FLOATS),
+    "Vector": lambda: Vector(COMPONENTS),
+    "HalfVector": lambda: HalfVector(COMPONENTS),
     "text": lambda: "[1,0,1]",
-    "bytes": lambda: np.array(FLOATS, "<f4").tobytes(),
-    "memoryview": lambda: memoryview(np.array(FLOATS, "<f4").tobytes()),
+    "bytes": lambda: np.array(COMPONENTS, "<f4").tobytes(),
+    "memoryview": lambda: memoryview(np.array(COMPONENTS, "<f4").tobytes()),
     "SparseVector": lambda: SparseVector({0: 1.0, 2: 1.0}, 3),
 }
 BIT_FORMS: dict[str, Callable[[], Any]] = {

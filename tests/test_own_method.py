@@ -137,11 +137,11 @@ class TestDeclaration:
     def test_a_method_has_one_class(self) -> None:
         with pytest.raises(ValueError, match="hnsw") as caught:
 
-            class Other(MethodIndex):
+            class Second(MethodIndex):
                 method = "hnsw"
 
         assert str(caught.value) == (
-            "TestDeclaration.test_a_method_has_one_class.<locals>.Other needs a name of its own: "
+            "TestDeclaration.test_a_method_has_one_class.<locals>.Second needs a name of its own: "
             "'hnsw' is that of HnswIndex."
         )
 

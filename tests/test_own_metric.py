@@ -172,11 +172,11 @@ def test_without_a_metric() -> None:
 def test_a_metric_has_one_class() -> None:
     with pytest.raises(ValueError, match="l2") as caught:
 
-        class Other(Distance):
+        class Second(Distance):
             metric = "l2"
 
     assert str(caught.value) == (
-        "test_a_metric_has_one_class.<locals>.Other needs a name of its own: 'l2' is that of "
+        "test_a_metric_has_one_class.<locals>.Second needs a name of its own: 'l2' is that of "
         "L2Distance."
     )
     assert METRICS["l2"] is L2Distance

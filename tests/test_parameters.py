@@ -12,7 +12,7 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 from dorm_vector import CosineDistance, nearest
-from dorm_vector.parameters import PackedVector, VectorBytes, VectorText, parameter
+from dorm_vector.parameters import PackedVector, VectorBytes, VectorText, abbreviated
 from tests.testapp.models import PAIRS, Item
 
 Wide = PAIRS[1536]
@@ -90,12 +90,16 @@ def test_named_parameters(alias: str) -> None:
 
 def test_pickle_and_equality() -> None:
     packed = VECTOR.tobytes()
-    for made in (parameter(packed, packed), parameter(str(packed), packed), VectorBytes(packed)):
+    for made in (
+        abbreviated(packed, packed),
+        abbreviated(str(packed), packed),
+        VectorBytes(packed),
+    ):
         again = pickle.loads(pickle.dumps(made))
         assert (type(again), again, hash(again)) == (type(made), made, hash(made))
-    assert isinstance(parameter(packed, packed), PackedVector)
-    assert parameter(packed, packed) == packed
-    assert parameter(None, None) is None
+    assert isinstance(abbreviated(packed, packed), PackedVector)
+    assert abbreviated(packed, packed) == packed
+    assert abbreviated(None, None) is None
 
 
 def test_repr() -> None:

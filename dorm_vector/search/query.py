@@ -115,8 +115,8 @@ class Near(Lookup):
         sql, params = self.lhs.defined_sql(compiler, connection)
         if self.rhs is None or is_planned(compiler.query, self.search):
             return sql, tuple(params)
-        reach, reach_params = compiler.compile(self.lhs)
-        return f"({sql} AND {reach} <= %s)", (*params, *reach_params, self.rhs)
+        distance, distance_params = compiler.compile(self.lhs)
+        return f"({sql} AND {distance} <= %s)", (*params, *distance_params, self.rhs)
 
 
 class OtherRow(Lookup):

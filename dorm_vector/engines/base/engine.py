@@ -25,8 +25,8 @@ from dorm_vector.engines.base.introspection import EngineIntrospection
 from dorm_vector.engines.base.loaders import Inserts, Loader
 from dorm_vector.engines.base.search import EngineSearch
 from dorm_vector.engines.base.text import EngineText
-from dorm_vector.kinds import KINDS
-from dorm_vector.parameters import parameter
+from dorm_vector.kinds import DENSE_KINDS, KINDS
+from dorm_vector.parameters import abbreviated
 from dorm_vector.sql import SQL, fill, literal
 
 __all__ = ["Engine"]
@@ -82,8 +82,8 @@ class Engine(
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
         self.prepare_wrapper(connection)
-        #: ``parameter``, of query vectors: one query asks for the same one several times.
-        self.encoded = functools.lru_cache(maxsize=8)(self.parameter)
+        #: ``parameter`` of query vectors: one query asks for the same one several times.
+        self.cached_parameter = functools.lru_cache(maxsize=8)(self.parameter)
 
     @classmethod
     def prepare_wrapper(cls, wrapper: BaseDatabaseWrapper) -> None:
@@ -146,8 +146,8 @@ class Engine(
         return codecs.bits_to_reversed_bytes(packed) if kind == "bit" else packed
 
     def parameter(self, packed: Any, kind: str = "vector") -> Any:
-        """``encode``, and logs of queries show the beginning only."""
-        return parameter(self.encode(packed, kind), packed)
+        """What ``encode`` gives, abbreviated in the log of queries."""
+        return abbreviated(self.encode(packed, kind), packed)
 
     def decode(self, value: object, kind: str = "vector", dimensions: int | None = None) -> Any:
         """
@@ -157,7 +157,7 @@ class Engine(
         """
         if isinstance(value, bytes):
             return self._decode_bytes(value, kind, dimensions)
-        if kind in ("vector", "halfvec"):
+        if kind in DENSE_KINDS:
             return values.to_float32(value)
         return KINDS[kind].pack(value, dimensions)
 

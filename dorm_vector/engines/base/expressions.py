@@ -33,7 +33,7 @@ class EngineExpressions:
 
     label: str
     placeholder: Callable[[str, int], str]
-    encoded: Callable[[Any, str], Any]
+    cached_parameter: Callable[[Any, str], Any]
 
     #: SQL by metric. Of metrics that are not there, the classes may have some: ``Distance.sql``.
     distances: ClassVar[dict[str, str]] = {}
@@ -216,7 +216,7 @@ class EngineExpressions:
         if "{zero}" in template:
             kind = KINDS[b.kind]
             dimensions = kind.size(b.packed)
-            zero = self.encoded(kind.zero(dimensions), b.kind)
+            zero = self.cached_parameter(kind.zero(dimensions), b.kind)
             parts["zero"] = SQL(self.placeholder(b.kind, dimensions), (zero,))
         return fill(template, **parts)
 

@@ -27,7 +27,7 @@ Rows = list[Any]
 
 
 class Step(NamedTuple):
-    """How many rows a block of the sequence reaches, and how many candidates it takes."""
+    """The row up to which a block of the sequence goes, and how many candidates it takes."""
 
     rows: int
     candidates: int
@@ -129,7 +129,7 @@ class Run:
             return self._exactly()
         if len(rows) < wanted and there >= least:  # all of the block, but for its last row
             return self._in_sequence(self._found())
-        within = self._within_reach(rows[:wanted], column)
+        within = self._within_max_distance(rows[:wanted], column)
         if len(within) < len(rows[:wanted]) and self._may_have_missed:
             return self._in_sequence(self._found())
         return [within]
@@ -145,7 +145,7 @@ class Run:
             return rows, len(rows)
         return [row[:-1] for row in rows], rows[0][-1] if rows else 0
 
-    def _within_reach(self, rows: Rows, column: int | None) -> Rows:
+    def _within_max_distance(self, rows: Rows, column: int | None) -> Rows:
         if column is None or self.search.max_distance is None:
             return rows
         return [row for row in rows if row[column] <= self.search.max_distance]
@@ -155,7 +155,7 @@ class Run:
     def _found(self) -> Found:
         """The keys of the sequence up to the last row that is asked for, or the last step."""
         blocks, seen, last = list[list[Any]](), set[Any](), -math.inf
-        reach = math.inf if self.search.max_distance is None else self.search.max_distance
+        most = math.inf if self.search.max_distance is None else self.search.max_distance
         for step in self.steps:
             if sum(map(len, blocks)) >= self.high:
                 break
@@ -163,13 +163,13 @@ class Run:
             if block is None:
                 break
             beyond = [(pk, d) for pk, d in block if d >= last and pk not in seen]
-            blocks.append([pk for pk, d in beyond if d <= reach])
+            blocks.append([pk for pk, d in beyond if d <= most])
             seen.update(pk for pk, _ in beyond)
             # A larger block may end nearer, of rows that the one before has missed.
             last = max(last, block[-1][1]) if block else last
-            if complete or (last > reach and not self._may_have_missed):
+            if complete or (last > most and not self._may_have_missed):
                 return Found(blocks, True, last)
-            if last > reach:
+            if last > most:
                 break
         return Found(blocks, False, last)
 

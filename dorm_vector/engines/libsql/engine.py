@@ -11,7 +11,13 @@ from django.db.models import Model
 
 from dorm_vector import codecs
 from dorm_vector.engines.libsql import schema as schema  # the editor with side tables
-from dorm_vector.engines.libsql.functions import CONVERSIONS, FUNCTIONS, GREATEST, LEAST, ROUGH_NORM
+from dorm_vector.engines.libsql.functions import (
+    CONVERSIONS,
+    FLOAT32_NORM,
+    FUNCTIONS,
+    GREATEST,
+    LEAST,
+)
 from dorm_vector.engines.libsql.inspection import LibSQLInspection
 from dorm_vector.engines.libsql.search import KEY, OWN_KEY, LibSQLSearch
 from dorm_vector.engines.side_tables import WATCHED
@@ -117,7 +123,7 @@ IP = (
     f"AND dorm_a BETWEEN {LEAST} AND {GREATEST} AND dorm_b BETWEEN {LEAST} AND {GREATEST} "
     f"THEN {ROUNDED} ELSE {IP64} END "
     "FROM (SELECT vector_distance_cos({a}, {b}) AS dorm_c, "
-    "{rough_norm_a} AS dorm_a, {rough_norm_b} AS dorm_b))"
+    "{norm32_a} AS dorm_a, {norm32_b} AS dorm_b))"
 )
 
 
@@ -222,14 +228,17 @@ class LibSQLEngine(LibSQLInspection, LibSQLSearch, FullTextEngine):
 
     def distance_parts(self, a: Operand, b: Operand) -> dict[str, SQL]:
         if a.kind != "bit":
-            return {"rough_norm_a": self._rough_norm(a), "rough_norm_b": self._rough_norm(b)}
+            return {
+                "norm32_a": self._norm32(a),
+                "norm32_b": self._norm32(b),
+            }
         length = ((a.dimensions or 0) + 7) // 8
         return {"zero": SQL(f"CAST(zeroblob({length}) || {_tail(a)} AS BLOB)")}
 
-    def _rough_norm(self, operand: Operand) -> SQL:
+    def _norm32(self, operand: Operand) -> SQL:
         if operand.packed is not None:
             return self._norm(operand)
-        return fill(ROUGH_NORM[operand.kind], a=operand)
+        return fill(FLOAT32_NORM[operand.kind], a=operand)
 
     # Connections
 

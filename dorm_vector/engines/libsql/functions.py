@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CONVERSIONS", "FUNCTIONS", "GREATEST", "LEAST", "ROUGH_NORM"]
+__all__ = ["CONVERSIONS", "FLOAT32_NORM", "FUNCTIONS", "GREATEST", "LEAST"]
 
 # A float32 from its bits: no function of libSQL's shows more than six digits of one. NaN, which raw
 # SQL may have stored, is infinity as well, of which no vector is made.
@@ -87,7 +87,7 @@ ZERO = {
 # libSQL adds up squares in float32, but those of its vectors of float64. Between these the former
 # neither vanish nor overflow.
 LEAST, GREATEST = "1e-17", "1e18"
-ROUGH_NORM = {kind: f"vector_distance_l2({{a}}, {zero})" for kind, zero in ZERO.items()}
+FLOAT32_NORM = {kind: f"vector_distance_l2({{a}}, {zero})" for kind, zero in ZERO.items()}
 # NULL where the length itself is beyond float32, which the functions return.
 NORM = {
     kind: f"NULLIF(vector_distance_l2(vector64({{a}}), vector64({zero})), 9e999)"

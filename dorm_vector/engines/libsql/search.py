@@ -39,7 +39,7 @@ NO_MORE: Obstacle = (
 class LibSQLSearch(SideTableSearch):
     """The part of the engine that searches."""
 
-    encoded: Any
+    cached_parameter: Any
     _needed: Callable[[str], tuple[str, ...]]
     too_many = "libSQL finds at most search_l rows, 200 by default; more are searched exactly."
     too_few = f"With fewer than {LEAST_VECTORS:,} vectors libSQL reads all rows: it is as fast."
@@ -88,7 +88,7 @@ class LibSQLSearch(SideTableSearch):
             return False
         return found is not None
 
-    def candidates(self, index: Any, query: Any, vector: Any, count: int) -> SQL:
+    def candidate_condition(self, index: Any, query: Any, vector: Any, count: int) -> SQL:
         """
         The rows with one of the vectors that the graph finds, and those with the one searched for.
 
@@ -102,7 +102,7 @@ class LibSQLSearch(SideTableSearch):
         found = "SELECT id FROM vector_top_k(%s, %s, %s)"
         keys = f"SELECT {OWN_KEY} FROM {quote(index.name)} WHERE id IN ({found})"  # noqa: S608 - quoted
         sql = f"{row} IN ({keys} UNION ALL SELECT {KEY.format(vector='%s')})"
-        value = self.encoded(vector.value, vector.kind)
+        value = self.cached_parameter(vector.value, vector.kind)
         return SQL(sql, (f"{index.name}_graph", value, count, value, value))
 
     def explain_search(self, queryset: Any) -> tuple[str | None, str]:

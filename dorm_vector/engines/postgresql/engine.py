@@ -33,7 +33,7 @@ from dorm_vector.engines.postgresql.schema import PostgreSQLAlterations
 from dorm_vector.engines.postgresql.search import PostgreSQLSearch, reduced_sql
 from dorm_vector.engines.postgresql.session import set_for_session
 from dorm_vector.engines.postgresql.text import PostgreSQLText
-from dorm_vector.kinds import KINDS
+from dorm_vector.kinds import DENSE_KINDS, KINDS, NUMERIC_KINDS
 from dorm_vector.sql import literal, word
 
 logger = logging.getLogger("dorm_vector")
@@ -45,23 +45,20 @@ REFUSED = (
     "too few rows: %s"
 )
 
-FLOATS = ("vector", "halfvec", "sparsevec")
-DENSE = ("vector", "halfvec")
-
 # Source: https://github.com/pgvector/pgvector#reference
 FUNCTIONS = {
-    "norm": {"vector": "vector_norm({a})", **dict.fromkeys(FLOATS[1:], "l2_norm({a})")},
-    "dims": {**dict.fromkeys(DENSE, "vector_dims({a})"), "bit": "length({a})"},
-    "normalize": dict.fromkeys(FLOATS, "l2_normalize({a})"),
-    "subvector": dict.fromkeys(DENSE, "subvector({a}, {start}, {length})"),
-    "quantize": dict.fromkeys(DENSE, "binary_quantize({a})"),
-    "add": dict.fromkeys(DENSE, "({a} + {b})"),
-    "subtract": dict.fromkeys(DENSE, "({a} - {b})"),
-    "multiply": dict.fromkeys(DENSE, "({a} * {b})"),
-    "concat": {**dict.fromkeys(DENSE, "({a} || {b})"), "bit": "({a} || {b})"},
-    "json": dict.fromkeys(DENSE, "({a}::text::jsonb)"),
-    "sum": dict.fromkeys(DENSE, "sum({a}){filter}"),
-    "avg": dict.fromkeys(DENSE, "avg({a}){filter}"),
+    "norm": {**dict.fromkeys(NUMERIC_KINDS, "l2_norm({a})"), "vector": "vector_norm({a})"},
+    "dims": {**dict.fromkeys(DENSE_KINDS, "vector_dims({a})"), "bit": "length({a})"},
+    "normalize": dict.fromkeys(NUMERIC_KINDS, "l2_normalize({a})"),
+    "subvector": dict.fromkeys(DENSE_KINDS, "subvector({a}, {start}, {length})"),
+    "quantize": dict.fromkeys(DENSE_KINDS, "binary_quantize({a})"),
+    "add": dict.fromkeys(DENSE_KINDS, "({a} + {b})"),
+    "subtract": dict.fromkeys(DENSE_KINDS, "({a} - {b})"),
+    "multiply": dict.fromkeys(DENSE_KINDS, "({a} * {b})"),
+    "concat": {**dict.fromkeys(DENSE_KINDS, "({a} || {b})"), "bit": "({a} || {b})"},
+    "json": dict.fromkeys(DENSE_KINDS, "({a}::text::jsonb)"),
+    "sum": dict.fromkeys(DENSE_KINDS, "sum({a}){filter}"),
+    "avg": dict.fromkeys(DENSE_KINDS, "avg({a}){filter}"),
 }
 
 
@@ -153,7 +150,7 @@ class PostgreSQLEngine(
         return self.column_type(kind, dimensions)
 
     def encode(self, packed: Any, kind: str = "vector") -> str:
-        return codecs.packed_to_text(packed) if kind in DENSE else KINDS[kind].to_text(packed)
+        return codecs.packed_to_text(packed) if kind in DENSE_KINDS else KINDS[kind].to_text(packed)
 
     def decode(self, value: object, kind: str = "vector", dimensions: int | None = None) -> Any:
         # Raw SQL, RETURNING and array aggregates deliver text, and a type adapter that the

@@ -51,7 +51,7 @@ class SideTableSearch(EngineSearch):
     #: Why ``is_ready`` said no, although the table is there.
     too_few: ClassVar[str] = ""
 
-    def candidates(self, index: Any, query: Query, vector: Any, count: int) -> SQL:
+    def candidate_condition(self, index: Any, query: Query, vector: Any, count: int) -> SQL:
         """The condition that a row is one of the ``count`` that the index finds."""
         raise NotImplementedError
 
@@ -85,7 +85,7 @@ class SideTableSearch(EngineSearch):
         vector = query.query_vector
         if vector is None:  # an obstacle
             return plan
-        condition = self.candidates(index, plan, vector, step.candidates)
+        condition = self.candidate_condition(index, plan, vector, step.candidates)
         plan.where.add(RawSQL(*condition, models.BooleanField()), "AND")  # noqa: S611 - quoted
         return plan
 

@@ -23,19 +23,19 @@ from dorm_vector.engines.sqlite import writes
 from dorm_vector.engines.sqlite.extension import best_tier, load_first, warn_of_fallback
 from dorm_vector.engines.sqlite.inspection import SQLiteInspection
 from dorm_vector.engines.sqlite.search import SQLiteSearch
+from dorm_vector.kinds import DENSE_KINDS
 from dorm_vector.sql import literal, word
 
 # Limits of vec0; source: https://github.com/asg017/sqlite-vec, sqlite-vec.c.
 MAX_DIMENSIONS = 8192
 
-FLOATS = ("vector", "halfvec")
 BLOB = "typeof({column}) IN ('blob', 'null')"
 
-ROUGH_NORM = "vec_distance_l2({a}, zeroblob(length({a})))"
+FLOAT32_NORM = "vec_distance_l2({a}, zeroblob(length({a})))"
 # sqlite-vec's functions add up squares in float32. Between these they neither vanish nor overflow.
 LEAST, GREATEST = "1e-17", "1e18"
-NORM = f"COALESCE(NULLIF(NULLIF(max({ROUGH_NORM}, {LEAST}), {LEAST}), 9e999), dorm_norm({{a}}))"
-ORDINARY = f"{ROUGH_NORM} BETWEEN {LEAST} AND {GREATEST}"
+NORM = f"COALESCE(NULLIF(NULLIF(max({FLOAT32_NORM}, {LEAST}), {LEAST}), 9e999), dorm_norm({{a}}))"
+ORDINARY = f"{FLOAT32_NORM} BETWEEN {LEAST} AND {GREATEST}"
 NORMALIZE = f"CASE WHEN {ORDINARY} THEN vec_normalize({{a}}) ELSE dorm_normalize({{a}}) END"
 # Of two sets of bits: from how many are in one of them only, and how many in each.
 SIZE = "vec_distance_hamming(vec_bit({name}), vec_bit(zeroblob(length({name}))))"
@@ -50,14 +50,14 @@ QUANTIZED = "vec_quantize_binary(CAST({a} || zeroblob(-length({a}) & 31) AS BLOB
 
 # The functions with dorm_ in their names are of ``sqlite_functions``.
 FUNCTIONS = {
-    "norm": dict.fromkeys(FLOATS, NORM),
-    "dims": dict.fromkeys(FLOATS, "length({a}) / 4"),
+    "norm": dict.fromkeys(DENSE_KINDS, NORM),
+    "dims": dict.fromkeys(DENSE_KINDS, "length({a}) / 4"),
     "normalize": {
         "vector": NORMALIZE,
         "halfvec": f"dorm_half({NORMALIZE})",
     },
-    "subvector": dict.fromkeys(FLOATS, "substr({a}, 4 * {start} - 3, 4 * {length})"),
-    "quantize": dict.fromkeys(FLOATS, QUANTIZED),
+    "subvector": dict.fromkeys(DENSE_KINDS, "substr({a}, 4 * {start} - 3, 4 * {length})"),
+    "quantize": dict.fromkeys(DENSE_KINDS, QUANTIZED),
     "add": {"vector": "dorm_finite(vec_add({a}, {b}))", "halfvec": "dorm_half(vec_add({a}, {b}))"},
     "subtract": {
         "vector": "dorm_finite(vec_sub({a}, {b}))",
@@ -67,8 +67,8 @@ FUNCTIONS = {
         "vector": "dorm_multiply({a}, {b})",
         "halfvec": "dorm_half(dorm_multiply({a}, {b}))",
     },
-    "concat": dict.fromkeys(FLOATS, "CAST({a} || {b} AS BLOB)"),
-    "json": dict.fromkeys(FLOATS, "dorm_json({a})"),
+    "concat": dict.fromkeys(DENSE_KINDS, "CAST({a} || {b} AS BLOB)"),
+    "json": dict.fromkeys(DENSE_KINDS, "dorm_json({a})"),
     "sum": {"vector": "dorm_sum({a}){filter}", "halfvec": "dorm_half(dorm_sum({a}){filter})"},
     "avg": {"vector": "dorm_avg({a}){filter}", "halfvec": "dorm_half(dorm_avg({a}){filter})"},
 }
@@ -188,7 +188,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
     exact_distances = {"cosine": "dorm_cosine({a}, {b})"}
     functions = FUNCTIONS
     conversions = {("vector", "halfvec"): "dorm_half({a})", ("halfvec", "vector"): "{a}"}
-    layouts = dict.fromkeys(FLOATS, codecs.Layout())
+    layouts = dict.fromkeys(DENSE_KINDS, codecs.Layout())
     guards_null = True
     undefined = ("9e999", "-9e999")
     # They are Python's, which are handed the NULLs too.
@@ -196,7 +196,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
     defined_templates = ("{distance} < 9e999", "{distance} < 9e999")
     # Components may be zeros of either sign; the distance is only asked where the first one is, or
     # where its bytes are less: comparing the beginning of a blob costs less than a function.
-    nonzero_templates = dict.fromkeys(FLOATS, "({a} >= X'00000081' OR {distance} < 9e999)")
+    nonzero_templates = dict.fromkeys(DENSE_KINDS, "({a} >= X'00000081' OR {distance} < 9e999)")
 
     create_templates = CREATE
     drop_templates = DROP
@@ -210,7 +210,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         )
         for metric, function in SELF_DISTANCES.items()
     }
-    index_dimensions = dict.fromkeys(FLOATS, MAX_DIMENSIONS)
+    index_dimensions = dict.fromkeys(DENSE_KINDS, MAX_DIMENSIONS)
     maker = "sqlite-vec"
 
     #: How sqlite-vec got into the connection; see ``load_sqlite_vec_extension``.

@@ -13,7 +13,7 @@ from dorm_vector import codecs
 from dorm_vector.engines.base.run import Step
 from dorm_vector.engines.base.search import oversampled, tried
 from dorm_vector.engines.side_tables.search import SideTableSearch
-from dorm_vector.parameters import parameter
+from dorm_vector.parameters import abbreviated
 from dorm_vector.sql import SQL
 
 __all__ = ["MAX_K", "SQLiteSearch"]
@@ -41,8 +41,8 @@ class SQLiteSearch(SideTableSearch):
             return oversampled(query, search.oversample or default, MAX_K)
         # The index itself is exact, and one row more shows whether the last ones are equally near.
         wanted = query.high_mark or 0
-        candidates = wanted + query.left_out
-        return [Step(wanted, min(candidates + 1, MAX_K))] if 0 < candidates <= MAX_K else []
+        needed = wanted + query.left_out
+        return [Step(wanted, min(needed + 1, MAX_K))] if 0 < needed <= MAX_K else []
 
     def tunable(self, index: Any) -> list[dict[str, Any]]:
         if not reduction_of(index):  # which compares all of a vector, and of all rows
@@ -62,7 +62,7 @@ class SQLiteSearch(SideTableSearch):
         seen = reduction_of(index) or search.annotation in query.annotation_select
         return bool(seen) and super().can_run_at_once(query, search, index)
 
-    def candidates(self, index: Any, query: Query, vector: Any, count: int) -> SQL:
+    def candidate_condition(self, index: Any, query: Query, vector: Any, count: int) -> SQL:
         quote = self.connection.ops.quote_name
         key = f"{quote(query.get_initial_alias())}.{quote(query.get_meta().pk.column)}"
         place, packed = "%s", vector.value
@@ -75,7 +75,7 @@ class SQLiteSearch(SideTableSearch):
         # What is compiled is formatted with %, once.
         table = quote(index.name).replace("%", "%%")
         nearest = f"SELECT rowid FROM {table} WHERE vector MATCH {place} AND k = %s"  # noqa: S608 - quoted
-        return SQL(f"{key} IN ({nearest})", (parameter(packed, vector.value), count))
+        return SQL(f"{key} IN ({nearest})", (abbreviated(packed, vector.value), count))
 
     def explain_search(self, queryset: QuerySet[Model]) -> tuple[str | None, str]:
         plan = queryset.explain()
