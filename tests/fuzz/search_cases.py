@@ -21,7 +21,7 @@ from django.db import DatabaseError, connections, models, transaction
 from django.db.models.functions import Rank, RowNumber
 
 import dorm_vector
-from tests.fuzz import search_oracle
+from tests.fuzz import search_compare, search_oracle
 from tests.fuzz.search_compare import difference, normal, pool_difference, rough_difference, same
 from tests.fuzz.search_data import Data
 from tests.fuzz.search_models import Owner, Tag, TaggedQuery
@@ -139,9 +139,14 @@ def namespace(data: Data, alias: str) -> dict[str, Any]:
             field, output_field=model._meta.get_field(field)
         )
         names["nearest"] = search_oracle.reference
+        names.update(matching=search_oracle.matched, fuse=search_oracle.fused)
     else:
         names.update({name: getattr(dorm_vector, name) for name in DISTANCES})
         names.update(nearest=dorm_vector.nearest, VectorAvg=dorm_vector.VectorAvg)
+        names["matching"] = functools.partial(
+            dorm_vector.matching, match="any", annotation=search_compare.UNCOMPARED[0]
+        )
+        names["fuse"] = functools.partial(dorm_vector.fuse, annotation=search_compare.UNCOMPARED[1])
     return {
         **names,
         **HELPERS,

@@ -26,7 +26,7 @@ from django.db.models import (
 )
 from django.db.models.constants import LOOKUP_SEP
 
-__all__ = ["ORACLE", "distance", "measures", "prepare", "reference"]
+__all__ = ["ORACLE", "distance", "fused", "matched", "measures", "prepare", "reference"]
 
 ORACLE = "oracle"
 
@@ -230,3 +230,14 @@ def _leave_out(rows: QuerySet[Any], path: str, instance: Any) -> QuerySet[Any]:
     if way:
         return rows.alias(_own=F(lookup)).exclude(_own__in=matching)
     return rows.exclude(**{lookup: value})
+
+
+def matched(rows: QuerySet[Any], text: str) -> QuerySet[Any]:
+    """The rows whose name is one of the words."""
+    return rows.filter(name__in=text.split())
+
+
+def fused(*legs: QuerySet[Any]) -> QuerySet[Any]:
+    """The rows of the legs, as the first one's queryset reads them."""
+    found = [row.pk for leg in legs for row in leg]
+    return legs[0].model._default_manager.using(ORACLE).filter(pk__in=found)
