@@ -28,10 +28,11 @@ from django.db.models import (
     When,
     Window,
 )
-from django.db.models.functions import RowNumber
+from django.db.models.functions import Round, RowNumber
 from django.utils.translation import gettext_lazy
 
 from dorm_vector import fuse, matching, nearest
+from dorm_vector.engines import engine_for
 from dorm_vector.search.ranking import TextRank
 from tests.textapp.models import Article, ArticleProxy, Comment, Memo, Page, Report, Section
 
@@ -277,6 +278,22 @@ class TestWrites:
     def test_update(self, rows: Any) -> None:
         assert matching(rows, "dog").update(body="zebra", category=F("category") + 5) == 3
         assert matching(rows, "zebra dog").count() == 3
+
+    def test_the_rank_cannot_be_assigned_where_it_is_joined(self, rows: Any, alias: str) -> None:
+        found = matching(rows, "dog")
+        ranks = {row.pk: int(row.rank * 100) for row in found}
+        assert len(ranks) == 3
+        if engine_for(connections[alias]).computes_text:
+            assert found.update(category=Round(F("rank") * 100 - 0.5)) == 3
+            stored = rows.filter(pk__in=ranks).values_list("pk", "category")
+            assert dict(stored) == ranks
+            return
+        with pytest.raises(FieldError) as caught:
+            found.update(category=F("rank"))
+        assert str(caught.value) == (
+            "update() cannot assign the rank of matching(), which is joined to the rows: read the "
+            "rows, and store their ranks by bulk_update()."
+        )
 
     def test_delete(self, rows: Any, alias: str) -> None:
         assert matching(rows, "dog").delete()[1]["textapp.Article"] == 3

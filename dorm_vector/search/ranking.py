@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import FieldError
 from django.db.models import FloatField
 from django.db.models.expressions import Expression
 from django.db.models.lookups import Lookup
 from django.db.models.sql.constants import INNER, LOUTER
+from django.db.models.sql.subqueries import UpdateQuery
 
 from dorm_vector.engines import engine_for
 from dorm_vector.search.words import TextQuery
@@ -78,7 +80,26 @@ class JoinedColumn(Expression):
         return JoinedColumn(relabels.get(self.alias, self.alias), self.name)
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
+        if isinstance(compiler.query, UpdateQuery) and _assigns(compiler.query, self.alias):
+            # Django takes the joins of an UPDATE into a subquery, and leaves what is assigned.
+            raise FieldError(
+                "update() cannot assign the rank of matching(), which is joined to the rows: read "
+                "the rows, and store their ranks by bulk_update()."
+            )
         return f"{connection.ops.quote_name(self.alias)}.{self.name}", []
+
+
+def _assigns(query: Any, alias: str) -> bool:
+    """Whether an UPDATE assigns what is computed of a joined column."""
+    values = [value for _, _, value in query.values if hasattr(value, "resolve_expression")]
+    parts = [part for value in values for part in _parts(value)]
+    named = [query.annotations.get(getattr(part, "name", None), part) for part in parts]
+    inner = [part for each in named for part in _parts(each)]
+    return any(isinstance(part, JoinedColumn) and part.alias == alias for part in inner)
+
+
+def _parts(expression: Any) -> list[Any]:
+    return list(expression.flatten()) if hasattr(expression, "flatten") else [expression]
 
 
 class TextRank(Expression):

@@ -103,7 +103,7 @@ class Maker:
             return False
         if not all(self.data.separates_row(int(place)) for place in ROW.findall(source)):
             return False
-        # The text of a query is that for the default database, which the oracle's inner one is not of.
+        # The text of a query is that for the default database, not for the oracle's inner one.
         if "pk__in=matching" in source and "query)" in source:
             return False
         # Owners have vectors of another length.
