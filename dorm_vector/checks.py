@@ -225,8 +225,8 @@ def _bearers(alias: str, engine: Engine) -> dict[str, list[tuple[Any, str]]]:
     for model in apps.get_models(include_auto_created=True):
         if model._meta.proxy or not router.allow_migrate_model(alias, model):
             continue
-        for declared, kind, name in _declared(engine, model):
-            bearer = f"{kind} of {model._meta.label}"
+        for declared, noun, name in _declared(engine, model):
+            bearer = f"{noun} of {model._meta.label}"
             found.setdefault(engine.same_name(name), []).append((declared, bearer))
     return found
 

@@ -176,12 +176,12 @@ def _absent(model: Any, engine: Engine) -> Iterator[CheckMessage]:
 
 
 def indexes(
-    app_configs: Sequence[Any] | None, kind: Any = MethodIndex
+    app_configs: Sequence[Any] | None, index_class: Any = MethodIndex
 ) -> Iterator[tuple[Any, Any]]:
-    """The indexes of a kind over fields, each with its model."""
+    """The indexes of a class over fields, each with its model."""
     for model in apps.get_models():
         if app_configs is not None and model._meta.app_config not in app_configs:
             continue
         for index in model._meta.indexes:
-            if isinstance(index, kind) and index.fields:
+            if isinstance(index, index_class) and index.fields:
                 yield model, index

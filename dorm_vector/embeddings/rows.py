@@ -190,8 +190,8 @@ def _field(model: type[Model], name: str) -> Any:
     except FieldDoesNotExist:
         raise FieldError(f"{model._meta.label} has no field {name!r}.") from None
     if not isinstance(field, AnyVectorField):
-        kind = type(field).__name__
-        raise FieldError(f"embed() fills vector fields, and {field} is a {kind}.")
+        class_name = type(field).__name__
+        raise FieldError(f"embed() fills vector fields, and {field} is a {class_name}.")
     return field
 
 

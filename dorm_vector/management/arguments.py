@@ -83,13 +83,13 @@ def table_of(model: Any, alias: str) -> Any:
 
 
 def number_from(
-    least: float, greatest: float = float("inf"), kind: type = int
+    least: float, greatest: float = float("inf"), number_type: type = int
 ) -> Callable[[str], Any]:
     """What reads a number of a range for argparse, which names the option in its sentence."""
 
     def read(text: str) -> Any:
         try:
-            number = kind(text)
+            number = number_type(text)
         except ValueError:
             number = None
         if number is None or not least <= number <= greatest:

@@ -84,8 +84,8 @@ def path_of(rows: QuerySet[Any], written: str) -> Path:
         steps, field, _, _ = query.names_to_path(names, query.get_meta(), fail_on_missing=True)
         many, own = any(step.m2m for step in steps), not steps
     if not isinstance(getattr(field, "output_field", None) or field, AnyVectorField):
-        kind = type(field).__name__
-        raise FieldError(f"nearest() needs a vector field, and {written!r} is a {kind}.")
+        class_name = type(field).__name__
+        raise FieldError(f"nearest() needs a vector field, and {written!r} is a {class_name}.")
     return Path(written, field, many, own)
 
 

@@ -159,14 +159,14 @@ def _names(model: type[Model], fields: Iterable[str]) -> list[str]:
 
 def _check_field(model: Any, name: str) -> None:
     try:
-        kind = type(model._meta.get_field(name)).__name__
+        class_name = type(model._meta.get_field(name)).__name__
     except FieldDoesNotExist:
         known = ", ".join(map(repr, _all_text(model)))
         raise FieldError(
             f"{model._meta.label} has no field {name!r}; its fields of text are {known}."
         ) from None
     if text_field(model, name) is None:
-        raise FieldError(f"matching() needs fields of text, and {name!r} is a {kind}.")
+        raise FieldError(f"matching() needs fields of text, and {name!r} is a {class_name}.")
 
 
 def _index(model: Any, names: list[str] | None) -> tuple[Any, TextIndex | None]:

@@ -57,19 +57,19 @@ class Run:
         seconds = time.monotonic() - start
         failures = sum(self.failures.values())
         print(f"\n{self.cases} cases in {seconds:.0f} s, {failures} failures, seed {self.seed}")
-        for kind, count in self.failures.most_common():
-            print(f"{count:6}  {kind}")
+        for failure, count in self.failures.most_common():
+            print(f"{count:6}  {failure}")
         return 1 if failures else 0
 
     def round(self, number: int, cases: Any, end: float) -> None:
         from tests.fuzz import search_data, search_models, search_tables
 
         rng = random.Random(f"{self.seed}/{number}")
-        kinds = list(search_models.KINDS.values())
-        kind = rng.choice(kinds + 3 * [kind for kind in kinds if kind.has_words])
+        setups = list(search_models.SETUPS.values())
+        setup = rng.choice(setups + 3 * [setup for setup in setups if setup.has_words])
         name = rng.choice(["few", "whole", "whole", "real", "equal"])
-        data = search_data.Data(kind, name, rng)
-        engines = [engine for engine in self.engines if engine in kind.engines]
+        data = search_data.Data(setup, name, rng)
+        engines = [engine for engine in self.engines if engine in setup.engines]
         with search_tables.tables(data, engines):
             for place in cases:
                 for engine in engines:
@@ -85,12 +85,12 @@ class Run:
         failure = case.failure()
         if failure is None:
             return
-        kind = f"{engine}: {case.after}"
-        self.failures[kind] += 1
-        if self.failures[kind] <= EXAMPLES:
+        label = f"{engine}: {case.after}"
+        self.failures[label] += 1
+        if self.failures[label] <= EXAMPLES:
             where = f"--seed {self.seed} --replay {number}.{place} --engine {engine}"
             print(f"\nFAILED python -m tests.fuzz.fusion {where}")
-            print(f"  {data.kind.name}, {data.name}\n  {case.source}\n  {failure}", flush=True)
+            print(f"  {data.setup.name}, {data.name}\n  {case.source}\n  {failure}", flush=True)
 
 
 if __name__ == "__main__":

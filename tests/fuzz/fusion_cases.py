@@ -201,12 +201,12 @@ class Case:
         draw, count = self.rng.random(), self.rng.randrange(1, 12)
         rows = self.rng.choice(
             ["rows", "rows", "rows.filter(cat__lt=2)", "rows.exclude(name='n00001')"]
-            + ["rows.filter(tags__name='t1')"] * self.data.kind.has_relations
+            + ["rows.filter(tags__name='t1')"] * self.data.setup.has_relations
         )
-        if self.data.kind.has_words and self.rng.random() < 0.5:
+        if self.data.setup.has_words and self.rng.random() < 0.5:
             return self._words(rows, count)
         if draw < 0.6:
-            field = self.rng.choice(["embedding", *self.data.kind.fields])
+            field = self.rng.choice(["embedding", *self.data.setup.fields])
             metric = self.rng.choice([name for name in self.data.metrics if name != "l1"])
             query = self.rng.randrange(len(self.data.queries))
             return f"nearest({rows}, '{field}', q[{query}], metric='{metric}', k={count})"
@@ -227,7 +227,7 @@ class Case:
         return f"hybrid({rows}, 'embedding', q[{query}], {text}, metric='l2', k={count})"
 
     def _after(self) -> str:
-        related = self.data.kind.has_relations
+        related = self.data.setup.has_relations
         table = {**AFTER, **(RELATED if related else {})}
         left_out = tuple(part for part, is_there in self._cannot().items() if is_there)
         table = {each: found for each, found in table.items() if not any_in(left_out, each)}
@@ -235,12 +235,12 @@ class Case:
 
     def _cannot(self) -> dict[str, bool]:
         """The parts of what cannot be done with the model, fusion or not."""
-        kind = self.data.kind
+        setup = self.data.setup
         return {
-            SLICED_KEYS: kind.is_composite,
-            "nearest(s, 'other'": "other" not in kind.fields or kind.values != "vector",
+            SLICED_KEYS: setup.is_composite,
+            "nearest(s, 'other'": "other" not in setup.fields or setup.values != "vector",
             # A Query that adds conditions as it is compiled does so to the inner query too.
-            "exclude(tags__": kind.name.endswith("Live"),
+            "exclude(tags__": setup.name.endswith("Live"),
         }
 
     def failure(self) -> str | None:

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--model", action="append", help="only rounds of this model")
     made.add_argument("--data", action="append", help="only rounds of such data")
     made.add_argument("--replay", help="ROUND.CASE of a run with the same seed")
-    made.add_argument("--examples", type=int, default=EXAMPLES, help="printed of each kind")
+    made.add_argument("--examples", type=int, default=EXAMPLES, help="printed of each failure")
     return made
 
 
@@ -58,7 +58,7 @@ class Run:
         self.seed = random.randrange(10**6) if options.seed is None else options.seed
         self.engines = options.engine or ["sqlite", "postgresql", "libsql"]
         self.cases = self.failures = 0
-        self.kinds: collections.Counter[str] = collections.Counter()
+        self.by_label: collections.Counter[str] = collections.Counter()
 
     def run(self) -> int:
         print(f"seed {self.seed}", flush=True)
@@ -77,11 +77,11 @@ class Run:
     def round(self, number: int, cases: list[int] | None, end: float = float("inf")) -> None:
         from tests.fuzz import search_data, search_tables
 
-        kind, name = self.chosen(number)
-        if self.is_left_out(kind, name):
+        setup, name = self.chosen(number)
+        if self.is_left_out(setup, name):
             return
-        data = search_data.Data(kind, name, random.Random(f"{self.seed}/{number}"))
-        engines = [engine for engine in self.engines if engine in kind.engines]
+        data = search_data.Data(setup, name, random.Random(f"{self.seed}/{number}"))
+        engines = [engine for engine in self.engines if engine in setup.engines]
         with search_tables.tables(data, engines):
             for case in cases or range(CASES.get(name, 100)):
                 self.case(data, engines, number, case)
@@ -91,19 +91,19 @@ class Run:
     def chosen(self, number: int) -> tuple[Any, str]:
         from tests.fuzz import search_data, search_models
 
-        kinds = list(search_models.KINDS.values())
-        cycle, place = divmod(number, len(kinds))
-        random.Random(f"{self.seed}/kinds/{cycle}").shuffle(kinds)
+        setups = list(search_models.SETUPS.values())
+        cycle, place = divmod(number, len(setups))
+        random.Random(f"{self.seed}/kinds/{cycle}").shuffle(setups)
         names, weights = zip(*search_data.WEIGHTS.items(), strict=True)
-        kind = kinds[place]
+        setup = setups[place]
         name = random.Random(f"{self.seed}/data/{number}").choices(names, weights)[0]
         # The rows of inheriting models are saved one by one.
-        slow = len(kind.tables) > 1 and name == "many"
-        return kind, "real" if slow else name
+        slow = len(setup.tables) > 1 and name == "many"
+        return setup, "real" if slow else name
 
-    def is_left_out(self, kind: Any, name: str) -> bool:
+    def is_left_out(self, setup: Any, name: str) -> bool:
         models, data = self.options.model, self.options.data
-        return bool((models and kind.name not in models) or (data and name not in data))
+        return bool((models and setup.name not in models) or (data and name not in data))
 
     def case(self, data: Any, engines: list[str], number: int, place: int) -> None:
         from tests.fuzz import search_cases, search_steps
@@ -126,13 +126,13 @@ class Run:
     ) -> None:
         self.failures += 1
         engine = where.rpartition(" ")[2]
-        kind = reason if "raise" in reason else f"{reason} | {case.crossing}"
-        self.kinds[f"{engine}: {kind}"] += 1
-        if self.kinds[f"{engine}: {kind}"] > self.options.examples:
+        label = reason if "raise" in reason else f"{reason} | {case.crossing}"
+        self.by_label[f"{engine}: {label}"] += 1
+        if self.by_label[f"{engine}: {label}"] > self.options.examples:
             return
         print(f"\nFAILED {reason}")
         print(f"  python -m tests.fuzz.search {where}")
-        print(f"  {data.kind.name}, {data.name}, {case.compare}, settings: {settings or 'none'}")
+        print(f"  {data.setup.name}, {data.name}, {case.compare}, settings: {settings or 'none'}")
         print(f"  {case.source}")
         print(f"  expected {shortened(expected)}")
         print(f"  got      {shortened(got)}", flush=True)
@@ -143,8 +143,8 @@ class Run:
         print(
             f"\n{self.cases} cases in {seconds:.0f} s, {self.failures} failures, seed {self.seed}"
         )
-        for kind, count in self.kinds.most_common():
-            print(f"{count:6}  {kind}")
+        for label, count in self.by_label.most_common():
+            print(f"{count:6}  {label}")
         for name, counts in sorted(RECALLS.items()):
             found, wanted = map(sum, zip(*counts, strict=True))
             print(f"{len(counts):6} answers of {name} differ from the exact ones: {found}/{wanted}")
@@ -152,7 +152,7 @@ class Run:
 
 def has_l1(case: Any, data: Any) -> bool:
     """Whether a case may need the metric that libSQL lacks."""
-    declared = any(index.metric == "l1" for index in data.kind.indexes("embedding"))
+    declared = any(index.metric == "l1" for index in data.setup.indexes("embedding"))
     named = "'l1'" in case.source or "L1Distance" in case.source
     return named or declared  # one search of several may leave the metric to the index
 

@@ -131,7 +131,7 @@ def evaluate(case: Case, data: Data, alias: str, source: str | None = None, **na
 
 def namespace(data: Data, alias: str) -> dict[str, Any]:
     """The names that sources use."""
-    model: Any = data.kind.model
+    model: Any = data.setup.model
     names: dict[str, Any] = {name: getattr(models, name) for name in MODEL_NAMES}
     if alias == ORACLE:
         names.update({name: search_oracle.measures(metric) for name, metric in DISTANCES.items()})
@@ -155,7 +155,7 @@ def namespace(data: Data, alias: str) -> dict[str, Any]:
         "M": model,
         "Owner": Owner,
         "Tag": Tag,
-        "Chunk": data.kind.children,
+        "Chunk": data.setup.children,
         "db": alias,
         "np": np,
         "q": data.queries,
@@ -165,9 +165,9 @@ def namespace(data: Data, alias: str) -> dict[str, Any]:
 
 
 def _row(data: Data, alias: str, place: int) -> Any:
-    model: Any = data.kind.model
-    if data.kind.name == "B":
-        model = data.kind.tables[2]
+    model: Any = data.setup.model
+    if data.setup.name == "B":
+        model = data.setup.tables[2]
     return model._base_manager.using(alias).order_by("name")[place]
 
 
@@ -303,21 +303,23 @@ def _failure(case: Case, got: Any, expected: Any) -> str | None:
 
 
 def _blurred(text: str) -> str:
-    """Without what differs from case to case, so that failures can be counted by kind."""
+    """Without what differs from case to case, so that those alike are counted together."""
     return "".join("#" if letter.isdigit() else letter for letter in text)[:160]
 
 
 def is_approximate(case: Case, data: Data, engine: str) -> bool:
     """Whether an index of the engine's may miss rows."""
-    for index in [index for field in ("embedding", "second") for index in data.kind.indexes(field)]:
+    for index in [
+        index for field in ("embedding", "second") for index in data.setup.indexes(field)
+    ]:
         if engine == "postgresql":
             return True
         if engine == "sqlite" and type(index).__name__ == "VectorIndex":
             return index.precision == "bit" or bool(index.prefix)
         if engine == "libsql" and type(index).__name__ == "VectorIndex":
             return True
-    if data.kind.children:
-        return engine != "sqlite" and bool(data.kind.children._meta.indexes)
+    if data.setup.children:
+        return engine != "sqlite" and bool(data.setup.children._meta.indexes)
     return False
 
 
@@ -352,7 +354,7 @@ def _approximate(
         if reason := pool_difference(got, whole, len(expected)):
             return f"approximate: {reason}"
         found = sum(any(same(row, item) for item in expected) for row in got)
-        RECALLS.setdefault(f"{engine} {data.kind.name}", []).append((found, len(expected)))
+        RECALLS.setdefault(f"{engine} {data.setup.name}", []).append((found, len(expected)))
         return None
     exact = evaluate(case, data, alias, nearest=_exactly)
     wrong = repr(exact)
@@ -366,7 +368,7 @@ def _approximate(
         return "approximate: count"
     if case.compare != "exact" and len(got) != len(expected):
         return "approximate: short" if len(got) < len(expected) else "approximate: long"
-    RECALLS.setdefault(f"{engine} {data.kind.name} (others)", []).append((0, 1))
+    RECALLS.setdefault(f"{engine} {data.setup.name} (others)", []).append((0, 1))
     return None
 
 

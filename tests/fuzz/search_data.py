@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.fuzz.search_models import DIMENSIONS, Kind, Owner, Tag
+from tests.fuzz.search_models import DIMENSIONS, Owner, Setup, Tag
 from tests.fuzz.search_oracle import distance
 
 __all__ = ["DATA", "Data", "static_rows"]
@@ -35,18 +35,18 @@ GAP = 1e-4
 class Data:
     """The rows of one table, and what to search them for."""
 
-    kind: Kind
+    setup: Setup
     name: str
     rng: random.Random
 
     def __post_init__(self) -> None:
         self.count, self.is_whole = DATA[self.name]
-        if self.kind.values == "bit":
+        if self.setup.values == "bit":
             self.is_whole = True
         self.keys = self._keys()
         self.rows = [self._row(number, key) for number, key in enumerate(self.keys)]
         self.links = self._links()
-        self.chunks = self._chunks() if self.kind.children else []
+        self.chunks = self._chunks() if self.setup.children else []
         self.rng.shuffle(self.rows)
         self.queries = [self._query(number) for number in range(QUERIES)]
 
@@ -58,7 +58,7 @@ class Data:
     @property
     def metrics(self) -> list[str]:
         """Those under which distances that are equal to numpy are so to an engine."""
-        if self.kind.values == "bit":
+        if self.setup.values == "bit":
             return ["hamming", "jaccard"]
         # Whole numbers point into equal directions, and rounding decides between them.
         return ["l2", "ip", "l1"] if self.is_whole else ["l2", "cosine", "ip", "l1"]
@@ -70,8 +70,8 @@ class Data:
 
     def _keys(self) -> list[Any]:
         numbers = self.rng.sample(range(1, self.count * 3 + 1), self.count)
-        key = self.kind.model._meta.pk
-        if self.kind.is_composite:
+        key = self.setup.model._meta.pk
+        if self.setup.is_composite:
             return [(number % 3, number) for number in numbers]
         make: Any = {
             "UUIDField": lambda number: uuid.UUID(int=number * 7919 << 60),
@@ -81,7 +81,7 @@ class Data:
 
     def _row(self, number: int, key: Any) -> dict[str, Any]:
         pk = {self._key_name(): key}
-        if self.kind.is_composite:
+        if self.setup.is_composite:
             pk = dict(zip(("tenant", "number"), key, strict=True))
         row = {
             **pk,
@@ -92,26 +92,26 @@ class Data:
         for field in self._own_fields():
             row[field] = self.vector(null=0.1)
         if self.name == "equal" and row["embedding"] is not None:
-            row["embedding"] = [1] * self.kind.dimensions
-        if self.kind.has_relations:
+            row["embedding"] = [1] * self.setup.dimensions
+        if self.setup.has_relations:
             row["owner_id"] = self.rng.choice([None, 1, 2, 3])
-        if self.kind.name == "AB" or (self.kind.name == "B" and number % 2):
+        if self.setup.name == "AB" or (self.setup.name == "B" and number % 2):
             row["aid"], row["word"] = self.count * 3 + 1 - key, "w"
         return row
 
     def _key_name(self) -> str:
         # Of an inheriting model, the parent's.
-        return "id" if len(self.kind.tables) > 1 else str(self.kind.model._meta.pk.attname)
+        return "id" if len(self.setup.tables) > 1 else str(self.setup.model._meta.pk.attname)
 
     def _own_fields(self) -> list[str]:
-        return sorted({"embedding", "other", *self.kind.fields})
+        return sorted({"embedding", "other", *self.setup.fields})
 
     def vector(self, null: float = 0.0) -> Any:
         """A row's vector: None, zero, equal to others, or any."""
-        draw, size = self.rng.random(), self.kind.dimensions
+        draw, size = self.rng.random(), self.setup.dimensions
         if draw < null:
             return None
-        if self.kind.values == "bit":
+        if self.setup.values == "bit":
             return [int(self.rng.random() < 0.5) for _ in range(size)]
         if draw < null + 0.05:
             return [0] * size
@@ -122,7 +122,7 @@ class Data:
         return [round(self.rng.gauss(0, 1), 3) for _ in range(size)]
 
     def _links(self) -> list[tuple[Any, int]]:
-        if not self.kind.has_relations:
+        if not self.setup.has_relations:
             return []
         tags = range(1, len(static_rows()[Tag]) + 1)
         return [
@@ -146,7 +146,7 @@ class Data:
             vector = self.vector()
             if not self.is_clear or self._separates(vector):
                 break
-        if self.kind.values == "halfvec":  # as the field rounds it
+        if self.setup.values == "halfvec":  # as the field rounds it
             return [float(number) for number in np.float16(vector)]
         return list(vector)
 

@@ -11,7 +11,7 @@ from django.db.models.sql import Query
 
 from dorm_vector import HnswIndex, IvfflatIndex, TextIndex, VectorIndex, models
 
-__all__ = ["KINDS", "STATIC", "Kind", "Owner", "Tag"]
+__all__ = ["SETUPS", "STATIC", "Owner", "Setup", "Tag"]
 
 APP = "searchfuzz"
 DIMENSIONS = 4
@@ -86,8 +86,8 @@ class FewManager(Manager[Any]):
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
-    """A model, and what may be done with it."""
+class Setup:
+    """A model with its tables, and what may be done with it."""
 
     name: str
     model: type[models.Model]
@@ -156,20 +156,20 @@ def plain(
     extra: dict[str, Any] | None = None,
     meta: dict[str, Any] | None = None,
     **kwargs: Any,
-) -> Kind:
+) -> Setup:
     attributes = {**rows_base(dimensions, relations, field), **(extra or {})}
     model = make(name, attributes, **(meta or {}))
-    return Kind(name, model, (model,), has_relations=relations, dimensions=dimensions, **kwargs)
+    return Setup(name, model, (model,), has_relations=relations, dimensions=dimensions, **kwargs)
 
 
-def indexed(name: str, cls: Any, metric: str, **options: Any) -> Kind:
+def indexed(name: str, cls: Any, metric: str, **options: Any) -> Setup:
     dimensions = options.pop("dimensions", DIMENSIONS)
     extra = options.pop("extra", None)
     index = cls(fields=["embedding"], name=f"{name.lower()}_i", metric=metric, **options)
     return plain(name, dimensions=dimensions, extra=extra, meta={"indexes": [index]})
 
 
-def columns() -> Kind:
+def columns() -> Setup:
     extra = {
         "id": models.IntegerField(primary_key=True, db_column="The Key"),
         "cat": models.IntegerField(db_column="Select"),
@@ -183,7 +183,7 @@ def columns() -> Kind:
     return plain("Columns", extra=extra, meta=meta)
 
 
-def composite() -> Kind:
+def composite() -> Setup:
     extra = {
         "pk": models.CompositePrimaryKey("tenant", "number"),
         "tenant": models.IntegerField(),
@@ -193,7 +193,7 @@ def composite() -> Kind:
     return plain("Compo", relations=False, extra=extra, meta=meta)
 
 
-def worded(name: str, extra: dict[str, Any] | None = None, **options: Any) -> Kind:
+def worded(name: str, extra: dict[str, Any] | None = None, **options: Any) -> Setup:
     indexes = [
         VectorIndex(fields=["embedding"], name=f"{name.lower()}_i", metric="l2"),
         TextIndex(fields=["name"], name=f"{name.lower()}_t"),
@@ -201,35 +201,35 @@ def worded(name: str, extra: dict[str, Any] | None = None, **options: Any) -> Ki
     return plain(name, extra=extra, meta={"indexes": indexes}, **options)
 
 
-def worded_child() -> Kind:
+def worded_child() -> Setup:
     index = TextIndex(fields=["name"], name="wordedparent_t")
     parent = make("WordedParent", rows_base(DIMENSIONS, True), indexes=[index])
     child = make("WordedChild", {"second": models.VectorField(DIMENSIONS, null=True)}, (parent,))
-    return Kind("WordedChild", child, (parent, child), fields=("embedding", "other", "second"))
+    return Setup("WordedChild", child, (parent, child), fields=("embedding", "other", "second"))
 
 
-def proxied() -> Kind:
-    kind = indexed("Proxied", VectorIndex, "l2")
-    proxy = make("Proxy", {}, (kind.model,), proxy=True)
-    return dataclasses.replace(kind, name="Proxy", model=proxy)
+def proxied() -> Setup:
+    setup = indexed("Proxied", VectorIndex, "l2")
+    proxy = make("Proxy", {}, (setup.model,), proxy=True)
+    return dataclasses.replace(setup, name="Proxy", model=proxy)
 
 
-def abstract() -> Kind:
+def abstract() -> Setup:
     index = VectorIndex(fields=["embedding"], name="%(class)s_a", metric="cosine")
     base = make("Abstract", rows_base(DIMENSIONS, True), abstract=True, indexes=[index])
     model = make("Concrete", {}, (base,), indexes=[index.clone()])
     model._meta.indexes[0].name = "concrete_a"
-    return Kind("Concrete", model, (model,))
+    return Setup("Concrete", model, (model,))
 
 
-def inherited() -> Kind:
+def inherited() -> Setup:
     index = VectorIndex(fields=["embedding"], name="parent_i", metric="l2")
     parent = make("Parent", rows_base(DIMENSIONS, True), indexes=[index])
     child = make("Child", {"second": models.VectorField(DIMENSIONS, null=True)}, (parent,))
-    return Kind("Child", child, (parent, child), fields=("embedding", "other", "second"))
+    return Setup("Child", child, (parent, child), fields=("embedding", "other", "second"))
 
 
-def linked() -> Kind:
+def linked() -> Setup:
     parent = make("Upper", rows_base(DIMENSIONS, True))
     index = VectorIndex(fields=["second"], name="lower_i", metric="l2")
     attributes = {
@@ -237,24 +237,24 @@ def linked() -> Kind:
         "link": models.OneToOneField(parent, models.CASCADE, parent_link=True, primary_key=True),
     }
     child = make("Lower", attributes, (parent,), indexes=[index])
-    return Kind("Lower", child, (parent, child), fields=("embedding", "second"))
+    return Setup("Lower", child, (parent, child), fields=("embedding", "second"))
 
 
-def of_two() -> Kind:
+def of_two() -> Setup:
     a = make(
         "A", {"aid": models.AutoField(primary_key=True), "word": models.CharField(max_length=9)}
     )
     b = make("B", rows_base(DIMENSIONS, True))
     ab = make("AB", {}, (a, b))
-    return Kind("AB", ab, (a, b, ab))
+    return Setup("AB", ab, (a, b, ab))
 
 
-def of_two_parent() -> Kind:
-    kind = KINDS["AB"]
-    return dataclasses.replace(kind, name="B", model=kind.tables[1])
+def of_two_parent() -> Setup:
+    setup = SETUPS["AB"]
+    return dataclasses.replace(setup, name="B", model=setup.tables[1])
 
 
-def parents(name: str, index: Any = None) -> Kind:
+def parents(name: str, index: Any = None) -> Setup:
     parent = plain(name)
     attributes = {
         "row": models.ForeignKey(parent.model, models.CASCADE, related_name="chunks"),
@@ -265,12 +265,12 @@ def parents(name: str, index: Any = None) -> Kind:
     return dataclasses.replace(parent, tables=(parent.model, chunk), children=chunk)
 
 
-def with_manager(name: str, manager: Any, **meta: Any) -> Kind:
+def with_manager(name: str, manager: Any, **meta: Any) -> Setup:
     index = VectorIndex(fields=["embedding"], name=f"{name.lower()}_i", metric="l2")
     return plain(name, extra={"objects": manager}, meta={"indexes": [index], **meta})
 
 
-def kinds() -> list[Kind]:
+def setups() -> list[Setup]:
     uuid = {"id": models.UUIDField(primary_key=True)}
     char = {"id": models.CharField(primary_key=True, max_length=10)}
     vector_index = functools.partial(VectorIndex, fields=["embedding"])
@@ -344,9 +344,9 @@ def kinds() -> list[Kind]:
     ]
 
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in kinds()}
-KINDS["B"] = of_two_parent()
+SETUPS: dict[str, Setup] = {setup.name: setup for setup in setups()}
+SETUPS["B"] = of_two_parent()
 # Pickling finds a class by its name in a module.
 globals().update(
-    {model.__name__: model for kind in KINDS.values() for model in (kind.model, *kind.tables)}
+    {model.__name__: model for setup in SETUPS.values() for model in (setup.model, *setup.tables)}
 )

@@ -71,7 +71,7 @@ class Maker:
     """Draws one case."""
 
     def __init__(self, rng: random.Random, data: Data) -> None:
-        self.rng, self.data, self.kind = rng, data, data.kind
+        self.rng, self.data, self.setup = rng, data, data.setup
         self.field = self._field()
         self.metric = rng.choice(data.metrics)
         # The default, where data and field fit it.
@@ -96,7 +96,7 @@ class Maker:
         }
 
     def _can_be(self, source: str, regroups: bool) -> bool:
-        if self.kind.values == "bit" and has_numbers(source):
+        if self.setup.values == "bit" and has_numbers(source):
             return False
         # Groups by distance are those of rounded numbers.
         if regroups and not self.data.is_clear:
@@ -108,31 +108,31 @@ class Maker:
             return False
         # Owners have vectors of another length.
         owned = "Owner.objects" in source and "OuterRef('embedding')" in source
-        if owned and self.kind.dimensions != DIMENSIONS:
+        if owned and self.setup.dimensions != DIMENSIONS:
             return False
         # Of a composite key in a subquery, stock Django on SQLite loses the slice, and after one in
         # values() it counts the columns of ORDER BY wrong.
         wrong = ("pk__in=nearest", "values('pk'", "values_list('pk'", ", 'pk')")
-        return not (self.kind.is_composite and any(part in source for part in wrong))
+        return not (self.setup.is_composite and any(part in source for part in wrong))
 
     def _relation(self) -> str:
         """The name of the model that declares the relations."""
-        model: Any = self.kind.model
+        model: Any = self.setup.model
         return (
             str(model._meta.get_field("owner").model._meta.model_name)
-            if (self.kind.has_relations)
+            if (self.setup.has_relations)
             else ""
         )
 
     def _field(self) -> str:
-        first, *others = self.kind.fields
+        first, *others = self.setup.fields
         return first if self.rng.random() < 0.8 else self.rng.choice(others)
 
     def _default(self) -> str:
-        indexes = self.kind.indexes(self.field)
+        indexes = self.setup.indexes(self.field)
         if indexes:
             return str(indexes[0].metric)
-        return "hamming" if self.kind.values == "bit" else "cosine"
+        return "hamming" if self.setup.values == "bit" else "cosine"
 
     def case(self) -> Case:
         draws = [
@@ -142,13 +142,15 @@ class Maker:
             (self._wrapped, 2),
             (self._write, 1),
         ]
-        if self.kind.values == "vector":
+        if self.setup.values == "vector":
             draws += [(self._outer, 2)]
-            if not self.kind.is_composite and self.data.count < 100 and self.data.is_whole:
+            if not self.setup.is_composite and self.data.count < 100 and self.data.is_whole:
                 draws += [(self._grouped, 1)]
-        if self.kind.children:
+        if self.setup.children:
             draws += [(self._parents, 12)]
-        elif self.kind.has_relations and self.kind.dimensions == DIMENSIONS and self.data.is_whole:
+        elif (
+            self.setup.has_relations and self.setup.dimensions == DIMENSIONS and self.data.is_whole
+        ):
             draws += [(self._across, 1)]
         made, weights = zip(*draws, strict=True)
         for _ in range(50):
@@ -160,7 +162,7 @@ class Maker:
     # Before, and the search itself
 
     def rows(self, most: int = 2) -> str:
-        steps = {**BEFORE, **(BEFORE_RELATED if self.kind.has_relations else {})}
+        steps = {**BEFORE, **(BEFORE_RELATED if self.setup.has_relations else {})}
         count = self.rng.choices([0, 1, 2], [4, 5, 2])[0]
         chosen = self.rng.choices(list(steps), list(steps.values()), k=min(count, most))
         return self.start() + "".join(chosen)
@@ -212,7 +214,7 @@ class Maker:
         if draw < 0.93:
             return f"row({self.rng.randrange(5)})"
         if draw < 0.96 and self.data.is_whole:
-            return f"F('{self.kind.fields[1]}')"
+            return f"F('{self.setup.fields[1]}')"
         return "None" if draw > 0.98 else f"q[{self.q}]"
 
     def fill(self, template: str, **more: Any) -> str:
@@ -224,7 +226,7 @@ class Maker:
             values["dd"] = self.data.pair_limit(self.field, self.metric, self.rng)
         return template.format(**values)
 
-    # Kinds of cases
+    # Types of cases
 
     def _after(self) -> Case:
         rows = self.rows()
@@ -232,7 +234,7 @@ class Maker:
         draw = self.rng.random()
         if draw < 0.55:
             return self._rows_after(rows, tied)
-        related = self.kind.has_relations
+        related = self.setup.has_relations
         search = self.search(rows)
         if draw < 0.7:
             after = self.rng.choice(SETS)
@@ -247,7 +249,7 @@ class Maker:
         return Case(search + self.fill(after), "exact", crossing=after)
 
     def _rows_after(self, rows: str, tied: bool) -> Case:
-        after = self.rng.choice(ROWS + (ROWS_RELATED if self.kind.has_relations else []))
+        after = self.rng.choice(ROWS + (ROWS_RELATED if self.setup.has_relations else []))
         in_transaction = "for_update" in after
         if after in ("", "[:{n}]", "[{m}:{n}]", ".values_list('pk', '{a}')[:{n}]"):
             return self._ranked(rows, after, tied)
@@ -290,7 +292,7 @@ class Maker:
         return Case(source, "exact", crossing="one_sequence")
 
     def _nested(self) -> Case:
-        templates = NESTED + (NESTED_RELATED if self.kind.has_relations else [])
+        templates = NESTED + (NESTED_RELATED if self.setup.has_relations else [])
         compare, template = self.rng.choice(templates)
         rows = self.rows(1)
         source = self.fill(template, s=self.search(rows))
@@ -302,7 +304,7 @@ class Maker:
     def _outer(self) -> Case:
         if self.data.count > 100:
             return self._nested()
-        templates = OUTER + (OUTER_RELATED if self.kind.has_relations else [])
+        templates = OUTER + (OUTER_RELATED if self.setup.has_relations else [])
         compare, template = self.rng.choice(templates)
         return Case(self.fill(template), compare, crossing=template)
 

@@ -58,16 +58,16 @@ def tables(data: Data, engines: list[str]) -> Iterator[None]:
 def create(data: Data, alias: str) -> None:
     if alias == ORACLE:
         with connections[alias].schema_editor() as editor, without_indexes(data):
-            for model in data.kind.tables:
+            for model in data.setup.tables:
                 editor.create_model(model)
     else:
         with connections[alias].schema_editor() as editor:
-            for model in data.kind.tables:
+            for model in data.setup.tables:
                 editor.create_model(model)
     load(data, alias)
     if alias == "postgresql":
         # The lists of an index are those of the rows that were there when it was made.
-        for model in data.kind.tables:
+        for model in data.setup.tables:
             table = connections[alias].ops.quote_name(model._meta.db_table)
             execute(alias, f"REINDEX TABLE {table}")
             execute(alias, f"ANALYZE {table}")
@@ -75,7 +75,7 @@ def create(data: Data, alias: str) -> None:
 
 @contextlib.contextmanager
 def without_indexes(data: Data) -> Iterator[None]:
-    saved = {model: model._meta.indexes for model in data.kind.tables}
+    saved = {model: model._meta.indexes for model in data.setup.tables}
     for model in saved:
         model._meta.indexes = []
     try:
@@ -86,7 +86,7 @@ def without_indexes(data: Data) -> Iterator[None]:
 
 
 def load(data: Data, alias: str) -> None:
-    model: Any = data.kind.model
+    model: Any = data.setup.model
     objects = [model_of(data, row)(**copy.deepcopy(row)) for row in data.rows]
     if len({type(item) for item in objects}) > 1 or (model._meta.parents and not model._meta.proxy):
         for item in objects:
@@ -95,17 +95,17 @@ def load(data: Data, alias: str) -> None:
         model._base_manager.using(alias).bulk_create(objects)
     if data.links:
         link(data, alias)
-    if data.kind.children:
-        children: Any = data.kind.children
+    if data.setup.children:
+        children: Any = data.setup.children
         children.objects.using(alias).bulk_create(children(**row) for row in data.chunks)
 
 
 def model_of(data: Data, row: dict[str, Any]) -> Any:
-    return data.kind.tables[2] if "aid" in row else data.kind.model
+    return data.setup.tables[2] if "aid" in row else data.setup.model
 
 
 def link(data: Data, alias: str) -> None:
-    field: Any = data.kind.model._meta.get_field("tags")
+    field: Any = data.setup.model._meta.get_field("tags")
     through = field.remote_field.through
     name = f"{field.m2m_field_name()}_id"
     through._base_manager.using(alias).bulk_create(
@@ -115,5 +115,5 @@ def link(data: Data, alias: str) -> None:
 
 def drop(data: Data, alias: str) -> None:
     with connections[alias].schema_editor() as editor:
-        for model in reversed(data.kind.tables):
+        for model in reversed(data.setup.tables):
             editor.delete_model(model)

@@ -115,7 +115,7 @@ class TestDates:
 
     def test_a_unknown_kind(self, both: Any) -> None:
         insert(both, Moment, rows_of(MOMENTS[:1]))
-        with pytest.raises(django_errors.OperationalError, match="no part or kind 'century'"):
+        with pytest.raises(django_errors.OperationalError, match="no part or period 'century'"):
             list(Moment.objects.using("scratch").annotate(v=fn.Extract("at", "century")))
 
     def test_lists_of_dates(self, both: Any) -> None:

@@ -106,23 +106,23 @@ def extract(part: str, local: SQL) -> SQL:
     return _filled(PARTS, part, local)
 
 
-def truncate(kind: str, local: SQL) -> SQL:
+def truncate(period: str, local: SQL) -> SQL:
     """The day on which a period begins."""
-    return _filled(DAYS, kind, local)
+    return _filled(DAYS, period, local)
 
 
-def truncate_datetime(kind: str, local: SQL) -> SQL:
+def truncate_datetime(period: str, local: SQL) -> SQL:
     """The moment at which a period begins."""
-    if kind in DAYS:
-        day = truncate(kind, local)
+    if period in DAYS:
+        day = truncate(period, local)
         return SQL(f"({day.sql} || ' 00:00:00')", day.params)
-    day, time = truncate("day", local), truncate_time(kind, local)
+    day, time = truncate("day", local), truncate_time(period, local)
     return SQL(f"({day.sql} || ' ' || {time.sql})", day.params + time.params)
 
 
-def truncate_time(kind: str, local: SQL) -> SQL:
+def truncate_time(period: str, local: SQL) -> SQL:
     """The time at which a period within a day begins."""
-    return _filled(TIMES, kind, local)
+    return _filled(TIMES, period, local)
 
 
 def difference(internal_type: str, left: SQL, right: SQL) -> SQL:
@@ -151,5 +151,5 @@ def made_of(operands: Sequence[SQL], make: Callable[..., SQL]) -> SQL:
 
 def _filled(templates: dict[str, str], name: str, local: SQL) -> SQL:
     if name not in templates:
-        raise OperationalError(f"libSQL has no part or kind {name!r} of a date or a time.")
+        raise OperationalError(f"libSQL has no part or period {name!r} of a date or a time.")
     return fill(templates[name], **{"0": local})

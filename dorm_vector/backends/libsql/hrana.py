@@ -319,11 +319,11 @@ def _encoded(value: object) -> dict[str, Any]:
 
 
 def _decoded(value: dict[str, Any]) -> Any:
-    kind = value["type"]
-    if kind == "integer":
+    type_ = value["type"]
+    if type_ == "integer":
         return int(value["value"])
-    if kind == "blob":
+    if type_ == "blob":
         return base64.b64decode(value["base64"] + "==")
-    if kind == "float" and value["value"] is None:
+    if type_ == "float" and value["value"] is None:
         raise DataError(NOT_FINITE)
     return value.get("value")

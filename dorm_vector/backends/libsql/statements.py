@@ -122,29 +122,29 @@ def _statement(sql: str) -> Statement:
     ended = several = False
     state = START
     for token in TOKEN.finditer(sql):
-        kind = token.lastgroup
-        if kind == "gap":
+        name = token.lastgroup
+        if name == "gap":
             continue
-        if kind == "end" and not verb:
+        if name == "end" and not verb:
             continue
         if ended:
-            several = several or kind != "end"
+            several = several or name != "end"
             continue
         text = token[0]
-        if kind == "mark":
+        if name == "mark":
             marks.number(text)
-        elif kind == "row":
+        elif name == "row":
             marks.size += text.count("?")
             text = ")"
-        elif kind == "open":
+        elif name == "open":
             depth += 1
-        elif kind == "close":
+        elif name == "close":
             depth -= 1
-        elif kind == "word":
+        elif name == "word":
             text = text.upper()
             if verb == "WITH" and before == ")" and depth == 0 and text in READS | WRITES:
                 verb = text
-        verb = verb or (text if kind == "word" else "" if kind == "open" else "?")
+        verb = verb or (text if name == "word" else "" if name == "open" else "?")
         state = _next(state, text)
         ended = state == START
         before = text
@@ -183,12 +183,12 @@ def replace_marks(sql: str, replacement: Callable[[Mark], str]) -> str:
     parts: list[str] = []
     before = ""
     for token in TOKEN.finditer(sql):
-        text, kind = token[0], token.lastgroup
-        if kind == "open":
+        text, name = token[0], token.lastgroup
+        if name == "open":
             lists.append(before == "IN")
-        elif kind == "close" and len(lists) > 1:
+        elif name == "close" and len(lists) > 1:
             lists.pop()
-        elif kind == "row":
+        elif name == "row":
             is_listed = before == "IN"
             for sign in text:
                 if sign == "?":
@@ -197,9 +197,9 @@ def replace_marks(sql: str, replacement: Callable[[Mark], str]) -> str:
                     is_listed = False
                 parts.append(sign)
             text = ""
-        elif kind == "mark":
+        elif name == "mark":
             text = replacement(Mark(marks.number(text), lists[-1]))
-        if kind != "gap":
-            before = text.upper() if kind == "word" else ""
+        if name != "gap":
+            before = text.upper() if name == "word" else ""
         parts.append(text)
     return "".join(parts)

@@ -34,8 +34,8 @@ BRANCHES = 6
 
 Shift = Callable[[datetime], int]
 
-# The kind of a year: the weekday of its first day, and how many days it has.
-KIND = (
+# What tells a year from others: the weekday of its first day, and how many days it has.
+CALENDAR = (
     "strftime('%%w', substr(d, 1, 4) || '-01-01') || strftime('%%j', substr(d, 1, 4) || '-12-31')"
 )
 
@@ -44,7 +44,7 @@ class Shifts(NamedTuple):
     """
     By how many seconds a zone is ahead, from the times ``changes`` on.
 
-    Years from ``regular`` on go by the rule of another one of their kind, in ``years``.
+    Years from ``regular`` on go by the rule of another one with the same calendar, in ``years``.
     """
 
     changes: list[tuple[str, int]]
@@ -71,8 +71,10 @@ def local_time(value: SQL, tzname: str | None, source: str | None) -> SQL:
         )
     same = "d"
     if shifts.years:
-        whens = " ".join(f"WHEN '{kind}' THEN '{year}'" for kind, year in shifts.years.items())
-        year = f"CASE {KIND} {whens} END"
+        whens = " ".join(
+            f"WHEN '{calendar}' THEN '{year}'" for calendar, year in shifts.years.items()
+        )
+        year = f"CASE {CALENDAR} {whens} END"
         same = f"CASE WHEN d < '{shifts.regular}' THEN d ELSE {year} || substr(d, 5) END"
     # The value is as near to the surface as it can be: a parser has room for so many levels only.
     return SQL(
@@ -150,7 +152,7 @@ def _change(ask: Shift, low: datetime, high: datetime) -> datetime:
 
 
 def _regular(changes: list[tuple[datetime, int]]) -> tuple[int, dict[str, int]]:
-    """The first year from which on all go by the rule of years before it, and those by kind."""
+    """The first year from which on all go by the rule of years before it, and these by calendar."""
     rules: dict[int, list[tuple[str, int]]] = {year: [] for year in YEARS}
     for moment, seconds in changes[1:]:
         rules[moment.year].append((moment.strftime("%m-%d %H:%M:%S"), seconds))

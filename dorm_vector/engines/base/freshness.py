@@ -59,11 +59,11 @@ class FreshnessStatement(Statement):
         parts = {**self.parts, **others}
         return [template % parts for template in self.templates]
 
-    def refuse(self, kind: str, alias: str) -> None:
+    def refuse(self, object_type: str, alias: str) -> None:
         raise ProgrammingError(
             f"The constraint {self.name!r} of the table {self.table!r} needs that name, which a "
-            f"{kind} of the database {alias!r} has that dorm_vector has not made; rename one of "
-            "them."
+            f"{object_type} of the database {alias!r} has that dorm_vector has not made; rename "
+            "one of them."
         )
 
 

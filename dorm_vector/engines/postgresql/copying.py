@@ -178,13 +178,13 @@ class Vectors:
         place, self.place = self.place, self.place + 1
         if value is None:
             return NULL
-        slot, kind = self._slots[place], type(value)
-        if (kind is list or kind is tuple) and value and type(value[0]) in values.PLAIN:
+        slot, type_ = self._slots[place], type(value)
+        if (type_ is list or type_ is tuple) and value and type(value[0]) in values.PLAIN:
             try:
                 self._form.pack_into(self._buffer, place * self.width + HEAD, *value)
             except Exception:  # whatever a float() of somebody's raises
                 return self._put_otherwise(slot, value)
-        elif kind in self._arrays and value.shape == self._shape and value.dtype == self._dtype:
+        elif type_ in self._arrays and value.shape == self._shape and value.dtype == self._dtype:
             self._array[place] = value
         else:
             return self._put_otherwise(slot, value)

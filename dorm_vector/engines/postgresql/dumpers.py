@@ -99,7 +99,7 @@ def _interval(value: datetime.timedelta) -> bytes:
     return struct.pack(">iqii", 16, rest, value.days, 0)
 
 
-def _by_driver(oid: int, kind: type) -> Dump:
+def _by_driver(oid: int, python_type: type) -> Dump:
     """
     By the driver's own, where that is as safe and no slower.
 
@@ -109,7 +109,7 @@ def _by_driver(oid: int, kind: type) -> Dump:
     any object is some interval, and text has NUL, which the server refuses without saying in which
     row. Numbers take a fourth of the time there, addresses an eleventh, JSON the same.
     """
-    dump = psycopg.adapters.get_dumper_by_oid(oid, Format.BINARY)(kind, None).dump
+    dump = psycopg.adapters.get_dumper_by_oid(oid, Format.BINARY)(python_type, None).dump
 
     def sized(value: object) -> bytes:
         try:

@@ -170,9 +170,9 @@ class PostgreSQLFreshness:
             named = {"schema": schema, "table": table, "name": statement.name}
             cursor.execute(BEARERS, {**named, "mark": MARK})
             found = dict(cursor.fetchall())
-        for kind, made in found.items():
+        for object_type, made in found.items():
             if not made:
-                statement.refuse(kind, self.connection.alias)
+                statement.refuse(object_type, self.connection.alias)
         function = f"{schema}.{statement.parts['name']}"
         drops = []
         if FUNCTION in statement.templates and "trigger" not in found and "function" in found:

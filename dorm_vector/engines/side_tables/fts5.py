@@ -192,8 +192,8 @@ class FullTextEngine(SideTableEngine):
 
     def _is_keyed(self, model: type[Model]) -> bool:
         """Whether the rows of a model have no numbers for keys."""
-        kind = model._meta.pk.db_type(self.connection) or ""
-        return "INT" not in kind.upper()
+        column_type = model._meta.pk.db_type(self.connection) or ""
+        return "INT" not in column_type.upper()
 
     def _drop(self, site: Site, found: SchemaObject, endings: set[str]) -> list[str]:
         """A table of words that has lost one of its own is given it back first."""

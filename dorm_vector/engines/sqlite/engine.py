@@ -226,8 +226,8 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         key = model._meta.pk
         # What makes a column one of integers to SQLite; a relation has the type of its target.
         if "INT" not in (key.db_type(self.connection) or "").upper():
-            kind = type(key).__name__
-            return f"sqlite-vec counts rows by integers, and the primary key is a {kind}"
+            class_name = type(key).__name__
+            return f"sqlite-vec counts rows by integers, and the primary key is a {class_name}"
         if (self.tier or best_tier(conf.get("SQLITE_VEC"))[0]) == "python":
             return "The Python functions that replace sqlite-vec have no index"
         if not self._is_trusting():
