@@ -8,14 +8,28 @@ The URLs are ``sqlite:///relative/path``, ``sqlite:////absolute/path``, the same
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-__all__ = ["DATABASES", "DATA_FOLDER", "chosen", "from_environment", "from_url"]
+__all__ = [
+    "DATABASES",
+    "DATA_FOLDER",
+    "SERVER",
+    "chosen",
+    "command",
+    "from_environment",
+    "from_url",
+    "shown",
+]
+
+# Set where DATABASE_URL is that of the server which example_project.server has started.
+SERVER = "DORM_VECTOR_EXAMPLE_SERVER"
 
 DATA_FOLDER = Path(__file__).resolve().with_name("data")
 
@@ -42,11 +56,9 @@ SCHEMES: dict[str, dict[str, Any]] = {
 }
 
 
-# The URL itself may hold a password.
-NO_URL = (
-    "DATABASE_URL cannot be read: its port is not a number from 0 to 65535, or its user or "
-    "password has one of / ? # [ ] @ : that is not percent-encoded."
-)
+HIDDEN = "***"
+SECRET = re.compile(r"auth|key|pass|pwd|secret|token", re.IGNORECASE)
+NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -66,36 +78,95 @@ def chosen(environment: Mapping[str, str]) -> str:
     return name
 
 
+def command(target: str, environment: Mapping[str, str] = os.environ) -> str:
+    """How to run a target of the Makefile with the database at hand."""
+    url = environment.get("DATABASE_URL")
+    if url and SERVER not in environment:
+        return f"make {target}, with the same DATABASE_URL"
+    name = chosen(environment)
+    return f"make {target}" if name == "sqlite" else f"make {target} DATABASE={name}"
+
+
 def from_url(url: str) -> dict[str, Any]:
     """``url`` as an entry of Django's DATABASES. Raises ImproperlyConfigured."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # whose sentence holds a part of the URL
-        raise ImproperlyConfigured(NO_URL) from None
-    if parts.scheme not in SCHEMES:
-        raise ImproperlyConfigured(
-            f"DATABASE_URL has no scheme that is known; use one of {', '.join(SCHEMES)}."
-        )
-    if parts.fragment:  # a password that was cut in two
-        raise ImproperlyConfigured(NO_URL)
+    parts = _parts(url)
     scheme = SCHEMES[parts.scheme]
-    options = dict(parse_qsl(parts.query))
+    options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
     if parts.scheme == "libsql" and parts.netloc:
         server = parts._replace(query="").geturl()
-        return {**scheme, "NAME": server, "OPTIONS": options}
+        return {**scheme, "NAME": server, "OPTIONS": _numbers(options)}
+    if parts.scheme in ("sqlite", "libsql"):
+        if parts.netloc or not parts.path[1:]:
+            raise _unusable(url, f"names no file; write {parts.scheme}:///relative/path")
+        options = _numbers(options)
     return {
         **scheme,
         "NAME": unquote(parts.path[1:]),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": options.pop("host", parts.hostname or ""),
-        "PORT": options.pop("port", "") or _port(parts),
+        "PORT": options.pop("port", "") or str(parts.port or ""),
         "OPTIONS": {**scheme["OPTIONS"], **options},
     }
 
 
-def _port(parts: Any) -> str:
+def shown(url: str) -> str:
+    """
+    A URL as it may be printed: without a password, a token, or what may be a part of them.
+
+    A password that is not percent-encoded can hold anything, so that it goes on to the last "@".
+    """
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        scheme, rest = "", url
+    user, at, rest = rest.rpartition("@")
+    if at:
+        user = f"{user.partition(':')[0]}:{HIDDEN}" if ":" in user else user
+    server, slash, path = rest.partition("/")
+    host, colon, port = server.rpartition(":")
+    if colon and not (port.isdigit() or port.endswith("]")):
+        server = f"{host}:{HIDDEN}"
+    elif not mark and not at and not slash and "." not in server:
+        # A word by itself: who knows what was pasted here.
+        server = HIDDEN
+    path, question, query = path.partition("?")
+    return f"{scheme}{mark}{user}{at}{server}{slash}{path}{question}{SEPARATOR.sub(_hide, query)}"
+
+
+SEPARATOR = re.compile(r"([^&=#]+)=([^&]*)")
+
+
+def _hide(option: re.Match[str]) -> str:
+    return f"{option[1]}={HIDDEN if SECRET.search(option[1]) else option[2]}"
+
+
+def _parts(url: str) -> SplitResult:
     try:
-        return str(parts.port or "")
-    except ValueError:  # whose sentence holds what may be a part of the password
-        raise ImproperlyConfigured(NO_URL) from None
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - which raises where it is no number
+    except ValueError:  # whose sentence holds a part of the URL
+        raise _unreadable(url) from None
+    if parts.scheme not in SCHEMES or "://" not in url:
+        raise _unusable(url, f"has no scheme that is known; use one of {', '.join(SCHEMES)}")
+    if parts.fragment:  # a password that was cut in two
+        raise _unreadable(url)
+    return parts
+
+
+def _unreadable(url: str) -> ImproperlyConfigured:
+    return _unusable(
+        url,
+        "cannot be read: its port is not a number from 0 to 65535, or its user or password has one "
+        "of / ? # [ ] @ : that is not percent-encoded",
+    )
+
+
+def _unusable(url: str, reason: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"DATABASE_URL, {shown(url)!r}, {reason}.")
+
+
+def _numbers(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of drivers that take numbers, such as timeout=20."""
+    return {
+        name: float(value) if NUMBER.fullmatch(value) else value for name, value in options.items()
+    }

@@ -37,7 +37,7 @@ def running() -> Iterator[None]:
     # A process that is told to end would leave the server behind.
     signal.signal(signal.SIGTERM, _exit)
     server = _start(data_folder())
-    os.environ["DATABASE_URL"] = server.get_uri()
+    os.environ |= {"DATABASE_URL": server.get_uri(), databases.SERVER: "1"}
     try:
         yield
     finally:

@@ -8,9 +8,32 @@ from django.db.models import QuerySet, TextChoices
 
 from dorm_vector import hybrid, matching, nearest
 from example_project.library.embedding import embed
+from example_project.library.facets import within
+from example_project.library.marking import has_words
 from example_project.library.models import Entry
 
-__all__ = ["Mode", "Ranks", "entries_like", "entries_matching", "ranks_of"]
+__all__ = [
+    "FARTHEST",
+    "HITS",
+    "LAST_PAGE",
+    "Mode",
+    "Ranks",
+    "entries_like",
+    "entries_matching",
+    "is_weak",
+    "ranks_of",
+    "searched",
+]
+
+#: How many hits a page has, and which page is the last: 1,000 hits are one sequence.
+HITS = 20
+LAST_PAGE = 50
+
+#: The cosine distance from which on not even the nearest entry is about a text.
+#: benchmarks/weak_matches.py measures it: 92 % of 50 questions about anything but programming have
+#: nothing as near, and of 36 about the standard library 94 % have. Entries beyond it are shown all
+#: the same, under a notice.
+FARTHEST = 0.6
 
 
 class Mode(TextChoices):
@@ -28,21 +51,42 @@ class Ranks(NamedTuple):
     words: int | None
 
 
-def entries_matching(text: str, mode: str = Mode.BOTH) -> QuerySet[Entry]:
+def entries_matching(
+    text: str, mode: str = Mode.BOTH, *, kind: str = "", module: str = ""
+) -> QuerySet[Entry]:
     """
-    Entries for ``text``, the best first.
+    Entries for ``text``, the best first, of a kind and a module if need be.
 
     By meaning each has its ``distance``, by words its ``rank``, and by both its ``score`` and its
-    ``score_ranks``. None for a text without a single word: it is the zero vector, which has no
-    neighbours.
+    ``score_ranks``. None for a text without a single word, which has nothing to be near to.
     """
+    rows = within(_entries(), kind, module)
+    if not has_words(text):
+        return rows.none()
     if mode == Mode.WORDS:
-        return matching(_entries(), text, match="any")
+        return matching(rows, text, match="any")
     vector = embed([text])[0]
     if mode == Mode.MEANING:
-        return nearest(_entries(), "embedding", vector)
+        return nearest(rows, "embedding", vector)
     # Who types a name wants the entry of that name; benchmarks/hybrid_quality.py chose these two.
-    return hybrid(_entries(), "embedding", vector, text, k=None, rank_constant=10, weights=(1, 1.5))
+    return hybrid(rows, "embedding", vector, text, k=None, rank_constant=10, weights=(1, 1.5))
+
+
+def searched(text: str, mode: str) -> QuerySet[Entry]:
+    """The entries among which a search looks: all with a vector, or those with a word of it."""
+    if mode == Mode.WORDS:
+        return entries_matching(text, mode)
+    return Entry.objects.exclude(embedding=None) if has_words(text) else Entry.objects.none()
+
+
+def is_weak(text: str, mode: str, *, kind: str = "", module: str = "") -> bool:
+    """Whether no entry is near to ``text``, and, where words count too, none has all of them."""
+    rows = within(Entry.objects.all(), kind, module)
+    if mode == Mode.WORDS or not has_words(text):
+        return False
+    if nearest(rows, "embedding", embed([text])[0], max_distance=FARTHEST, k=1):
+        return False
+    return mode == Mode.MEANING or not matching(rows, text).exists()
 
 
 def entries_like(entry: Entry) -> QuerySet[Entry]:

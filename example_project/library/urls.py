@@ -10,5 +10,6 @@ app_name = "library"
 
 urlpatterns = [
     path("", views.search, name="search"),
-    path("like/<str:name>/", views.like, name="like"),
+    path("entry/<path:name>/", views.entry, name="entry"),
+    path("like/<path:name>/", views.like, name="like"),
 ]

@@ -8,15 +8,17 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
+from example_project import databases
+from example_project.library.marking import has_words
 from example_project.library.models import Entry
-from example_project.library.search import Mode, entries_matching, ranks_of
+from example_project.library.search import Mode, entries_matching, is_weak, ranks_of
 
 MOST_HITS = 100
 # What the hits of each mode are annotated with.
 MEASURES = {"both": "score", "meaning": "distance", "words": "rank"}
 NOTHING = {
-    "both": "No word in it.",
-    "meaning": "No word in it.",
+    "both": "No entry is near to it.",
+    "meaning": "No entry is near to it.",
     "words": "No entry has a word of it.",
 }
 
@@ -35,24 +37,31 @@ class Command(BaseCommand):
         query = " ".join(text).strip()
         if not query:
             raise CommandError("The text to search for is empty.")
+        if not has_words(query):
+            raise CommandError(f"There are no words in {query!r} to search for.")
         found = self._found(query, number, mode)
         width = max(len(entry.name) for entry in found)
         for place, entry in enumerate(found, start=1):
             measure = f"{getattr(entry, MEASURES[mode]):.4f}"
             name = f"{entry.name:{width}}{ranks(entry)}"
             self.stdout.write(f"{place:3}  {measure}  {name}  {entry.summary}")
+        if is_weak(query, mode):
+            self.stdout.write("Nothing here is close to that. These are the nearest all the same.")
 
     def _found(self, query: str, number: int, mode: str) -> list[Any]:
         try:
             found = [*entries_matching(query, mode)[:number]]
         except DatabaseError as error:
             raise CommandError(
-                f"The table cannot be searched; run migrate first: {error}"
+                f"The table cannot be searched; run {databases.command('demo')} first: "
+                f"{' '.join(str(error).split())}"
             ) from error
         if not found:
             empty = not Entry.objects.exists()
-            reason = "The table is empty; run index_library first." if empty else NOTHING[mode]
-            raise CommandError(f"Nothing was found for {query!r}. {reason}")
+            reason = f"The table is empty; run {databases.command('demo')} first."
+            raise CommandError(
+                f"Nothing was found for {query!r}. {reason if empty else NOTHING[mode]}"
+            )
         return found
 
 
