@@ -302,8 +302,8 @@ def check_admin(app_configs: Any = None, **kwargs: object) -> list[checks.CheckM
     """Point to VectorAdmin where an admin shows all the numbers of a vector."""
     return [
         checks.Warning(
-            f"{type(model_admin).__name__} shows all numbers of the vector {name!r} in {place}.",
-            hint="Inherit from dorm_vector.admin.VectorAdmin first, which shows vectors in short.",
+            f"{type(model_admin).__name__} shows every number of the vector {name!r} in {place}.",
+            hint="Inherit from dorm_vector.admin.VectorAdmin first: it abbreviates vectors.",
             obj=type(model_admin),
             id="dorm_vector.W110",
         )

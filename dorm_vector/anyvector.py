@@ -129,8 +129,8 @@ class AnyVectorField(Field[Set, Read]):
         """Say where the app is missing: its own checks are not run then."""
         if not apps.is_installed("dorm_vector"):
             yield checks.Warning(
-                f"{self.model._meta.label}.{self.name} is a vector field, and 'dorm_vector' is not "
-                "in INSTALLED_APPS: its connections are not prepared for vectors.",
+                f"{self.model._meta.label}.{self.name} is a vector field, but 'dorm_vector' is not "
+                "in INSTALLED_APPS, so that connections are not prepared for vectors.",
                 hint="Add 'dorm_vector' to INSTALLED_APPS.",
                 obj=self,
                 id="dorm_vector.W116",

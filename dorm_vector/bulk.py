@@ -90,12 +90,12 @@ def bulk_copy(
 
 def _check_options(batch_size: Any, rebuild_indexes: bool, settings: dict[str, Any]) -> None:
     if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-        raise ValueError(f"bulk_copy() takes batch_size of 1 or more, not {batch_size!r}.")
+        raise ValueError(f"bulk_copy() needs a batch_size of 1 or more, not {batch_size!r}.")
     if rebuild_indexes and batch_size is not None:
         raise ValueError("bulk_copy() rebuilds indexes in one transaction: leave out batch_size.")
     if not rebuild_indexes and any(value is not None for value in settings.values()):
         raise ValueError(
-            "bulk_copy() takes maintenance_work_mem and workers with rebuild_indexes=True only."
+            "bulk_copy() takes maintenance_work_mem and workers only with rebuild_indexes=True."
         )
 
 

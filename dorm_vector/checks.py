@@ -182,8 +182,8 @@ def check_text_indexes(
     """Compare each TextIndex with its fields: the declaration alone does not know them."""
     return [
         checks.Error(
-            f"{index.name!r} needs fields of text, and {name!r} is a {type(field).__name__}.",
-            hint="Index CharField, TextField and what is derived from them.",
+            f"{index.name!r} needs text fields, not the {type(field).__name__} {name!r}.",
+            hint="Index fields of CharField, TextField and their subclasses.",
             obj=model,
             id="dorm_vector.E131",
         )
@@ -212,8 +212,9 @@ def check_names(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list
 
 def _clash(model: Any, index: Any, name: str, alias: str, bearer: str) -> CheckMessage:
     return checks.Error(
-        f"{index.name!r} needs the name {name!r} on the database {alias!r}, which {bearer} has.",
-        hint="Rename the index: the names of everything made for it begin with its name.",
+        f"{index.name!r} needs the name {name!r} on the database {alias!r}, which {bearer} already "
+        "has.",
+        hint="Rename the index: everything that is made for it is named after it.",
         obj=model,
         id="dorm_vector.E107",
     )
@@ -264,7 +265,7 @@ def check_equal_indexes(
             messages.append(
                 checks.Warning(
                     f"The indexes {first.name!r} and {index.name!r} are the same.",
-                    hint="Remove one of them: each is built, kept and takes its space.",
+                    hint="Remove one of them: both are built, kept up to date and take up space.",
                     obj=model,
                     id="dorm_vector.W111",
                 )
@@ -276,8 +277,8 @@ def check_metrics(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> li
     """Find indexes for a metric that a database has no distance for: searches by it raise."""
     return [
         checks.Warning(
-            f"{index.name!r} is for the metric {index.metric!r}, and {engine.label} has no such "
-            f"distance (database {alias!r}): searches by it raise NotSupportedError there.",
+            f"{index.name!r} is for the metric {index.metric!r}, which {engine.label} does not "
+            f"have (database {alias!r}): searches by it raise NotSupportedError there.",
             hint=engine.alternatives.get(index.metric) or "Use another metric.",
             obj=model,
             id="dorm_vector.W115",

@@ -36,8 +36,8 @@ def get(name: str) -> Any:
         raise ImproperlyConfigured(f"DORM_VECTOR[{name!r}] is {value!r}; use one of {known}.")
     if name == "ENGINES" and not _names_engines(value):
         raise ImproperlyConfigured(
-            f"DORM_VECTOR['ENGINES'] is {value!r}; use a dict of engines by the alias of their "
-            "database, such as {'default': 'sqlite'}."
+            f"DORM_VECTOR['ENGINES'] is {value!r}; use a dict of engines by database "
+            "alias, such as {'default': 'sqlite'}."
         )
     return value
 

@@ -55,7 +55,7 @@ class FreshVector(BaseConstraint):
             raise ValueError(f"{label} takes the name of a field, not {self.field!r}.")
         named = not isinstance(self.of, str) and all(isinstance(each, str) for each in self.of)
         if not named or not self.of:
-            raise ValueError(f"{label} takes of, a list of names of fields, not {self.of!r}.")
+            raise ValueError(f"{label} takes a list of field names as of=, not {self.of!r}.")
         if twice := sorted({each for each in self.of if self.of.count(each) > 1}):
             raise ValueError(f"{label} names {twice[0]!r} twice in of.")
         if self.field in self.of:
@@ -118,7 +118,7 @@ class FreshVector(BaseConstraint):
             if other.field in self.of and other.name.encode() > self.name.encode():
                 return (
                     f"FreshVector {self.name!r} reads {other.field!r}, which {other.name!r} makes "
-                    "NULL, and triggers run by their names: give it one that comes after "
+                    "NULL, and triggers run in the order of their names: give it one after "
                     f"{other.name!r}."
                 )
         return None
@@ -143,7 +143,7 @@ class FreshVector(BaseConstraint):
         if field.many_to_many or getattr(field, "column", None) is None:
             raise self._misfit(model, name, "has no column")
         if field.name != name:
-            raise self._misfit(model, name, f"is the column of a field; name that: {field.name!r}")
+            raise self._misfit(model, name, f"is a column; name its field, {field.name!r}")
         if field not in model._meta.local_fields:
             of = field.model._meta.label
             raise self._misfit(model, name, f"is in another table, that of {of}")
@@ -190,8 +190,8 @@ def _required(schema_editor: BaseDatabaseSchemaEditor) -> Any:
     if hasattr(schema_editor, "defer_freshness"):
         return schema_editor
     raise ImproperlyConfigured(
-        f"The schema editor {type(schema_editor).__name__} does not know FreshVector: put "
-        "'dorm_vector' into INSTALLED_APPS, or open the connection before its schema editor."
+        f"The schema editor {type(schema_editor).__name__} does not know FreshVector: add "
+        "'dorm_vector' to INSTALLED_APPS, or open the connection before its schema editor."
     )
 
 

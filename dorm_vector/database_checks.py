@@ -155,9 +155,9 @@ def _misfits(model: Any, engine: Engine) -> Iterator[CheckMessage]:
             size = "any number of" if found.dimensions is None else found.dimensions
             yield checks.Error(
                 f"{model._meta.label}.{field.name} is declared with {declared.dimensions} "
-                f"dimensions as {declared.kind}, and its column has {size} as {found.kind} "
+                f"dimensions as {declared.kind}, but its column has {size} as {found.kind} "
                 f"(database {engine.connection.alias!r}).",
-                hint="Write a migration by makemigrations, or correct the declaration.",
+                hint="Run makemigrations, or correct the declaration.",
                 obj=model,
                 id="dorm_vector.E110",
             )
@@ -167,7 +167,8 @@ def _absent(model: Any, engine: Engine) -> Iterator[CheckMessage]:
     for state in engine.index_states(model):
         if state.state == "absent":
             yield checks.Warning(
-                f"The index {state.name!r} of {model._meta.label} is declared, and is not in the "
+                f"The index {state.name!r} of {model._meta.label} is declared, but missing from "
+                "the "
                 f"database {engine.connection.alias!r}: searches read every row.",
                 hint=f"Run {state.cure or 'manage.py vector_reindex ' + model._meta.label}.",
                 obj=model,

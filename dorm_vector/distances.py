@@ -269,7 +269,7 @@ class Distance(Func):
         for field in fields:
             if field is not None and field.kind not in self.kinds:
                 raise FieldError(
-                    f"{type(self).__name__} is not a distance of {field.kind}; use one for "
+                    f"{type(self).__name__} does not compare {field.kind} vectors; use one for "
                     f"{', '.join(field.values.metrics)}."
                 )
         fitted, known = settle(self, given, fields)

@@ -221,7 +221,7 @@ def settle(
     name = type(function).__name__
     if len({field.kind for field in known}) > 1:
         raise FieldError(
-            f"{name} needs two vectors of one kind, not {known[0].kind} and {known[1].kind}: "
+            f"{name} needs two vectors of the same kind, not {known[0].kind} and {known[1].kind}: "
             "Cast one of them."
         )
     fitted = _fitted(given, known[0] if known else None, same_length)
@@ -229,7 +229,8 @@ def settle(
     sizes = [one.dimensions for one in each if one.dimensions is not None]
     if same_length and len(set(sizes)) > 1:
         raise FieldError(
-            f"{name} needs two vectors of one length, not of {sizes[0]} and {sizes[1]} dimensions."
+            f"{name} needs two vectors of the same length, not of {sizes[0]} and {sizes[1]} "
+            "dimensions."
         )
     return fitted, each
 
@@ -277,7 +278,7 @@ def vector_field_of(operand: Any, function: Any) -> AnyVectorField | None:
         return None
     if not isinstance(field, AnyVectorField):
         raise FieldError(
-            f"{type(function).__name__} needs vectors, and {operand!r} is a {type(field).__name__}."
+            f"{type(function).__name__} needs vectors, not the {type(field).__name__} {operand!r}."
         )
     return field
 

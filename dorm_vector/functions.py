@@ -202,7 +202,7 @@ class Subvector(SameKind):
     ) -> None:
         for name, number in (("start", start), ("length", length)):
             if type(number) is not int or number < 1:
-                raise ValueError(f"Subvector takes {name} of 1 or more, not {number!r}.")
+                raise ValueError(f"Subvector needs a {name} of 1 or more, not {number!r}.")
         super().__init__(expression, **extra)
         self.start, self.length = start, length
         self._constructor_args = ((*self._constructor_args[0], start, length), extra)
@@ -217,8 +217,8 @@ class Subvector(SameKind):
         size = known[0].dimensions
         if size and self.start + self.length - 1 > size:
             raise FieldError(
-                f"Subvector from {self.start} on of {self.length} components is more than the "
-                f"{size} that there are."
+                f"Subvector({self.start}, {self.length}) goes past the end of a vector of {size} "
+                "components."
             )
 
 

@@ -112,7 +112,7 @@ class VectorIndex(HnswIndex):
         super()._check_options()
         if self.compress_neighbors == "float1bit" and self.metric != "cosine":
             raise ValueError(
-                f"{self._label} takes compress_neighbors='float1bit' with the metric 'cosine' only."
+                f"{self._label} takes compress_neighbors='float1bit' only with the metric 'cosine'."
             )
 
 

@@ -84,7 +84,8 @@ class MethodIndex(Index):
         for name, option in {**cls.options, **cls.search_options}.items():
             if not isinstance(option, Option):
                 raise TypeError(
-                    f"{cls.__name__} has the option {name!r} of {option!r}: use Int, Float or Word "
+                    f"{cls.__name__} declares the option {name!r} as {option!r}: use Int, Float "
+                    "or Word "
                     "of dorm_vector.options."
                 )
         if "method" in vars(cls):
@@ -203,7 +204,7 @@ class MethodIndex(Index):
         fitting = self.operator_classes(self.kind_of(field))
         wanted = self.opclass or self.expected_opclass(field)
         if wanted not in fitting:
-            kinds = "a field of another kind; the method has none for this one"
+            kinds = "a field of another kind: the method has no operator class for this one"
             yield checks.Error(
                 f"The operator class {wanted!r} of {self.name!r} does not fit {field.name!r}.",
                 hint=f"Use {'one of ' + ', '.join(fitting) if fitting else kinds}.",
@@ -329,7 +330,7 @@ class MethodIndex(Index):
                 f"not {self.precision!r}."
             )
         if self.prefix is not None and (type(self.prefix) is not int or self.prefix < 1):
-            raise ValueError(f"{self._label} takes prefix of 1 or more, not {self.prefix!r}.")
+            raise ValueError(f"{self._label} needs a prefix of 1 or more, not {self.prefix!r}.")
         if self.prefix and self.precision:
             raise ValueError(f"{self._label} takes either precision or prefix, not both.")
         for name, value in self.parameters().items():

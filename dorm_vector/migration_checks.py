@@ -159,8 +159,8 @@ def check_empty_clusters(
     return [
         checks.Warning(
             f"The migration {model._meta.app_label}.{name} makes the table of {model._meta.label} "
-            f"and its IvfflatIndex {index.name!r}, whose clusters then come from no rows.",
-            hint="Add the index by a later migration, once the table has its data.",
+            f"and its IvfflatIndex {index.name!r}, whose clusters are then computed from no rows.",
+            hint="Add the index in a later migration, once the table has its data.",
             obj=model,
             id="dorm_vector.W113",
         )

@@ -133,12 +133,12 @@ def _check_cast(cast: Any, query: Query, engine: Any) -> None:
     holds, wanted = _is_vector(source, query), _holds_vectors(target)
     if holds and not wanted:
         raise NotSupportedError(
-            f"{engine.label} has bytes in the place of vectors, which Cast would not convert: "
+            f"{engine.label} stores vectors as bytes, which Cast would not convert: "
             f"{INSTEAD['Cast']}."
         )
     if wanted and not holds and _is_known(source):
         raise NotSupportedError(
-            f"{engine.label} has bytes in the place of vectors, and cannot cast to "
+            f"{engine.label} stores vectors as bytes, and cannot cast to "
             f"{target.kind}; PostgreSQL can."
         )
 

@@ -104,13 +104,14 @@ class ChangeVectorDimensions(AlterField):
         label = f"ChangeVectorDimensions({model_name!r}, {name!r})"
         if existing not in EXISTING:
             raise ValueError(
-                f"{label} takes existing of {', '.join(map(repr, EXISTING))}, not {existing!r}."
+                f"{label} needs one of {', '.join(map(repr, EXISTING))} as existing=, not "
+                f"{existing!r}."
             )
         if not getattr(field, "holds_vectors", False):
-            raise ValueError(f"{label} takes a field of vectors, not {field!r}.")
+            raise ValueError(f"{label} takes a vector field, not {field!r}.")
         if existing == "null" and not field.null:
             raise ValueError(
-                f"{label} makes the vectors NULL, and the field has no null=True: add it, or use "
+                f"{label} makes the vectors NULL, but the field has no null=True: add it, or use "
                 "existing='truncate' or 'fail'."
             )
         super().__init__(model_name, name, field)
@@ -186,8 +187,8 @@ class ChangeVectorDimensions(AlterField):
 def _require_alterations(schema_editor: Any) -> None:
     if not isinstance(schema_editor, VectorAlterations):
         raise ImproperlyConfigured(
-            f"The schema editor {type(schema_editor).__name__} does not know vectors: put "
-            "'dorm_vector' into INSTALLED_APPS, or open the connection before its schema editor."
+            f"The schema editor {type(schema_editor).__name__} does not know vectors: add "
+            "'dorm_vector' to INSTALLED_APPS, or open the connection before its schema editor."
         )
 
 
@@ -195,13 +196,13 @@ def _check_model(model: Any, old: Any, new: Any) -> None:
     """Refuse what is no vector, and what the database computes from it."""
     name = f"{model._meta.object_name}.{old.name}"
     if not getattr(old, "holds_vectors", False):
-        raise FieldError(f"ChangeVectorDimensions is for vectors, and {name} holds none.")
+        raise FieldError(f"ChangeVectorDimensions is for vector fields, and {name} is not one.")
     for field in model._meta.local_fields:
         references = model._get_expr_references(field.expression) if field.generated else ()
         if any(reference[0] == old.name for reference in references):
             raise NotSupportedError(
-                f"{name} cannot be made {typed(new)} while {field.name} is computed from it: "
-                "remove that field before, and add it again after."
+                f"{name} cannot become {typed(new)} while {field.name} is computed from it: "
+                "remove that field first, and add it again afterwards."
             )
 
 
@@ -209,7 +210,7 @@ def _check_truncated(model: Any, old: Any, new: Any) -> None:
     """Refuse what has not as many dimensions, or no numbers."""
     if not {old.kind, new.kind} <= set(DENSE_KINDS) or new.dimensions > old.dimensions:
         raise NotSupportedError(
-            f"{described(model, old)}, whose first dimensions are no {typed(new)}: use "
+            f"{described(model, old)}, which cannot be truncated to {typed(new)}: use "
             "existing='null'."
         )
 
@@ -231,11 +232,11 @@ def _check_rows(schema_editor: Any, model: Any, old: Any, new: Any, existing: st
     """Refuse what would leave rows without a vector that they need, or with one of another size."""
     if existing == "fail" and differ(old, new) and schema_editor.holds_vectors(model, old):
         raise NotSupportedError(
-            f"{described(model, old)}, and ChangeVectorDimensions(existing='fail') makes them "
-            f"neither NULL nor {typed(new)}."
+            f"{described(model, old)}, and existing='fail' makes them neither NULL nor "
+            f"{typed(new)}: use 'null' or 'truncate'."
         )
     if existing == "null" and not new.null and schema_editor.holds_rows(model):
         raise NotSupportedError(
-            f"{described(model, old)}, none of which is a {typed(new)}, and the field has no "
+            f"{described(model, old)}, which cannot become {typed(new)}, and the field has no "
             "null=True: delete the rows, or restore the vectors from a backup."
         )

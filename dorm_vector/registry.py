@@ -55,7 +55,7 @@ def register(known: dict[str, Any], name: str, cls: type) -> None:
         known[name] = cls
     elif not issubclass(cls, other):
         raise ValueError(
-            f"{cls.__qualname__} needs a name of its own: {name!r} is that of {other.__qualname__}."
+            f"{cls.__qualname__} needs another name than {name!r}, which {other.__qualname__} has."
         )
 
 

@@ -107,8 +107,7 @@ class TextIndex(Index):
         for name in self.fields:
             if text_field(model, name) is None:
                 raise FieldError(
-                    f"{self._label} needs fields of text, and {model._meta.label}.{name} is not "
-                    "one."
+                    f"{self._label} needs text fields, and {model._meta.label}.{name} is not one."
                 )
         fields: list[Any] = [model._meta.get_field(name) for name in self.fields]
         return fields
@@ -135,9 +134,9 @@ class TextIndex(Index):
         if set('"\0') & set(self.name or ""):
             raise ValueError(f"{self._label} needs a name without quotation marks or NUL.")
         if RESERVED.fullmatch(self.name or ""):
-            raise ValueError(f"{self._label} needs another name: FTS5 has that one for itself.")
+            raise ValueError(f"{self._label} needs another name: FTS5 reserves this one.")
         if self.expressions or not self.fields:
-            raise ValueError(f"{self._label} takes fields=[...], the names of fields of text.")
+            raise ValueError(f"{self._label} takes fields=[...], the names of text fields.")
         if ordered := [name for name in self.fields if name.startswith("-")]:
             raise ValueError(f"{self._label} takes no ordering: write {ordered[0][1:]!r}.")
         if len(set(self.fields)) < len(self.fields):
@@ -154,7 +153,7 @@ class TextIndex(Index):
             )
         if self.tokenize not in (None, *TOKENIZERS):
             raise ValueError(
-                f"{self._label} takes tokenize of None or 'trigram', not {self.tokenize!r}."
+                f"{self._label} takes tokenize='trigram' or None, not {self.tokenize!r}."
             )
         for name, weight in self.weights.items():
             if name not in self.fields:

@@ -406,8 +406,8 @@ class TestCheck:
         (found,) = check_admin()
         assert (found.id, found.msg, found.hint) == (
             "dorm_vector.W110",
-            "SomeAdmin shows all numbers of the vector 'embedding' in list_display.",
-            "Inherit from dorm_vector.admin.VectorAdmin first, which shows vectors in short.",
+            "SomeAdmin shows every number of the vector 'embedding' in list_display.",
+            "Inherit from dorm_vector.admin.VectorAdmin first: it abbreviates vectors.",
         )
 
     def test_readonly(self, register: Any) -> None:

@@ -98,12 +98,12 @@ class TestDeclaration:
         [
             (
                 lambda: to(vector(3), "keep"),
-                "ChangeVectorDimensions('article', 'embedding') takes existing of "
-                "'null', 'truncate', 'fail', not 'keep'.",
+                "ChangeVectorDimensions('article', 'embedding') needs one of "
+                "'null', 'truncate', 'fail' as existing=, not 'keep'.",
             ),
             (
                 lambda: to(models.VectorField(3)),
-                "ChangeVectorDimensions('article', 'embedding') makes the vectors NULL, and the "
+                "ChangeVectorDimensions('article', 'embedding') makes the vectors NULL, but the "
                 "field has no null=True: add it, or use existing='truncate' or 'fail'.",
             ),
         ],
@@ -113,7 +113,7 @@ class TestDeclaration:
             make()
 
     def test_fields_without_vectors(self) -> None:
-        with pytest.raises(ValueError, match="'embedding'\\) takes a field of vectors, not <"):
+        with pytest.raises(ValueError, match="'embedding'\\) takes a vector field, not <"):
             to(models.TextField())
 
     def test_exported(self) -> None:
@@ -166,7 +166,7 @@ class TestDeclaration:
         with pytest.raises(ImproperlyConfigured) as caught:
             to(vector(3)).database_forwards("shop", editor, project.state, project.state)
         assert str(caught.value) == (
-            "The schema editor DatabaseSchemaEditor does not know vectors: put 'dorm_vector' into "
+            "The schema editor DatabaseSchemaEditor does not know vectors: add 'dorm_vector' to "
             "INSTALLED_APPS, or open the connection before its schema editor."
         )
 
@@ -207,7 +207,7 @@ class TestNull:
         with pytest.raises(NotSupportedError) as caught:
             project.undo(to(vector(3)))
         assert str(caught.value) == (
-            "Article.embedding holds vectors of vector(3), none of which is a vector(4), and the "
+            "Article.embedding holds vectors of vector(3), which cannot become vector(4), and the "
             "field has no null=True: delete the rows, or restore the vectors from a backup."
         )
         project.rows().all().delete()
@@ -253,7 +253,7 @@ class TestTruncate:
         operation = to(models.VectorField(2), "truncate")
         project.run(operation)
         assert stored(project) == rounded([VECTORS[0], VECTORS[2]], "f4", 2)
-        with pytest.raises(NotSupportedError, match="none of which is a vector"):
+        with pytest.raises(NotSupportedError, match="which cannot become vector"):
             project.undo(operation)
         assert stored(project) == rounded([VECTORS[0], VECTORS[2]], "f4", 2)
 
@@ -265,7 +265,7 @@ class TestTruncate:
         with pytest.raises(NotSupportedError) as caught:
             project.run(to(field, "truncate"))
         assert str(caught.value) == (
-            "Article.embedding holds vectors of vector(4), whose first dimensions are no "
+            "Article.embedding holds vectors of vector(4), which cannot be truncated to "
             f"{wanted}: use existing='null'."
         )
         assert stored(project) == rounded(VECTORS, "f4")
@@ -276,8 +276,9 @@ class TestFail:
         with pytest.raises(NotSupportedError) as caught:
             project.run(to(vector(3), "fail"))
         assert str(caught.value) == (
-            "Article.embedding holds vectors of vector(4), and "
-            "ChangeVectorDimensions(existing='fail') makes them neither NULL nor vector(3)."
+            "Article.embedding holds vectors of vector(4), and existing='fail' makes them neither "
+            "NULL "
+            "nor vector(3): use 'null' or 'truncate'."
         )
         assert stored(project) == rounded(VECTORS, "f4")
         assert is_whole(project, 4)
@@ -304,7 +305,7 @@ class TestBoth:
         with pytest.raises(NotSupportedError) as caught:
             project.run(migrations.AlterField("article", "embedding", vector(6)))
         assert str(caught.value) == (
-            "Article.embedding holds vectors of vector(4), which AlterField does not make "
+            "Article.embedding holds vectors of vector(4), which AlterField cannot convert to "
             "vector(6): use ChangeVectorDimensions, or add a field, fill it, and remove the old "
             "one."
         )
@@ -314,7 +315,7 @@ class TestBoth:
         with pytest.raises(FieldError) as caught:
             project.run(operation)
         assert str(caught.value) == (
-            "ChangeVectorDimensions is for vectors, and Article.views holds none."
+            "ChangeVectorDimensions is for vector fields, and Article.views is not one."
         )
 
     def test_a_field_computed_from_it(self, project: Project) -> None:
@@ -325,8 +326,8 @@ class TestBoth:
         with pytest.raises(NotSupportedError) as caught:
             project.run(to(vector(3)))
         assert str(caught.value) == (
-            "Article.embedding cannot be made vector(3) while norm is computed from it: remove "
-            "that field before, and add it again after."
+            "Article.embedding cannot become vector(3) while norm is computed from it: remove "
+            "that field first, and add it again afterwards."
         )
 
     def test_odd_names(self, empty_database: Any) -> None:

@@ -72,8 +72,8 @@ class TestSettings:
         (message,) = check_settings()
         assert message.id == "dorm_vector.E003"
         assert message.msg == (
-            f"DORM_VECTOR['ENGINES'] is {value!r}; use a dict of engines by the alias of their "
-            "database, such as {'default': 'sqlite'}."
+            f"DORM_VECTOR['ENGINES'] is {value!r}; use a dict of engines by database alias, such "
+            "as {'default': 'sqlite'}."
         )
         assert check_engines() == check_connections() == []
         with pytest.raises(ImproperlyConfigured) as caught:
@@ -140,7 +140,7 @@ class TestConnections:
         (message,) = check_connections()
         assert message == checks.Warning(
             "PRAGMA trusted_schema=OFF lets no trigger write to sqlite-vec's tables: a VectorIndex "
-            "is not built, and where one is there nothing can be written (database 'default').",
+            "is not built, and a table that has one cannot be written (database 'default').",
             hint=(
                 "Leave it out of OPTIONS['init_command']; or run manage.py vector_reindex, which "
                 "drops the triggers, and search without an index."

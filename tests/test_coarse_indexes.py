@@ -35,7 +35,7 @@ class TestDeclaration:
         assert prefix.clone() == prefix != hnsw()
 
     def test_refused(self) -> None:
-        with pytest.raises(ValueError, match="takes prefix of 1 or more, not 0"):
+        with pytest.raises(ValueError, match="needs a prefix of 1 or more, not 0"):
             hnsw(prefix=0)
         with pytest.raises(ValueError, match="takes either precision or prefix, not both"):
             hnsw(prefix=64, precision="half")

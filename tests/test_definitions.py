@@ -30,8 +30,8 @@ from dorm_vector import (
 from dorm_vector.checks import check_definitions
 
 SENTENCE = (
-    "libSQL allows no subqueries in generated columns, constraints and indexes, and needs one to "
-    "compute {} of vectors: compute it in queries"
+    "libSQL allows no subqueries in generated columns, constraints and indexes, and {} of "
+    "vectors needs one: compute it in queries"
 )
 # By the name of the function, with the value for [3, 4, 0].
 REFUSED: dict[str, tuple[Any, Any, Any]] = {

@@ -395,14 +395,14 @@ class TestRefusals:
         with pytest.raises(FieldError) as caught:
             Item.objects.annotate(d=L2Distance("embedding", F("subitem__extra")))
         assert str(caught.value) == (
-            "L2Distance needs two vectors of one length, not of 3 and 2 dimensions."
+            "L2Distance needs two vectors of the same length, not of 3 and 2 dimensions."
         )
 
     def test_no_vector_field(self) -> None:
         with pytest.raises(FieldError) as caught:
             Item.objects.annotate(d=L2Distance("name", QUERY))
         assert str(caught.value) == (
-            "L2Distance needs vectors, and Col(testapp_item, testapp.Item.name) is a CharField."
+            "L2Distance needs vectors, not the CharField Col(testapp_item, testapp.Item.name)."
         )
 
 

@@ -230,13 +230,13 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            ({"batch_size": 0}, "embed() takes batch_size of 1 or more, not 0."),
-            ({"batch_size": 2.0}, "embed() takes batch_size of 1 or more, not 2.0."),
-            ({"limit": -1}, "embed() takes limit of 0 or more, not -1."),
-            ({"retries": True}, "embed() takes retries of 0 or more, not True."),
-            ({"backoff": float("nan")}, "embed() takes backoff of 0 seconds or more, not nan."),
+            ({"batch_size": 0}, "embed() needs a batch_size of 1 or more, not 0."),
+            ({"batch_size": 2.0}, "embed() needs a batch_size of 1 or more, not 2.0."),
+            ({"limit": -1}, "embed() needs a limit of 0 or more, not -1."),
+            ({"retries": True}, "embed() needs 0 or more retries, not True."),
+            ({"backoff": float("nan")}, "embed() needs a backoff of 0 seconds or more, not nan."),
             ({"of": ["x"]}, "embed() takes names of other columns of testapp.Item as of=, not 'x'"),
-            ({"of": "name"}, "embed() takes names of fields in a list as of=, not 'name'."),
+            ({"of": "name"}, "embed() takes a list of field names as of=, not 'name'."),
         ],
     )
     def test_options(self, options: Any, said: str) -> None:

@@ -143,13 +143,13 @@ class TestArguments:
                 "testapp.Sparse.a",
                 f"{HERE}by_name",
                 {},
-                "testapp.Sparse is not of the database 'default'.",
+                "testapp.Sparse does not belong to the database 'default'.",
             ),
             (
                 "testapp.Generated.same",
                 f"{HERE}by_name",
                 {},
-                "embed() fills vector fields, and testapp.Generated.same is a GeneratedField.",
+                "embed() fills vector fields, not the GeneratedField testapp.Generated.same.",
             ),
             (
                 "testapp.Document.embedding",

@@ -140,7 +140,7 @@ class TestEnableVectors:
     def test_nothing_is_written_by_halves(self, site: Site) -> None:
         site.run("enable_vectors", "blog")
         assert site.refused("enable_vectors", "shop", "blog") == (
-            "CommandError: blog has VectorExtension already, in 0001_enable_pgvector."
+            "CommandError: blog already has VectorExtension, in 0001_enable_pgvector."
         )
         assert site.files("shop") == []
 

@@ -189,7 +189,7 @@ class TestDistances:
         kinds_of_distance, _ = DISTANCES[distance]
         if kind not in kinds_of_distance:
             with pytest.raises(
-                FieldError, match=f"{distance.__name__} is not a distance of {kind}"
+                FieldError, match=f"{distance.__name__} does not compare {kind} vectors"
             ):
                 rows.annotate(d=distance("a", second))
             return

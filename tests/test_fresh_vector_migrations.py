@@ -90,12 +90,12 @@ class TestDeclaration:
             ),
             (
                 {"of": "title"},
-                "FreshVector(name='f') takes of, a list of names of fields, not 'title'.",
+                "FreshVector(name='f') takes a list of field names as of=, not 'title'.",
             ),
-            ({"of": []}, "FreshVector(name='f') takes of, a list of names of fields, not ()."),
+            ({"of": []}, "FreshVector(name='f') takes a list of field names as of=, not ()."),
             (
                 {"of": [None]},
-                "FreshVector(name='f') takes of, a list of names of fields, not (None,).",
+                "FreshVector(name='f') takes a list of field names as of=, not (None,).",
             ),
             ({"of": ["a", "b", "a"]}, "FreshVector(name='f') names 'a' twice in of."),
             ({"of": ["v"]}, "FreshVector(name='f') has 'v' among its own sources."),
@@ -190,7 +190,7 @@ class TestMisfits:
             (fresh("authors"), "Article.authors has no column."),
             (
                 fresh("other_id"),
-                "Article.other_id is the column of a field; name that: 'other'.",
+                "Article.other_id is a column; name its field, 'other'.",
             ),
             (
                 fresh(field="needed"),
@@ -248,8 +248,8 @@ class TestMisfits:
             (
                 "a",
                 [
-                    "FreshVector 'a' reads 'embedding', which 'b' makes NULL, and triggers run by "
-                    "their names: give it one that comes after 'b'."
+                    "FreshVector 'a' reads 'embedding', which 'b' makes NULL, and triggers run in "
+                    "the order of their names: give it one after 'b'."
                 ],
             ),
         ):
@@ -269,7 +269,7 @@ class TestMisfits:
             with pytest.raises(ImproperlyConfigured) as caught:
                 run(Item, editor)
             assert str(caught.value) == (
-                "The schema editor Plain does not know FreshVector: put 'dorm_vector' into "
+                "The schema editor Plain does not know FreshVector: add 'dorm_vector' to "
                 "INSTALLED_APPS, or open the connection before its schema editor."
             )
 
@@ -571,8 +571,10 @@ class TestForeignNames:
         with pytest.raises(ProgrammingError) as caught:
             project.run(operation)
         assert str(caught.value) == (
-            f"The constraint {name!r} of the table 'shop_article' needs that name, which a {kind} "
-            "of the database 'scratch' has that dorm_vector has not made; rename one of them."
+            f"The constraint {name!r} of the table 'shop_article' needs that name, but the "
+            f"database 'scratch' has a {kind} of that name that dorm_vector did not make: rename "
+            "one "
+            "of them."
         )
 
     def test_triggers(self, project: Project) -> None:
@@ -615,6 +617,8 @@ def refused(expected: bool) -> Iterator[None]:
     with pytest.raises(ProgrammingError) as caught:
         yield
     assert str(caught.value) == (
-        "The constraint 'article_vec_update' of the table 'shop_article' needs that name, which a "
-        "trigger of the database 'scratch' has that dorm_vector has not made; rename one of them."
+        "The constraint 'article_vec_update' of the table 'shop_article' needs that name, but the "
+        "database 'scratch' has a trigger of that name that dorm_vector did not make: rename one "
+        "of "
+        "them."
     )

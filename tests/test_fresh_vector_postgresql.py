@@ -191,8 +191,9 @@ def refuse(project: Project, operation: Any) -> None:
     with pytest.raises(ProgrammingError) as caught:
         project.run(operation)
     assert str(caught.value) == (
-        "The constraint 'article_fresh' of the table 'shop_article' needs that name, which a "
-        "function of the database 'scratch' has that dorm_vector has not made; rename one of them."
+        "The constraint 'article_fresh' of the table 'shop_article' needs that name, but the "
+        "database 'scratch' has a function of that name that dorm_vector did not make: rename one "
+        "of them."
     )
 
 
@@ -205,7 +206,10 @@ def test_the_constraint_of_another_table(database: Any) -> None:
         ("embedding", models.VectorField(3, null=True)),
     ]
     project.run(migrations.CreateModel("Paper", fields))
-    with pytest.raises(ProgrammingError, match="'shop_paper' needs that name, which a function"):
+    with pytest.raises(
+        ProgrammingError,
+        match="'shop_paper' needs that name, but the database 'scratch' has a function",
+    ):
         project.run(migrations.AddConstraint("paper", CONSTRAINT))
     project.rows().create(title="a", embedding=OLD)
     project.rows().update(title="b")

@@ -534,8 +534,8 @@ class TestErrors:
                 lambda: [[1, 2]],
                 {},
                 TypeError,
-                "fuse() takes querysets, and leg 1 is a list, as a slice of a queryset is that was "
-                "evaluated before: slice its all().",
+                "fuse() takes querysets, and leg 1 is a list, which slicing an evaluated queryset "
+                "gives: slice its all().",
             ),
             (
                 lambda: [Item.objects.raw("SELECT 1")],
@@ -547,22 +547,22 @@ class TestErrors:
                 lambda: [Item.objects.order_by("pk")[:3], Item.objects.order_by("pk")],
                 {},
                 ValueError,
-                "fuse() takes querysets with an end, and leg 2 has none: slice it, or give its "
+                "fuse() takes querysets with a limit, and leg 2 has none: slice it, or give its "
                 "search a k.",
             ),
             (
                 lambda: [Item.objects.order_by("pk")[3:]],
                 {},
                 ValueError,
-                "fuse() takes querysets with an end, and leg 1 has none: slice it, or give its "
+                "fuse() takes querysets with a limit, and leg 1 has none: slice it, or give its "
                 "search a k.",
             ),
             (
                 lambda: [Item.objects.all()[:3]],
                 {},
                 ValueError,
-                "fuse() takes querysets with an order, and leg 1 has none: its rows have no ranks "
-                "without order_by().",
+                "fuse() takes ordered querysets, and leg 1 is not: without order_by() its rows "
+                "have no ranks.",
             ),
             (
                 lambda: [Item.objects.order_by("pk").values("name")[:3]],
@@ -576,14 +576,14 @@ class TestErrors:
                 {},
                 ValueError,
                 "fuse() takes querysets of one model, not of testapp.Item and testapp.Document: "
-                "the rows of several have no keys in common.",
+                "their rows share no keys.",
             ),
             (
                 lambda: [Item.objects.order_by("pk")[:3], SubItem.objects.order_by("pk")[:3]],
                 {},
                 ValueError,
                 "fuse() takes querysets of one model, not of testapp.Item and testapp.SubItem: "
-                "the rows of several have no keys in common.",
+                "their rows share no keys.",
             ),
             (
                 lambda: [
@@ -593,7 +593,7 @@ class TestErrors:
                 {},
                 ValueError,
                 "fuse() takes querysets of one database, not of 'default' and 'postgresql': give "
-                "all the same using().",
+                "all of them the same using().",
             ),
             *(
                 (
@@ -609,7 +609,7 @@ class TestErrors:
                     lambda: [Item.objects.order_by("pk")[:3]],
                     {"weights": weights},
                     ValueError,
-                    f"fuse() takes as many weights as searches, 1, and not {weights!r}.",
+                    f"fuse() takes one weight for each search, 1 in all, not {weights!r}.",
                 )
                 for weights in ((), (1, 1), "1", 1)
             ),

@@ -167,7 +167,7 @@ class TestPlans:
         found = explain_nearest(nearest(rows, "embedding", QUERIES[0], k=10, recall="high"))
         assert (found.index, found.reason) == (
             None,
-            "With recall='high' all rows are read: libSQL's graph can be given no more to spend.",
+            "With recall='high' all rows are read: libSQL's graph cannot search any further.",
         )
 
     @pytest.mark.parametrize("alias", ["postgresql"])

@@ -330,15 +330,15 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("options", "error", "message"),
         [
-            ({"k": -1}, ValueError, "hybrid() takes k of 0 or more rows, not -1."),
-            ({"k": 1.5}, ValueError, "hybrid() takes k of 0 or more rows, not 1.5."),
-            ({"k": True}, ValueError, "hybrid() takes k of 0 or more rows, not True."),
+            ({"k": -1}, ValueError, "hybrid() needs a k of 0 or more rows, not -1."),
+            ({"k": 1.5}, ValueError, "hybrid() needs a k of 0 or more rows, not 1.5."),
+            ({"k": True}, ValueError, "hybrid() needs a k of 0 or more rows, not True."),
             ({"candidates": 0}, ValueError, "hybrid() takes 1 or more candidates, not 0."),
             ({"candidates": None}, ValueError, "hybrid() takes 1 or more candidates, not None."),
             (
                 {"weights": (1,)},
                 ValueError,
-                "hybrid() takes as many weights as searches, 2, and not (1,).",
+                "hybrid() takes one weight for each search, 2 in all, not (1,).",
             ),
             (
                 {"weights": (1, 0)},

@@ -293,7 +293,7 @@ class TestMigrations:
             with pytest.raises(NotSupportedError) as caught:
                 schema.run(migrations.AlterField("thing", "embedding", field))
             assert str(caught.value) == (
-                "Thing.embedding holds vectors of vector(3), which AlterField does not make "
+                "Thing.embedding holds vectors of vector(3), which AlterField cannot convert to "
                 f"{made}: use ChangeVectorDimensions, or add a field, fill it, and remove the old "
                 "one."
             )

@@ -19,7 +19,7 @@ from tests.support.schema import Schema, hnsw
 from tests.support.side_tables import LibSQLTable, Table
 
 PROBLEM = (
-    "i is INVALID, since its build was cancelled or failed: it serves no search, and all rows are "
+    "i is INVALID because its build was cancelled or failed: it serves no search, and all rows are "
     "read."
 )
 CURE = "REINDEX INDEX CONCURRENTLY i, or manage.py vector_reindex shop.Thing --database scratch"
@@ -114,7 +114,7 @@ class TestInvalid:
         (index,) = found["columns"][0]["indexes"]
         assert (index["state"], index["problem"], index["cure"]) == ("invalid", PROBLEM, CURE)
         assert index["lacks"] == 50
-        assert error == "Of no use: shop.Thing, i ('scratch'): invalid."
+        assert error == "Unusable: shop.Thing, i ('scratch'): invalid."
         (message,) = check_broken(databases=["scratch"])
         assert (message.id, message.msg) == ("dorm_vector.W003", f"{PROBLEM} (database 'scratch')")
         assert message.hint == f"Run {CURE}."
@@ -139,7 +139,8 @@ class TestInvalid:
         install(things.model)
         cancel(things.connection, "REINDEX INDEX CONCURRENTLY i")
         problem = (
-            "i_ccnew was left behind by a REINDEX of i that did not end: it serves no search, and "
+            "i_ccnew was left behind by a REINDEX of i that did not finish: it serves no search, "
+            "and "
             "slows writes down."
         )
         (found,), error = vectors("shop.Thing")
@@ -148,7 +149,7 @@ class TestInvalid:
             "valid", "left over", problem,
         )  # fmt: skip
         assert second["cure"] == "DROP INDEX CONCURRENTLY i_ccnew"
-        assert error == "Of no use: shop.Thing, i_ccnew ('scratch'): left over."
+        assert error == "Unusable: shop.Thing, i_ccnew ('scratch'): left over."
         call_command("vector_reindex", "shop.Thing", database="scratch", stdout=StringIO())
         (found,), error = vectors("shop.Thing")
         assert [index["name"] for index in found["columns"][0]["indexes"]] == ["i"]
@@ -176,7 +177,7 @@ class TestInvalid:
         assert (index["state"], index["problem"]) == (
             "absent", "i is declared, but does not exist in the database.",
         )  # fmt: skip
-        assert error == "Of no use: shop.Thing, i ('scratch'): absent."
+        assert error == "Unusable: shop.Thing, i ('scratch'): absent."
         # That is for a migration: check says nothing of it.
         assert check_broken(databases=["scratch"]) == []
         output = StringIO()
@@ -252,7 +253,7 @@ class TestSideTables:
             "i is only partly there: it serves no search, and all rows are read.",
             "manage.py vector_reindex shop.Thing --database scratch",
         )
-        assert error == "Of no use: shop.Thing, i ('scratch'): damaged."
+        assert error == "Unusable: shop.Thing, i ('scratch'): damaged."
         (message,) = check_broken(databases=["scratch"])
         assert message.msg == f"{index['problem']} (database 'scratch')"
         call_command("vector_reindex", "shop.Thing", database="scratch", stdout=StringIO())
@@ -353,4 +354,4 @@ def test_text_indexes_and_fresh_vectors(schema: Schema, install: Any) -> None:
     install(kept)
     (found,), error = vectors("shop.Thing")
     assert [other["state"] for other in found["others"]] == ["valid", "absent"]
-    assert error == "Of no use: shop.Thing, thing_fresh ('scratch'): absent."
+    assert error == "Unusable: shop.Thing, thing_fresh ('scratch'): absent."

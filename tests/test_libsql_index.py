@@ -646,7 +646,7 @@ class TestSearches:
         explained = explain_nearest(found)
         assert (explained.index, explained.reason) == (
             None,
-            "With fewer than 1,000 vectors libSQL reads all rows: it is as fast.",
+            "With fewer than 1,000 vectors libSQL reads all rows, which is as fast.",
         )
         assert_exact(table, metric, found, part=slice(3))
         table.fill(np.random.default_rng(5).normal(size=(1_000, 3)))

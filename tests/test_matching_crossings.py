@@ -401,29 +401,41 @@ class TestRefused:
             (
                 {"match": "some"},
                 ValueError,
-                "matching() takes match of 'all' or 'any', not 'some'.",
+                "matching() takes match='all' or match='any', not 'some'.",
             ),
-            ({"match": None}, ValueError, "matching() takes match of 'all' or 'any', not None."),
-            ({"k": -1}, ValueError, "matching() takes k of 0 or more rows, not -1."),
-            ({"k": 2.5}, ValueError, "matching() takes k of 0 or more rows, not 2.5."),
-            ({"k": True}, ValueError, "matching() takes k of 0 or more rows, not True."),
+            ({"match": None}, ValueError, "matching() takes match='all' or match='any', not None."),
+            ({"k": -1}, ValueError, "matching() needs a k of 0 or more rows, not -1."),
+            ({"k": 2.5}, ValueError, "matching() needs a k of 0 or more rows, not 2.5."),
+            ({"k": True}, ValueError, "matching() needs a k of 0 or more rows, not True."),
             (
                 {"fields": "title"},
                 ValueError,
-                "matching() takes fields as names in a list, not 'title'.",
+                "matching() takes a list of field names as fields=, not 'title'.",
             ),
-            ({"fields": 5}, ValueError, "matching() takes fields as names in a list, not 5."),
-            ({"fields": [5]}, ValueError, "matching() takes fields as names in a list, not [5]."),
-            ({"fields": []}, ValueError, "matching() takes fields as names in a list, not []."),
+            (
+                {"fields": 5},
+                ValueError,
+                "matching() takes a list of field names as fields=, not 5.",
+            ),
+            (
+                {"fields": [5]},
+                ValueError,
+                "matching() takes a list of field names as fields=, not [5].",
+            ),
+            (
+                {"fields": []},
+                ValueError,
+                "matching() takes a list of field names as fields=, not [].",
+            ),
             (
                 {"fields": ["category"]},
                 FieldError,
-                "matching() needs fields of text, and 'category' is a IntegerField.",
+                "matching() needs text fields, not the IntegerField 'category'.",
             ),
             (
                 {"fields": ["titel"]},
                 FieldError,
-                "textapp.Article has no field 'titel'; its fields of text are 'title', 'body', "
+                "textapp.Article has no field 'titel'; its text fields are 'title', 'body', "
                 "'note'.",
             ),
             (
@@ -478,7 +490,7 @@ class TestRefused:
                 list(memos)
             name = connections[alias].display_name
             assert str(caught.value) == (
-                f"{name} finds words through a TextIndex, and textapp.Memo declares none of "
+                f"{name} finds words through a TextIndex, and textapp.Memo declares none for "
                 f"'text' (database {alias!r}): add TextIndex(fields=['text'], name=...) to its "
                 "Meta.indexes, and migrate."
             )

@@ -141,8 +141,8 @@ class TestEmptyClusters:
         assert (message.id, message.msg, message.hint) == (
             "dorm_vector.W113",
             "The migration testapp.0001_initial makes the table of testapp.Indexed and its "
-            "IvfflatIndex 'indexed_ip', whose clusters then come from no rows.",
-            "Add the index by a later migration, once the table has its data.",
+            "IvfflatIndex 'indexed_ip', whose clusters are then computed from no rows.",
+            "Add the index in a later migration, once the table has its data.",
         )
 
     def test_in_the_options_of_the_table(self, migrations: Any) -> None:
@@ -193,7 +193,7 @@ class TestIndexes:
         monkeypatch.setattr(apps, "get_models", lambda **kwargs: [Thing])
         assert checks.check_metrics() == [
             Warning(
-                "'one' is for the metric 'l1', and libSQL has no such distance (database "
+                "'one' is for the metric 'l1', which libSQL does not have (database "
                 "'libsql'): searches by it raise NotSupportedError there.",
                 hint="Use L2Distance, or another database.",
                 obj=Thing,
@@ -238,9 +238,9 @@ class TestTables:
         monkeypatch.setattr(field, "dimensions", 4)
         assert check_tables(databases=[alias]) == [
             Error(
-                "testapp.Document.embedding is declared with 4 dimensions as vector, and its "
+                "testapp.Document.embedding is declared with 4 dimensions as vector, but its "
                 f"column has 3 as vector (database {alias!r}).",
-                hint="Write a migration by makemigrations, or correct the declaration.",
+                hint="Run makemigrations, or correct the declaration.",
                 obj=apps.get_model("testapp.document"),
                 id="dorm_vector.E110",
             )
@@ -267,7 +267,7 @@ class TestAbsentIndexes:
         (message,) = check_tables(databases=[alias])
         assert (message.id, message.msg, message.hint) == (
             "dorm_vector.W114",
-            "The index 'portable_embedding' of testapp.Portable is declared, and is not in the "
+            "The index 'portable_embedding' of testapp.Portable is declared, but missing from the "
             f"database {alias!r}: searches read every row.",
             f"Run manage.py migrate{at}, or manage.py vector_reindex testapp.Portable{at}.",
         )
@@ -317,8 +317,8 @@ class TestPostgreSQL:
         (message,) = self.old(connection, version=version, available=version)
         assert (message.id, message.msg, message.hint) == (
             "dorm_vector.W006",
-            f"pgvector {version} of the database 'postgresql' has faults that damage indexes; "
-            "0.8.3 has none of them.",
+            f"pgvector {version} of the database 'postgresql' has bugs that damage indexes, which "
+            "0.8.3 fixes.",
             "Install a newer pgvector on the server, then run ALTER EXTENSION vector UPDATE.",
         )
 
@@ -386,8 +386,8 @@ class TestInstalledApps:
         with override_settings(INSTALLED_APPS=["django.contrib.contenttypes", "tests.testapp"]):
             messages = [message for message in field.check() if message.id == "dorm_vector.W116"]
         assert [message.msg for message in messages] == [
-            "testapp.Document.embedding is a vector field, and 'dorm_vector' is not in "
-            "INSTALLED_APPS: its connections are not prepared for vectors."
+            "testapp.Document.embedding is a vector field, but 'dorm_vector' is not in "
+            "INSTALLED_APPS, so that connections are not prepared for vectors."
         ]
 
     def test_there(self) -> None:

@@ -132,11 +132,11 @@ def test_functions_of_the_project_are_let_through(rows: Any) -> None:
 CASTS = [
     (
         fn.Cast("text", VectorField(3)),
-        " has bytes in the place of vectors, and cannot cast to vector; PostgreSQL can.",
+        " stores vectors as bytes, and cannot cast to vector; PostgreSQL can.",
     ),
     (
         fn.Cast("vector", TextField()),
-        " has bytes in the place of vectors, which Cast would not convert: use VectorToJSON.",
+        " stores vectors as bytes, which Cast would not convert: use VectorToJSON.",
     ),
 ]
 

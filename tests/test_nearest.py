@@ -323,7 +323,7 @@ class TestRefusals:
     def test_no_vector_field(self, items: Any) -> None:
         with pytest.raises(FieldError) as caught:
             nearest(items, "name", QUERY)
-        assert str(caught.value) == "nearest() needs a vector field, and 'name' is a CharField."
+        assert str(caught.value) == "nearest() needs a vector field, not the CharField 'name'."
         with pytest.raises(FieldError, match="Cannot resolve keyword 'nothing'"):
             nearest(items, "nothing", QUERY)
 
@@ -331,10 +331,13 @@ class TestRefusals:
         ("options", "message"),
         [
             ({"metric": "euclid"}, "no metric 'euclid'; use one of l2, cosine, ip, l1"),
-            ({"k": -1}, "takes k of 0 or more rows, not -1"),
-            ({"k": 2**63}, "takes k of 9223372036854775807 rows at most, not 9223372036854775808"),
-            ({"k": 2.5}, r"takes k of 0 or more rows, not 2\.5"),
-            ({"k": True}, "takes k of 0 or more rows, not True"),
+            ({"k": -1}, "needs a k of 0 or more rows, not -1"),
+            (
+                {"k": 2**63},
+                "needs a k of at most 9223372036854775807 rows, not 9223372036854775808",
+            ),
+            ({"k": 2.5}, r"needs a k of 0 or more rows, not 2\.5"),
+            ({"k": True}, "needs a k of 0 or more rows, not True"),
             ({"max_distance": math.nan}, "takes a number as max_distance, not nan"),
             ({"max_distance": "1"}, "takes a number as max_distance, not '1'"),
             ({"ef_search": 1001}, "ef_search takes 1 to 1000, not 1001"),

@@ -265,7 +265,7 @@ def test_two_kinds(function: Any) -> None:
     with pytest.raises(FieldError) as caught:
         Everything.objects.annotate(x=function("vector", "half"))
     assert str(caught.value) == (
-        f"{function.__name__} needs two vectors of one kind, not vector and halfvec: "
+        f"{function.__name__} needs two vectors of the same kind, not vector and halfvec: "
         "Cast one of them."
     )
 
@@ -276,7 +276,7 @@ def test_two_lengths(function: Any) -> None:
         with pytest.raises(FieldError) as caught:
             Item.objects.annotate(x=function(*operands))
         assert str(caught.value) == (
-            f"{function.__name__} needs two vectors of one length, not of 3 and 2 dimensions."
+            f"{function.__name__} needs two vectors of the same length, not of 3 and 2 dimensions."
         )
 
 

@@ -344,7 +344,7 @@ class TestMakeMigrations:
     def test_a_second_one_is_refused(self, package: Path) -> None:
         self.run("testapp")
         with pytest.raises(
-            CommandError, match=r"^testapp has VectorExtension already, in 0001_enable_pgvector\.$"
+            CommandError, match=r"^testapp already has VectorExtension, in 0001_enable_pgvector\.$"
         ):
             self.run("testapp")
 

@@ -131,7 +131,8 @@ class TestDeclaration:
                 options = {"m": (2, 100)}  # type: ignore[dict-item]
 
         assert str(caught.value) == (
-            "Tuples has the option 'm' of (2, 100): use Int, Float or Word of dorm_vector.options."
+            "Tuples declares the option 'm' as (2, 100): use Int, Float or Word of "
+            "dorm_vector.options."
         )
 
     def test_a_method_has_one_class(self) -> None:
@@ -141,8 +142,8 @@ class TestDeclaration:
                 method = "hnsw"
 
         assert str(caught.value) == (
-            "TestDeclaration.test_a_method_has_one_class.<locals>.Second needs a name of its own: "
-            "'hnsw' is that of HnswIndex."
+            "TestDeclaration.test_a_method_has_one_class.<locals>.Second needs another name than "
+            "'hnsw', which HnswIndex has."
         )
 
 
@@ -322,5 +323,5 @@ def test_a_kind_that_a_method_lacks() -> None:
     assert (message.id, message.msg, message.hint) == (
         "dorm_vector.E102",
         "The operator class 'sparsevec_l2_ops' of 't' does not fit 'weights'.",
-        "Use a field of another kind; the method has none for this one.",
+        "Use a field of another kind: the method has no operator class for this one.",
     )

@@ -119,7 +119,7 @@ def test_a_kind_that_lacks_it() -> None:
         Bits.objects.annotate(d=squared()("a", "1100110011"))
     assert (
         str(caught.value)
-        == "SquaredDistance is not a distance of bit; use one for hamming, jaccard."
+        == "SquaredDistance does not compare bit vectors; use one for hamming, jaccard."
     )
 
 
@@ -176,8 +176,8 @@ def test_a_metric_has_one_class() -> None:
             metric = "l2"
 
     assert str(caught.value) == (
-        "test_a_metric_has_one_class.<locals>.Second needs a name of its own: 'l2' is that of "
-        "L2Distance."
+        "test_a_metric_has_one_class.<locals>.Second needs another name than 'l2', which "
+        "L2Distance has."
     )
     assert METRICS["l2"] is L2Distance
 

@@ -256,7 +256,7 @@ class TestNearest:
             ("nobody", "There is no row 'nobody'."),
             ("999999", "There is no row '999999'."),
             ("9" * 400, f"There is no row '{'9' * 27}...{'9' * 28}'."),
-            ("a%00b", "A key or a text has no NUL."),
+            ("a%00b", "A key or a text cannot contain NUL."),
             ("%F0%9F%98%80", "There is no row '😀'."),
         ],
     )

@@ -295,7 +295,7 @@ def test_any_number(items: Any, number: Any) -> None:
 
 @pytest.mark.parametrize("k", [True, 1.0, -1, "3", np.float64(3), decimal.Decimal(3)])
 def test_not_a_number_of_rows(k: Any) -> None:
-    with pytest.raises(ValueError, match="nearest\\(\\) takes k of 0 or more rows, not"):
+    with pytest.raises(ValueError, match="nearest\\(\\) needs a k of 0 or more rows, not"):
         nearest(Item.objects, "embedding", QUERY, k=k)
 
 

@@ -138,8 +138,8 @@ def test_an_extension_of_one_tenant_is_refused(site: Site) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "django.core.exceptions.ImproperlyConfigured: VectorExtension() would install the "
-        "extension vector in the schema first of one tenant, where the others do not find it, "
-        "and which takes it along when it is dropped: write VectorExtension(schema='public')."
+        "extension vector in the schema first of one tenant, where the others do not find it, and "
+        "with which it would be dropped: write VectorExtension(schema='public')."
     )
 
 

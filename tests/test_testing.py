@@ -83,7 +83,10 @@ class TestReasons:
         return Portable.objects.using(rows)
 
     def test_other_metric(self, manager: Any) -> None:
-        sentence = "The order is by l2, and of testapp.Portable.embedding portable_embedding serves"
+        sentence = (
+            "The order is by l2, which no index of testapp.Portable.embedding serves: "
+            "portable_embedding serves"
+        )
         for queryset in (
             nearest(manager, "embedding", QUERY, metric="l2", k=5),
             manager.order_by(L2Distance("embedding", QUERY))[:5],
@@ -100,7 +103,7 @@ class TestReasons:
         assert reason(manager.order_by(CosineDistance("embedding", QUERY))) == expected
 
     def test_descending(self, manager: Any) -> None:
-        expected = "The distance is ordered descending, and indexes go from the nearest on."
+        expected = "The order is descending, and indexes return the nearest rows first."
         found = nearest(manager, "embedding", QUERY)
         for queryset in (
             found.order_by("-distance")[:5],
@@ -123,7 +126,7 @@ class TestReasons:
     def test_nulls_first(self, manager: Any) -> None:
         first = F("distance").asc(nulls_first=True)
         queryset = nearest(manager, "embedding", QUERY).order_by(first)
-        expected = "The order begins with NULL, and indexes hold no NULL."
+        expected = "The order puts NULL first, and indexes hold no NULL."
         assert reason(queryset[:5]) == expected
 
     def test_not_by_a_distance(self, manager: Any) -> None:
@@ -197,8 +200,8 @@ class TestWarnings:
             list(queryset.all()[:5])
         assert [warning.filename for warning in caught] == [__file__] * 2
         assert str(caught[0].message) == (
-            "No vector index serves this query. The distance is ordered descending, and indexes go "
-            "from the nearest on."
+            "No vector index serves this query. The order is descending, and indexes return the "
+            "nearest rows first."
         )
 
     @pytest.mark.parametrize(
@@ -226,6 +229,9 @@ class TestWarnings:
 
     def test_other_metric_is_a_warning(self, db: None) -> None:
         queryset = Portable.objects.order_by(L1Distance("embedding", QUERY))
-        message = "The order is by l1, and of testapp.Portable.embedding portable_embedding serves"
+        message = (
+            "The order is by l1, which no index of testapp.Portable.embedding serves: "
+            "portable_embedding serves"
+        )
         with pytest.warns(RuntimeWarning, match=re.escape(message)):
             list(queryset.using("postgresql")[:5])

@@ -56,13 +56,13 @@ class TestDeclaration:
                 {"weights": {"title": ["A"]}},
                 "takes weights of A, B, C and D, not ['A'] for 'title'.",
             ),
-            ({"tokenize": "porter"}, "takes tokenize of None or 'trigram', not 'porter'."),
+            ({"tokenize": "porter"}, "takes tokenize='trigram' or None, not 'porter'."),
             ({"fields": ["-title"]}, "takes no ordering: write 'title'."),
             ({"fields": ["title", "title"]}, "takes each field once, not ['title', 'title']."),
             ({"include": ["category"]}, "takes no include."),
             ({"opclasses": ["a", "b"]}, "takes no opclasses."),
-            ({"name": "rank"}, "needs another name: FTS5 has that one for itself."),
-            ({"name": "C0"}, "needs another name: FTS5 has that one for itself."),
+            ({"name": "rank"}, "needs another name: FTS5 reserves this one."),
+            ({"name": "C0"}, "needs another name: FTS5 reserves this one."),
             ({"name": 'a"b'}, "needs a name without quotation marks or NUL."),
         ],
     )
@@ -73,7 +73,7 @@ class TestDeclaration:
         assert str(caught.value).startswith(f"TextIndex(name={name!r}) {message}")
 
     def test_expressions_are_refused(self) -> None:
-        message = "TextIndex(name='i') takes fields=[...], the names of fields of text."
+        message = "TextIndex(name='i') takes fields=[...], the names of text fields."
         with pytest.raises(ValueError, match=re.escape(message)):
             TextIndex(Upper("title"), name="i")
 
@@ -359,8 +359,9 @@ class TestNames:
         with pytest.raises(ProgrammingError) as caught:
             table.run(migrations.AddIndex("thing", text_index(name="other")))
         assert str(caught.value) == (
-            f"The index 'other' of the table 'shop_thing' needs the name {name!r}, which a table "
-            "of the database 'scratch' has that dorm_vector has not made; rename one of them."
+            f"The index 'other' of the table 'shop_thing' needs the name {name!r}, but the "
+            "database 'scratch' has a table of that name that dorm_vector did not make: rename one "
+            "of them."
         )
         assert table.objects() == before
         assert table.query(f'SELECT v FROM "{name}"') == [(7,)]
@@ -398,8 +399,8 @@ class TestNames:
         assert messages == [
             checks.Error(
                 "'j' needs the name 'j_data' on the database 'default', which the table of "
-                "shop.Doc has.",
-                hint="Rename the index: the names of everything made for it begin with its name.",
+                "shop.Doc already has.",
+                hint="Rename the index: everything that is made for it is named after it.",
                 obj=thing,
                 id="dorm_vector.E107",
             )
@@ -417,8 +418,8 @@ class TestNames:
             model._meta.indexes.remove(bad)
         assert messages == [
             checks.Error(
-                "'i' needs fields of text, and 'category' is a IntegerField.",
-                hint="Index CharField, TextField and what is derived from them.",
+                "'i' needs text fields, not the IntegerField 'category'.",
+                hint="Index fields of CharField, TextField and their subclasses.",
                 obj=model,
                 id="dorm_vector.E131",
             )
@@ -429,7 +430,7 @@ class TestNames:
         with pytest.raises(FieldError) as caught:
             table.run(migrations.AddIndex("thing", text_index(name="j", fields=["category"])))
         assert str(caught.value) == (
-            "TextIndex(name='j') needs fields of text, and shop.Thing.category is not one."
+            "TextIndex(name='j') needs text fields, and shop.Thing.category is not one."
         )
         assert table.objects() == before
 
@@ -444,7 +445,7 @@ def reindex(*labels: str) -> str:
 
 
 NOT_THERE = (
-    "The TextIndex 'i' of shop.Thing is declared, and not there, or in part (database 'scratch'): "
+    "The TextIndex 'i' of shop.Thing is declared, but missing or incomplete (database 'scratch'): "
     "migrate, or run manage.py vector_reindex."
 )
 
@@ -488,7 +489,7 @@ class TestReindex:
         install(table.model)
         table.query("DROP TABLE i")
         table.query("CREATE TABLE i (v)")
-        with pytest.raises(CommandError, match="has not made; rename one of them"):
+        with pytest.raises(CommandError, match="did not make: rename one of them"):
             reindex()
         assert table.query("SELECT * FROM i") == []
 
@@ -535,7 +536,7 @@ class TestMigrations:
             matching(table.rows, "cat")
         assert str(caught.value) == (
             f"{table.connection.display_name} finds words through a TextIndex, and shop.Thing "
-            "declares none of 'name', 'title', 'body' (database 'scratch'): add "
+            "declares none for 'name', 'title', 'body' (database 'scratch'): add "
             "TextIndex(fields=['name', 'title', 'body'], name=...) to its Meta.indexes, and "
             "migrate."
         )

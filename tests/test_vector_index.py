@@ -760,16 +760,16 @@ class TestSearches:
 NOT_BUILT: dict[str, dict[str, Any]] = {
     "sqlite-vec has no index for the metric 'ip'": {"index": {"metric": "ip"}},
     "sqlite-vec has no partial index": {"index": {"condition": Q(category=1)}},
-    "sqlite-vec counts rows by integers, and the primary key is a UUIDField": {
+    "sqlite-vec needs an integer primary key, not UUIDField": {
         "id": models.UUIDField(primary_key=True)
     },
-    "sqlite-vec counts rows by integers, and the primary key is a CharField": {
+    "sqlite-vec needs an integer primary key, not CharField": {
         "id": models.CharField(max_length=5, primary_key=True)
     },
-    "sqlite-vec counts rows by integers, and the primary key is a CompositePrimaryKey": {
+    "sqlite-vec needs an integer primary key, not CompositePrimaryKey": {
         "pk": CompositePrimaryKey("id", "category")
     },
-    "sqlite-vec counts rows by integers, and the primary key is a DecimalField": {
+    "sqlite-vec needs an integer primary key, not DecimalField": {
         "id": models.DecimalField(max_digits=5, decimal_places=0, primary_key=True)
     },
     "sqlite-vec indexes 8192 dimensions at most": {"dimensions": 8193},

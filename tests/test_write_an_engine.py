@@ -216,7 +216,7 @@ REFUSED = [
     ),
     (
         lambda rows: rows.annotate(x=Cast("embedding", models.TextField())),
-        "SQLite has bytes in the place of vectors, which Cast would not convert: use VectorToJSON.",
+        "SQLite stores vectors as bytes, which Cast would not convert: use VectorToJSON.",
     ),
 ]
 

@@ -73,6 +73,6 @@ class XLSX(base_formats.XLSX):
                 if isinstance(cell, str) and len(cell) > MAX_CELL:
                     raise ValueError(
                         f"Row {number}: {header} has {len(cell):,} characters, and a cell of XLSX "
-                        f"takes {MAX_CELL:,}: export to CSV, JSON or YAML instead."
+                        f"holds {MAX_CELL:,}: export to CSV, JSON or YAML instead."
                     )
         return super().export_data(dataset, **kwargs)

@@ -32,7 +32,9 @@ def near(
 def named(queryset: QuerySet[Any], value: str, embedder: Any = None) -> Any:
     """The row whose key is ``value``, or the vector of a text. Raises ValidationError."""
     if "\0" in value:
-        raise ValidationError("A key or a text has no NUL.", code="null_characters_not_allowed")
+        raise ValidationError(
+            "A key or a text cannot contain NUL.", code="null_characters_not_allowed"
+        )
     if row := _row(queryset, value):
         return row
     if embedder is None:

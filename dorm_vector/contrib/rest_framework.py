@@ -128,9 +128,9 @@ class NearestFilterBackend(BaseFilterBackend):
                 "name": self.parameter,
                 "required": False,
                 "in": "query",
-                "description": "The id of a row, or a text: what is nearest to it comes first."
+                "description": "The id of a row, or a text: the nearest rows come first."
                 if getattr(view, "nearest_embedder", None)
-                else "The id of a row: what is nearest to it comes first.",
+                else "The id of a row: the nearest rows come first.",
                 "schema": {"type": "string"},
             }
         ]

@@ -191,7 +191,7 @@ def _field(model: type[Model], name: str) -> Any:
         raise FieldError(f"{model._meta.label} has no field {name!r}.") from None
     if not isinstance(field, AnyVectorField):
         class_name = type(field).__name__
-        raise FieldError(f"embed() fills vector fields, and {field} is a {class_name}.")
+        raise FieldError(f"embed() fills vector fields, not the {class_name} {field}.")
     return field
 
 
@@ -201,7 +201,7 @@ def _sources(model: type[Model], field: Field, of: Sequence[str] | None) -> list
     all columns that hold no vectors.
     """
     if isinstance(of, str):
-        raise TypeError(f"embed() takes names of fields in a list as of=, not {of!r}.")
+        raise TypeError(f"embed() takes a list of field names as of=, not {of!r}.")
     names = _fresh_sources(field) if of is None else of
     if names is None:
         return [

@@ -129,7 +129,7 @@ def embed_batch(rows: Rows, embedder: Embedder, keys: list[Any]) -> BatchResult:
 
 def checked_batch_size(batch_size: Any) -> int:
     if type(batch_size) is not int or batch_size < 1:
-        raise ValueError(f"embed() takes batch_size of 1 or more, not {batch_size!r}.")
+        raise ValueError(f"embed() needs a batch_size of 1 or more, not {batch_size!r}.")
     return batch_size
 
 
@@ -137,8 +137,8 @@ def _check_options(embedder: Any, limit: Any, retries: Any, backoff: Any) -> Non
     if not callable(embedder):
         raise TypeError(f"embed() takes a function of a list of instances, not {embedder!r}.")
     if limit is not None and (type(limit) is not int or limit < 0):
-        raise ValueError(f"embed() takes limit of 0 or more, not {limit!r}.")
+        raise ValueError(f"embed() needs a limit of 0 or more, not {limit!r}.")
     if type(retries) is not int or retries < 0:
-        raise ValueError(f"embed() takes retries of 0 or more, not {retries!r}.")
+        raise ValueError(f"embed() needs 0 or more retries, not {retries!r}.")
     if type(backoff) not in (int, float) or not 0 <= backoff < float("inf"):
-        raise ValueError(f"embed() takes backoff of 0 seconds or more, not {backoff!r}.")
+        raise ValueError(f"embed() needs a backoff of 0 seconds or more, not {backoff!r}.")

@@ -73,7 +73,7 @@ def table_of(model: Any, alias: str) -> Any:
     """A model of which the database has the tables."""
     model = model._meta.concrete_model
     if not router.allow_migrate_model(alias, model):
-        raise CommandError(f"{model._meta.label} is not of the database {alias!r}.")
+        raise CommandError(f"{model._meta.label} does not belong to the database {alias!r}.")
     tables = connections[alias].introspection.table_names(include_views=True)
     if model._meta.db_table not in tables:
         raise CommandError(

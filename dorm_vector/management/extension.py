@@ -26,7 +26,7 @@ def migration_for(
         raise CommandError("The migration name must be a valid Python identifier.")
     loader = _loader(app_label)
     if present := _present(loader, app_label):
-        raise CommandError(f"{app_label} has VectorExtension already, in {present}.")
+        raise CommandError(f"{app_label} already has VectorExtension, in {present}.")
     leaves = _leaves(loader, app_label)
     number = MigrationAutodetector.parse_number(leaves[0][1]) or 0 if leaves else 0
     operation = VectorExtension(schema=schema)

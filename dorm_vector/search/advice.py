@@ -94,12 +94,14 @@ def mistake(order: Order) -> str | None:
     if order.expression is not order.distance:
         return f"The distance is wrapped in a {type(order.expression).__name__}: order by it alone."
     if order.descending:
-        return "The distance is ordered descending, and indexes go from the nearest on."
+        return "The order is descending, and indexes return the nearest rows first."
     if order.nulls_first:
-        return "The order begins with NULL, and indexes hold no NULL."
+        return "The order puts NULL first, and indexes hold no NULL."
     if order.indexes and not order.serving:
         metrics = ", ".join(f"{index.name} serves {index.metric}" for index in order.indexes)
-        return f"The order is by {order.distance.metric}, and of {name} {metrics}."
+        return (
+            f"The order is by {order.distance.metric}, which no index of {name} serves: {metrics}."
+        )
     return None
 
 

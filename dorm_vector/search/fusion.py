@@ -64,21 +64,22 @@ def _check_legs(legs: Sequence[Any]) -> None:
     labels = list(dict.fromkeys(leg.model._meta.concrete_model._meta.label for leg in legs))
     if len(labels) > 1:
         raise ValueError(
-            f"fuse() takes querysets of one model, not of {' and '.join(labels)}: the rows of "
-            "several have no keys in common."
+            f"fuse() takes querysets of one model, not of {' and '.join(labels)}: their rows "
+            "share no keys."
         )
     if len({leg._db for leg in legs}) > 1 and len({leg.db for leg in legs}) > 1:
         aliases = " and ".join(dict.fromkeys(repr(leg.db) for leg in legs))
         raise ValueError(
-            f"fuse() takes querysets of one database, not of {aliases}: give all the same using()."
+            f"fuse() takes querysets of one database, not of {aliases}: give all of them the same "
+            "using()."
         )
 
 
 def _check_leg(place: int, leg: Any) -> None:
     if isinstance(leg, list):
         raise TypeError(
-            f"fuse() takes querysets, and leg {place} is a list, as a slice of a queryset is that "
-            "was evaluated before: slice its all()."
+            f"fuse() takes querysets, and leg {place} is a list, which "
+            "slicing an evaluated queryset gives: slice its all()."
         )
     if not isinstance(leg, QuerySet):
         raise TypeError(f"fuse() takes querysets, and leg {place} is {short(leg)}.")
@@ -91,13 +92,13 @@ def _check_leg(place: int, leg: Any) -> None:
         return
     if leg.query.high_mark is None:
         raise ValueError(
-            f"fuse() takes querysets with an end, and leg {place} has none: slice it, or give its "
+            f"fuse() takes querysets with a limit, and leg {place} has none: slice it, or give its "
             "search a k."
         )
     if not leg.ordered:
         raise ValueError(
-            f"fuse() takes querysets with an order, and leg {place} has none: its rows have no "
-            "ranks without order_by()."
+            f"fuse() takes ordered querysets, and leg {place} is not: without order_by() its rows "
+            "have no ranks."
         )
 
 
@@ -106,7 +107,7 @@ def as_weights(caller: str, given: Any, count: int) -> tuple[float, ...]:
         return (1.0,) * count
     if isinstance(given, str) or not hasattr(given, "__len__") or len(given) != count:
         raise ValueError(
-            f"{caller}() takes as many weights as searches, {count:,}, and not {short(given)}."
+            f"{caller}() takes one weight for each search, {count:,} in all, not {short(given)}."
         )
     return tuple(as_positive(caller, "weights", weight) for weight in given)
 

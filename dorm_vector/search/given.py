@@ -85,7 +85,7 @@ def path_of(rows: QuerySet[Any], written: str) -> Path:
         many, own = any(step.m2m for step in steps), not steps
     if not isinstance(getattr(field, "output_field", None) or field, AnyVectorField):
         class_name = type(field).__name__
-        raise FieldError(f"nearest() needs a vector field, and {written!r} is a {class_name}.")
+        raise FieldError(f"nearest() needs a vector field, not the {class_name} {written!r}.")
     return Path(written, field, many, own)
 
 

@@ -19,6 +19,6 @@ def check_rows(caller: str, k: Any) -> None:
         return
     is_int = isinstance(k, numbers.Integral) and not isinstance(k, bool)
     if not is_int or k < 0:
-        raise ValueError(f"{caller}() takes k of 0 or more rows, not {short(k)}.")
+        raise ValueError(f"{caller}() needs a k of 0 or more rows, not {short(k)}.")
     if k > MOST_ROWS:
-        raise ValueError(f"{caller}() takes k of {MOST_ROWS} rows at most, not {short(k)}.")
+        raise ValueError(f"{caller}() needs a k of at most {MOST_ROWS} rows, not {short(k)}.")

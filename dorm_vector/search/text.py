@@ -100,7 +100,7 @@ def _check(text: Any, match: Any, k: Any) -> None:
     if text is not None and not isinstance(text, str | Promise):
         raise TypeError(f"matching() takes the text to search for, not {short(text)}.")
     if match not in ("all", "any"):
-        raise ValueError(f"matching() takes match of 'all' or 'any', not {short(match)}.")
+        raise ValueError(f"matching() takes match='all' or match='any', not {short(match)}.")
     check_rows("matching", k)
 
 
@@ -146,7 +146,7 @@ def _names(model: type[Model], fields: Iterable[str]) -> list[str]:
     is_iterable = isinstance(fields, Iterable) and not isinstance(fields, str | bytes)
     names = list(fields) if is_iterable else []
     if not names or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"matching() takes fields as names in a list, not {short(fields)}.")
+        raise ValueError(f"matching() takes a list of field names as fields=, not {short(fields)}.")
     for name in names:
         if LOOKUP_SEP in name:
             raise FieldError(
@@ -163,10 +163,10 @@ def _check_field(model: Any, name: str) -> None:
     except FieldDoesNotExist:
         known = ", ".join(map(repr, _all_text(model)))
         raise FieldError(
-            f"{model._meta.label} has no field {name!r}; its fields of text are {known}."
+            f"{model._meta.label} has no field {name!r}; its text fields are {known}."
         ) from None
     if text_field(model, name) is None:
-        raise FieldError(f"matching() needs fields of text, and {name!r} is a {class_name}.")
+        raise FieldError(f"matching() needs text fields, not the {class_name} {name!r}.")
 
 
 def _index(model: Any, names: list[str] | None) -> tuple[Any, TextIndex | None]:

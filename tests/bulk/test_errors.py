@@ -178,4 +178,4 @@ class TestErrors:
     def test_batch_size(self, alias: str, size: Any) -> None:
         with refused() as caught:
             bulk_copy(Item.objects.using(alias), [], batch_size=size)
-        assert str(caught.value) == f"bulk_copy() takes batch_size of 1 or more, not {size!r}."
+        assert str(caught.value) == f"bulk_copy() needs a batch_size of 1 or more, not {size!r}."

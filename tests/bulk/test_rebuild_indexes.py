@@ -124,5 +124,5 @@ class TestRebuildIndexes:
         with refused() as caught:
             bulk_copy(Portable.objects.using(alias), [], **option)
         assert str(caught.value) == (
-            "bulk_copy() takes maintenance_work_mem and workers with rebuild_indexes=True only."
+            "bulk_copy() takes maintenance_work_mem and workers only with rebuild_indexes=True."
         )

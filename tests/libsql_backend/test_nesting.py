@@ -126,6 +126,6 @@ def test_window_functions_in_another_time_zone(database: Any) -> None:
     with pytest.raises(NotSupportedError) as caught:
         list(rows)
     assert str(caught.value) == (
-        "libSQL cannot bring the result of a window function into another time zone: read it, and "
-        "convert it in Python, or use UTC there."
+        "libSQL cannot convert the result of a window function to another time zone: convert it "
+        "in Python, or use UTC there."
     )

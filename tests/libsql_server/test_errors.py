@@ -60,7 +60,7 @@ class TestErrors:
             (
                 "SELECT 9e999",
                 DataError,
-                "A libSQL server can neither take nor send infinite numbers and NaN.",
+                "A libSQL server can neither take nor send infinity or NaN.",
             ),
             (
                 "VACUUM",

@@ -74,9 +74,7 @@ def proxy(server: Server) -> Iterator[Silent]:
     between.close()
 
 
-NO_ANSWER = (
-    r"^The server did not answer within 0\.5 seconds, and may run the statement all the same\.$"
-)
+NO_ANSWER = r"^The server did not answer within 0\.5 seconds, but may still run the statement\.$"
 
 
 LIMITED = {"timeout": 0.5}
@@ -163,7 +161,7 @@ class TestEveryWaitHasAnEnd:
         assert shop.names() == []
 
     def test_no_server_of_libsql(self, server: Server, django_db_blocker: Any) -> None:
-        message = r"^The server answers 404 Not Found: "
+        message = r"^The server answered 404 Not Found: "
         with (
             django_db_blocker.unblock(),
             opened(f"{server.url}/nowhere") as wrapper,

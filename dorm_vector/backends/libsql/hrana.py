@@ -48,7 +48,7 @@ SHOWN = 200
 # What sqld writes before what SQLite says.
 PREFIXES = ("SQLite error: ", "SQL input error: ")
 
-NOT_FINITE = "A libSQL server can neither take nor send infinite numbers and NaN."
+NOT_FINITE = "A libSQL server can neither take nor send infinity or NaN."
 
 
 class GoneError(OperationalError):
@@ -94,7 +94,7 @@ class Client:
 
     def sync(self) -> None:
         raise NotSupportedError(
-            "A connection to a server is not a replica that could be synchronized."
+            "A connection to a server is not a replica, and cannot be synchronized."
         )
 
     def close(self) -> None:
@@ -195,7 +195,7 @@ class Client:
         if status == 200:
             return answer
         text = answer[: 4 * SHOWN].decode(errors="replace")[:SHOWN]
-        message = f"The server answers {status} {reason}: {self._hidden(text)}"
+        message = f"The server answered {status} {reason}: {self._hidden(text)}"
         if self._baton:
             raise self._gone(message)
         raise OperationalError(message)
@@ -229,8 +229,8 @@ class Client:
             return response.status, response.reason, response.read()
         except TimeoutError as error:
             raise self._gone(
-                f"The server did not answer within {self._timeout:g} seconds, and may run the "
-                "statement all the same."
+                f"The server did not answer within {self._timeout:g} seconds, but may still "
+                "run the statement."
             ) from error
         except (OSError, HTTPException) as error:
             raise self._gone(f"The connection to the server failed: {error}.") from error
@@ -300,7 +300,7 @@ def _parsed(answer: bytes) -> dict[str, Any]:
         parsed = json.loads(answer)
         parsed.keys()
     except (AttributeError, ValueError) as error:
-        raise GoneError("The answer is not one of a libSQL server.") from error
+        raise GoneError("The answer does not come from a libSQL server.") from error
     return dict(parsed)
 
 

@@ -66,8 +66,8 @@ def local_time(value: SQL, tzname: str | None, source: str | None) -> SQL:
         return SQL(f"datetime({start.sql}, '{shifts.changes[0][1]} seconds')", start.params)
     if OVER in start.sql:
         raise NotSupportedError(
-            "libSQL cannot bring the result of a window function into another time zone: read it, "
-            f"and convert it in Python, or use {source} there."
+            "libSQL cannot convert the result of a window function to another time zone: convert "
+            f"it in Python, or use {source} there."
         )
     same = "d"
     if shifts.years:

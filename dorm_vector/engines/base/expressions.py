@@ -169,7 +169,7 @@ class EngineExpressions:
             return SQL(operand.sql, operand.params)
         template = self.conversions.get((operand.kind, kind))
         if template is None:
-            raise NotSupportedError(f"{self.label} makes no {kind} of {operand.kind}.")
+            raise NotSupportedError(f"{self.label} cannot convert {operand.kind} to {kind}.")
         return fill(template, a=operand)
 
     def why_not_stored(self, name: str, sql: Templates = NONE) -> str | None:
@@ -179,7 +179,7 @@ class EngineExpressions:
             return None
         return (
             f"{self.label} allows no subqueries in generated columns, constraints and indexes, "
-            f"and needs one to compute {name} of vectors: compute it in queries"
+            f"and {name} of vectors needs one: compute it in queries"
         )
 
     def aggregate(self, name: str, a: Operand, suffix: SQL, sql: Templates = NONE) -> SQL:

@@ -61,9 +61,9 @@ class FreshnessStatement(Statement):
 
     def refuse(self, object_type: str, alias: str) -> None:
         raise ProgrammingError(
-            f"The constraint {self.name!r} of the table {self.table!r} needs that name, which a "
-            f"{object_type} of the database {alias!r} has that dorm_vector has not made; rename "
-            "one of them."
+            f"The constraint {self.name!r} of the table {self.table!r} needs that name, but the "
+            f"database {alias!r} has a {object_type} of that name that dorm_vector did not make: "
+            "rename one of them."
         )
 
 
@@ -89,8 +89,8 @@ class EngineFreshness:
     ) -> Statement:
         """The statement that makes the trigger of a FreshVector. Raises NotSupportedError."""
         raise NotSupportedError(
-            f"{self.label} has no triggers that dorm_vector knows: {constraint.name!r} cannot be "
-            f"made there (database {self.connection.alias!r})."
+            f"dorm_vector knows no triggers for {self.label}: {constraint.name!r} cannot be made "
+            f"there (database {self.connection.alias!r})."
         )
 
     def remove_freshness(

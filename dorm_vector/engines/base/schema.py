@@ -33,7 +33,7 @@ class VectorAlterations(FreshnessEditor):
         unknown = self.conversion is None and not self.collect_sql
         if unknown and self.holds_vectors(model, old):
             raise NotSupportedError(
-                f"{described(model, old)}, which AlterField does not make {typed(new)}: use "
+                f"{described(model, old)}, which AlterField cannot convert to {typed(new)}: use "
                 "ChangeVectorDimensions, or add a field, fill it, and remove the old one."
             )
 

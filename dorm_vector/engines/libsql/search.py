@@ -31,7 +31,7 @@ ZERO: Obstacle = (
     lambda query, search: query.query_vector.is_zero,
 )
 NO_MORE: Obstacle = (
-    "With recall='high' all rows are read: libSQL's graph can be given no more to spend.",
+    "With recall='high' all rows are read: libSQL's graph cannot search any further.",
     lambda query, search: bool(search.recall),
 )
 
@@ -42,7 +42,7 @@ class LibSQLSearch(SideTableSearch):
     cached_parameter: Any
     _needed: Callable[[str], tuple[str, ...]]
     too_many = "libSQL finds at most search_l rows, 200 by default; more are searched exactly."
-    too_few = f"With fewer than {LEAST_VECTORS:,} vectors libSQL reads all rows: it is as fast."
+    too_few = f"With fewer than {LEAST_VECTORS:,} vectors libSQL reads all rows, which is as fast."
 
     obstacles = (*SideTableSearch.obstacles, ZERO, NO_MORE)
     # The graph may have lost rows, and has those that were deleted: some pages of a block might be

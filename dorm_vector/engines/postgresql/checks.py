@@ -118,8 +118,8 @@ def _old(connection: Any, state: State, kinds: Set[str]) -> Iterator[CheckMessag
         )
     elif min(version, _number(state.available)) < SOUND:
         yield Warning(
-            f"pgvector {state.version} of the database {connection.alias!r} has faults that "
-            "damage indexes; 0.8.3 has none of them.",
+            f"pgvector {state.version} of the database {connection.alias!r} has bugs that "
+            "damage indexes, which 0.8.3 fixes.",
             hint=_update(state),
             id="dorm_vector.W006",
         )

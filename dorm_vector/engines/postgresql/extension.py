@@ -58,8 +58,7 @@ def _refuse_tenants(connection: BaseDatabaseWrapper) -> None:
     if schema not in (None, "public"):
         raise ImproperlyConfigured(
             f"VectorExtension() would install the extension vector in the schema {schema} of one "
-            "tenant, where the others do not find it, and which takes it along when it is "
-            "dropped: write "
+            "tenant, where the others do not find it, and with which it would be dropped: write "
             "VectorExtension(schema='public')."
         )
 

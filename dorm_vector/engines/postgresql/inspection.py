@@ -162,7 +162,7 @@ def _state(row: Row, declared: set[str], reindex: str) -> IndexState:
         return found._replace(
             state="left over",
             problem=(
-                f"{row.name} was left behind by a REINDEX of {match[1]} that did not end: it "
+                f"{row.name} was left behind by a REINDEX of {match[1]} that did not finish: it "
                 "serves no search, and slows writes down."
             ),
             cure=f"DROP INDEX CONCURRENTLY {row.quoted}",
@@ -170,7 +170,7 @@ def _state(row: Row, declared: set[str], reindex: str) -> IndexState:
     return found._replace(
         state="invalid",
         problem=(
-            f"{row.name} is INVALID, since its build was cancelled or failed: it serves no "
+            f"{row.name} is INVALID because its build was cancelled or failed: it serves no "
             "search, and all rows are read."
         ),
         cure=f"REINDEX INDEX CONCURRENTLY {row.quoted}, or {reindex}",

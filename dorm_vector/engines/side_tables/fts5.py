@@ -212,7 +212,7 @@ class FullTextEngine(SideTableEngine):
         names = ", ".join(map(repr, search.fields))
         raise FieldError(
             f"{self.label} finds words through a TextIndex, and {search.model._meta.label} "
-            f"declares none of {names or 'its fields'} (database {self.connection.alias!r}): add "
+            f"declares none for {names or 'its fields'} (database {self.connection.alias!r}): add "
             f"TextIndex(fields={list(search.fields)!r}, name=...) to its Meta.indexes, and migrate."
         )
 
@@ -228,8 +228,8 @@ class FullTextEngine(SideTableEngine):
             if reason := self.why_not_built(index, search.model):
                 raise NotSupportedError(NOT_BUILT.format(reason, index.name))
             raise OperationalError(
-                f"The TextIndex {index.name!r} of {search.model._meta.label} is declared, and not "
-                f"there, or in part (database {self.connection.alias!r}): migrate, or run "
+                f"The TextIndex {index.name!r} of {search.model._meta.label} is declared, but "
+                f"missing or incomplete (database {self.connection.alias!r}): migrate, or run "
                 "manage.py vector_reindex."
             )
 

@@ -87,7 +87,7 @@ class Site(NamedTuple):
         bearer = f"an {found.type}" if found.type == "index" else f"a {found.type}"
         raise ProgrammingError(
             f"The index {self.name!r} of the table {table!r} needs the name {found.name!r}, "
-            f"which {bearer} of the database {alias!r} has that dorm_vector has not made; "
+            f"but the database {alias!r} has {bearer} of that name that dorm_vector did not make: "
             "rename one of them."
         )
 
@@ -248,6 +248,6 @@ def require_side_tables(schema_editor: Any) -> None:
     """Raise ImproperlyConfigured for a schema editor that would not run its statements."""
     if not isinstance(schema_editor, SideTableEditor):
         raise ImproperlyConfigured(
-            f"The schema editor {type(schema_editor).__name__} does not know vector indexes: put "
-            "'dorm_vector' into INSTALLED_APPS, or open the connection before its schema editor."
+            f"The schema editor {type(schema_editor).__name__} does not know vector indexes: add "
+            "'dorm_vector' to INSTALLED_APPS, or open the connection before its schema editor."
         )

@@ -227,7 +227,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         # What makes a column one of integers to SQLite; a relation has the type of its target.
         if "INT" not in (key.db_type(self.connection) or "").upper():
             class_name = type(key).__name__
-            return f"sqlite-vec counts rows by integers, and the primary key is a {class_name}"
+            return f"sqlite-vec needs an integer primary key, not {class_name}"
         if (self.tier or best_tier(conf.get("SQLITE_VEC"))[0]) == "python":
             return "The Python functions that replace sqlite-vec have no index"
         if not self._is_trusting():
@@ -324,7 +324,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         return [
             Warning(
                 "PRAGMA trusted_schema=OFF lets no trigger write to sqlite-vec's tables: a "
-                "VectorIndex is not built, and where one is there nothing can be written (database "
+                "VectorIndex is not built, and a table that has one cannot be written (database "
                 f"{self.connection.alias!r}).",
                 hint=(
                     "Leave it out of OPTIONS['init_command']; or run manage.py vector_reindex, "
@@ -353,7 +353,7 @@ def _native(reasons: str) -> CheckMessage:
 
 def _python(reasons: str) -> CheckMessage:
     return Warning(
-        f"Python functions replace sqlite-vec, many times slower ({reasons or CHOSEN}).",
+        f"Python functions replace sqlite-vec, and are many times slower ({reasons or CHOSEN}).",
         hint="Install dorm-vector[sqlite] on a Python whose SQLite can load extensions.",
         id="dorm_vector.W001",
     )

@@ -31,9 +31,9 @@ __all__ = ["Command"]
 
 class Command(BaseCommand):
     help = (
-        "Writes vectors to the rows that have none, by a function of the project's that takes a "
-        "list of instances and returns as many vectors. Goes on where it was stopped, and shares "
-        "the rows with other processes. Exits with 1 where a row could not be embedded."
+        "Fills in missing vectors, by a function of the project's that takes a list of instances "
+        "and returns as many vectors. Resumes where it was stopped, and shares the rows with "
+        "other processes. Exits with 1 if a row could not be embedded."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -46,22 +46,28 @@ class Command(BaseCommand):
         parser.add_argument(
             "--batch-size", type=number_from(1), default=64, help="Rows in a call; 64 by default."
         )
-        parser.add_argument("--limit", type=number_from(0), help="So many rows at most.")
-        parser.add_argument("--all", action="store_true", help="Rows that have a vector too.")
+        parser.add_argument("--limit", type=number_from(0), help="The most rows to embed.")
+        parser.add_argument(
+            "--all", action="store_true", help="Also rows that already have a vector."
+        )
         parser.add_argument(
             "--of", nargs="+", metavar="field",
-            help="The fields that vectors are made of: a row of which one is changed meanwhile "
-            "is embedded again. By default those of FreshVector, or all that hold no vectors.",
+            help="The fields that vectors are computed from: a row is embedded again if one of "
+            "them "
+            "changes meanwhile. By default those of FreshVector, or all that hold no vectors.",
         )  # fmt: skip
         parser.add_argument(
             "--workers", type=number_from(1, 1024), default=1, help="Processes; 1 by default."
         )
         parser.add_argument(
-            "--retries", type=number_from(0), default=3, help="Further tries; 3 by default."
+            "--retries",
+            type=number_from(0),
+            default=3,
+            help="Retries of a call that fails; 3 by default.",
         )
         parser.add_argument(
             "--backoff", type=number_from(0, 3600, float), default=1.0, metavar="SECONDS",
-            help="The time to the first one, which doubles with each; 1 by default.",
+            help="Seconds before the first retry, doubled for each further one; 1 by default.",
         )  # fmt: skip
         parser.add_argument("--dry-run", action="store_true", help="Count the rows; call nothing.")
         parser.add_argument("--json", action="store_true", help="Print JSON.")
@@ -117,7 +123,7 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"{report.embedded:,} rows embedded in {report.calls:,} calls and "
                 f"{report.seconds:.1f} s ({rate:,.0f} rows/s)"
-                + (f", {report.skipped:,} vectors thrown away" if report.skipped else "")
+                + (f", {report.skipped:,} vectors discarded" if report.skipped else "")
                 + (f", {left:,} rows left." if left else ".")
             )
         if report.errors:

@@ -31,7 +31,7 @@ LISTS = ("__in", "__range")
 class Command(BaseCommand):
     help = (
         "Searches for the neighbours of random rows, exactly and by the index, with a range of "
-        "settings, and names the smallest that reaches a recall. Exits with 1 where none does."
+        "settings, and names the smallest that reaches a recall. Exits with 1 if none does."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -105,7 +105,7 @@ def _lines(
     if best is None:
         return
     if not best.settings:
-        yield f"A recall of {target:g} is reached as it is."
+        yield f"The defaults reach a recall of {target:g}."
         return
     yield (
         f"{_settings(best)} is the smallest that reaches a recall of {target:g}: "

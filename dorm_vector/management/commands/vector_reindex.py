@@ -24,9 +24,8 @@ __all__ = ["Command"]
 
 class Command(BaseCommand):
     help = (
-        "Rebuilds the indexes of vectors and of words from the rows of their tables: all of a "
-        "database, or those of the models that are named. Drops those that the database does not "
-        "build."
+        "Rebuilds vector and text indexes from the rows of their tables: all of a database, or "
+        "those of the models named. Drops what is left of those that the database does not build."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -110,7 +109,7 @@ def _named(label: str, alias: str) -> Any:
     if not _indexes(model):
         raise CommandError(f"{model._meta.label} has no vector index.")
     if not router.allow_migrate_model(alias, model):
-        raise CommandError(f"{model._meta.label} is not of the database {alias!r}.")
+        raise CommandError(f"{model._meta.label} does not belong to the database {alias!r}.")
     return model
 
 

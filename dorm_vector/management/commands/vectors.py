@@ -25,8 +25,8 @@ UNITS = ("bytes", "kB", "MB", "GB")
 
 class Command(BaseCommand):
     help = (
-        "Says how the vectors of a project are: databases, columns and indexes. Reads whole "
-        "tables. Exits with 1 where an index is of no use, and names what cures it."
+        "Reports on a project's vectors: databases, columns and indexes. Reads whole tables. "
+        "Exits with 1 if an index is unusable, and says how to repair it."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -113,7 +113,7 @@ def _others(engine: Engine, model: Any) -> Iterator[dict[str, Any]]:
             "name": constraint.name,
             "fields": [constraint.field, *constraint.of],
             "state": "valid" if is_there else "absent",
-            "problem": None if is_there else "Stale vectors stay: there is no trigger.",
+            "problem": None if is_there else "Stale vectors are kept: there is no trigger.",
         }
 
 
@@ -236,4 +236,4 @@ def _judge(found: list[dict[str, Any]]) -> None:
         if other["state"] == "absent"
     )
     if names:
-        raise CommandError(f"Of no use: {'; '.join(names)}.")
+        raise CommandError(f"Unusable: {'; '.join(names)}.")
