@@ -96,8 +96,8 @@ def table() -> str:
     with_names = nearest([question for question, _ in WITH_NAMES], entries)
     elsewhere = nearest([each.strip() for each in ELSEWHERE.strip().splitlines()], entries)
     lines = [
-        f"{len(items):,} entries. Of {len(in_words)} questions in words, {len(with_names)} with names "
-        f"and {len(elsewhere)} about something else,",
+        f"{len(items):,} entries. Of {len(in_words)} questions in words, {len(with_names)} "
+        f"with names and {len(elsewhere)} about something else,",
         "those whose nearest entry is within a distance:",
         "",
         "distance   in words   with names   something else",

@@ -219,8 +219,13 @@ class Nearest:
             return _("None.")
         lines = ((self.model_admin._link(one), f"{one.vector_distance:.4f}") for one in found)
         table = format_html_join("", "<tr><td>{}</td><td>{}</td></tr>", lines)
-        head = format_html("<tr><th>{}</th><th>{}</th></tr>", _("Row"), _("Distance"))
-        return format_html('<table class="nearest">{}{}</table>', head, table)
+        head = format_html(
+            '<tr><th scope="col">{}</th><th scope="col">{}</th></tr>', _("Row"), _("Distance")
+        )
+        # Rows may have long names without a space, and telephones a narrow window.
+        return format_html(
+            '<table class="nearest" style="overflow-wrap: anywhere">{}{}</table>', head, table
+        )
 
     def _found(self, row: Any) -> Any:
         if getattr(row, self.field.name) is None:

@@ -49,7 +49,12 @@ class SearchForm(PageForm):
         required=False,
         error_messages={"invalid_choice": "There is no kind “%(value)s”."},
     )
-    module = forms.CharField(label="Module", max_length=100, required=False, widget=forms.Select)
+    module = forms.CharField(
+        label="Module",
+        max_length=100,
+        required=False,
+        widget=forms.Select(choices=[("", "any module")]),
+    )
 
     def __init__(self, data: Any = None) -> None:
         # Links need not say what most people want.
