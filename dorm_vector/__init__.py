@@ -35,7 +35,7 @@ from dorm_vector.indexes import HnswIndex, IvfflatIndex, TextIndex, VectorIndex
 from dorm_vector.lookups import VectorIn as VectorIn  # registered as it is imported
 from dorm_vector.operations import ChangeVectorDimensions, VectorExtension
 from dorm_vector.querysets import VectorQuerySet
-from dorm_vector.search import advice as advice  # heard by the distances
+from dorm_vector.search import advice as advice  # registers itself with the distances
 from dorm_vector.search.fusion import fuse
 from dorm_vector.search.hybrid import hybrid
 from dorm_vector.search.nearest import nearest

@@ -14,7 +14,7 @@ from dorm_vector.types import BulkOptions
 
 __all__ = ["abulk_copy"]
 
-# Objects that are fetched at a time from an asynchronous iterator.
+# How many objects are fetched from an asynchronous iterator at a time.
 AT_A_TIME = 100
 
 
@@ -26,14 +26,14 @@ async def abulk_copy(
     """
     The same as ``bulk_copy()``, for coroutines; ``objs`` may be an asynchronous iterator as well.
 
-    It is read as it is loaded, and the event loop runs meanwhile.
+    They are read while rows are loaded, and the event loop keeps running.
     """
     rows = _read(aiter(objs)) if isinstance(objs, AsyncIterable) else objs
     return await sync_to_async(bulk_copy)(model_or_queryset, rows, **options)
 
 
 def _read(rows: AsyncIterator[Model]) -> Iterator[Model]:
-    """What an asynchronous iterator has, in the thread of the database."""
+    """The items of an asynchronous iterator, in the thread of the database."""
     take = async_to_sync(_some)
     return itertools.chain.from_iterable(iter(lambda: take(rows), []))
 

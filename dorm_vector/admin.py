@@ -1,4 +1,4 @@
-"""Vectors in Django's admin: shown in short, with the rows that are nearest, and searched by."""
+"""Vectors in Django's admin: abbreviated, with the nearest rows, and searched by similarity."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from dorm_vector.search.nearest import nearest
 
 __all__ = ["VectorAdmin", "check_admin"]
 
-# What rows are annotated with here.
+# What the rows are annotated with.
 DISTANCE = "vector_distance"
-# The parameter of a list by which its search is by meaning.
+# The URL parameter that makes the search of a list one by similarity.
 BY = "by"
 
 
 class VectorAdmin:
     """
-    A mixin for ModelAdmin and inlines; it stands before them.
+    A mixin for ModelAdmin and inlines; list it before them.
 
-    Vectors in ``list_display``, ``readonly_fields`` and on pages that may only be viewed are shown
-    in short: ``[0.01, -0.2, ... 384]``. The page of a row shows the ``vector_nearest`` rows that
-    are nearest to it by each of its vectors, with links and distances; 0 shows none.
+    Vectors in ``list_display``, ``readonly_fields`` and on view-only pages are
+    abbreviated: ``[0.01, -0.2, ... 384]``. The page of a row shows the ``vector_nearest`` rows
+    nearest to it by each of its vectors, with links and distances; 0 shows none.
 
     ``vector_search_embedder``, a callable that takes a text and returns a vector, adds a search by
     similarity to the list, over ``vector_search_field``, by default the first vector field. The
-    action "find near duplicates" lists, for the rows that are selected, what is not farther away
-    than ``vector_duplicate_distance``.
+    action "find near duplicates" lists, for each selected row, those within
+    ``vector_duplicate_distance`` of it.
     """
 
     vector_nearest: int = 5
@@ -66,7 +66,7 @@ class VectorAdmin:
         if offered and vector_fields(model):
             self.actions = [*self.actions, find_near_duplicates]
 
-    # Vectors in short
+    # Abbreviated vectors
 
     def get_list_display(self, request: HttpRequest) -> Any:
         shown = [self._shown(name) for name in super().get_list_display(request)]  # type: ignore[misc]
@@ -83,7 +83,7 @@ class VectorAdmin:
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = super().get_fields(request, obj)  # type: ignore[misc]
-        # Those that it was not told of come from the form, and from the fields that are read only.
+        # What it does not name comes from the form, and from the read-only fields.
         return [field for field in fields if not isinstance(field, Nearest)]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -98,7 +98,7 @@ class VectorAdmin:
         return [*shown, (_("Nearest rows"), {"fields": panels})] if panels else shown
 
     def _lines(self, lines: Iterable[Any], readonly: Sequence[Any], *, every: bool) -> list[Any]:
-        """The lines of a fieldset, of which one may hold several fields."""
+        """The lines of a fieldset; one of them may hold several fields."""
         return [
             tuple(self._lines(line, readonly, every=every))
             if isinstance(line, list | tuple)
@@ -112,10 +112,10 @@ class VectorAdmin:
         field = isinstance(name, str) and shown_in_short(self.model, name)
         return Brief(name, capfirst(field.verbose_name)) if field else name
 
-    # The rows that are nearest
+    # The nearest rows
 
     def _panels(self, request: HttpRequest, obj: Model) -> list[Any]:
-        # An inline is given the row that it belongs to.
+        # An inline is given its parent.
         if not isinstance(self, admin.ModelAdmin) or obj is None or self.vector_nearest < 1:
             return []
         return [Nearest(self, request, field) for field in vector_fields(self.model)]
@@ -138,7 +138,7 @@ class VectorAdmin:
 
     def get_search_fields(self, request: HttpRequest) -> Any:
         fields = super().get_search_fields(request)  # type: ignore[misc]
-        # Without any there would be no box to type in.
+        # Without search fields there would be no search box.
         return fields or ([self._search_field()] if self.vector_search_embedder else [])
 
     def get_list_filter(self, request: HttpRequest) -> Any:
@@ -163,7 +163,7 @@ class VectorAdmin:
         return found, False
 
     def _embedder(self) -> Any:
-        """The callable that takes a text: a function of the class body may have no ``self``."""
+        """The embedder: a function in the class body may not take ``self``."""
         embedder: Any = self.vector_search_embedder
         takes = inspect.signature(embedder).parameters
         return embedder if takes else embedder.__func__
@@ -183,7 +183,7 @@ class VectorAdmin:
 
 
 class Brief:
-    """A column of a list, or a field that can only be read: a vector in short."""
+    """A column of a list, or a read-only field: an abbreviated vector."""
 
     def __init__(self, name: str, label: str) -> None:
         self.name = self.__name__ = name
@@ -200,7 +200,7 @@ class Brief:
 
 
 class Nearest:
-    """The panel of the rows that are nearest to a row by one of its vectors."""
+    """The panel with the rows nearest to a row by one of its vectors."""
 
     def __init__(self, model_admin: Any, request: HttpRequest, field: Field) -> None:
         self.model_admin, self.request, self.field = model_admin, request, field
@@ -260,7 +260,7 @@ class SearchBy(admin.SimpleListFilter):
 
 
 class Pair(NamedTuple):
-    """Two rows that are near each other, by a field of theirs."""
+    """Two rows that are near each other by one field."""
 
     first: Any
     second: Any
@@ -271,7 +271,7 @@ class Pair(NamedTuple):
 def find_near_duplicates(
     model_admin: Any, request: HttpRequest, queryset: QuerySet[Any]
 ) -> HttpResponse:
-    """A page of the rows that are near those selected, by each of their vectors."""
+    """A page of the rows near the selected ones, by each of their vectors."""
     found = [
         {"field": field, "pairs": list(_pairs(model_admin, request, queryset, field))}
         for field in vector_fields(model_admin.model)
@@ -338,6 +338,6 @@ def shown_in_short(model: Any, name: Any) -> Any:
 
 
 def _innermost(field: Any) -> Any:
-    """What a generated field computes, and what an array is of."""
+    """The field of what a generated field computes, or of the elements of an array."""
     inner = getattr(field, "output_field", None) or getattr(field, "base_field", None)
     return _innermost(inner) if inner else field

@@ -28,13 +28,13 @@ from dorm_vector.types import DeconstructedField, Read, Set
 
 __all__ = ["AnyVectorField"]
 
-# Vectors have no order, no parts and no case; these are the lookups that remain.
+# Vectors have no order, parts or case; these are the lookups that remain.
 LOOKUPS = frozenset({"exact", "in", "isnull"})
 
 # Methods that prepare values for the database.
 PREPARES = ("get_prep_value", "get_db_prep_value", "get_db_prep_save", "pack")
 
-# Arguments that are vectors, or hold such.
+# Arguments that are vectors, or hold some.
 DECLARED = frozenset({"default", "db_default", "choices"})
 
 
@@ -48,7 +48,7 @@ class _OnlyNone(tuple):
 if TYPE_CHECKING:
 
     class Field(CheckFieldDefaultMixin, models.Field[Set, Read]):
-        """Django's own field, which says nothing of its types when it runs."""
+        """Django's own field, which is not generic at run time."""
 
 else:
 
@@ -80,12 +80,12 @@ class AnyVectorField(Field[Set, Read]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "kind" in vars(cls):  # the first one; a project's may name it once more
+        if "kind" in vars(cls):  # the first one; a subclass may name the kind again
             FIELDS.setdefault(cls.kind, cls)
 
     def __init__(self, *args: Any, numpy: bool = False, **kwargs: Any) -> None:
         dimensions = kwargs.pop(self.size_keyword, None)
-        # The first positional argument of Django's fields is verbose_name, and pgvector.django's.
+        # Django's fields, and pgvector.django's, take verbose_name first.
         if args and dimensions is None and not isinstance(args[0], str):
             dimensions, args = args[0], args[1:]
         most = self.values.max_dimensions
@@ -126,7 +126,7 @@ class AnyVectorField(Field[Set, Read]):
         ]
 
     def _check_app(self) -> Iterator[checks.CheckMessage]:
-        """Say where the app is missing: its own checks are not run then."""
+        """Warn if the app is missing: its own checks are not run then."""
         if not apps.is_installed("dorm_vector"):
             yield checks.Warning(
                 f"{self.model._meta.label}.{self.name} is a vector field, but 'dorm_vector' is not "
@@ -183,7 +183,7 @@ class AnyVectorField(Field[Set, Read]):
         return VectorCol(self.model._meta.db_table, self)
 
     def get_lookups(self) -> dict[str, type[Lookup]]:
-        """Those that a vector has, and those that were registered for vectors."""
+        """The lookups that vectors have, and those that were registered for them."""
         refused = models.Field.get_class_lookups().keys() - LOOKUPS
         lookups = super().get_lookups()
         return {name: lookup for name, lookup in lookups.items() if name not in refused}
@@ -224,7 +224,7 @@ class AnyVectorField(Field[Set, Read]):
 
     @property
     def prepares_as_declared(self) -> bool:
-        """Whether values are prepared as here, and not by a method of a project's own class."""
+        """Whether values are prepared as here, and not by an override of the project's."""
         cls = type(self)
         return all(getattr(cls, name) is getattr(AnyVectorField, name) for name in PREPARES)
 
@@ -242,14 +242,14 @@ class AnyVectorField(Field[Set, Read]):
 
     def pack(self, value: object) -> Any:
         """
-        A value to be saved that is no expression in the form in which it travels; None for NULL.
+        A value to be saved, unless it is an expression, as a packed vector; None for NULL.
 
         Raises ValidationError that names the field.
         """
         return None if self._is_null(value) else self.get_prep_value(value)
 
     def named(self, error: ValidationError) -> ValidationError:
-        """The same error, saying whose value was refused; forms and clean() say it themselves."""
+        """The same error, naming the field; forms and clean() do so themselves."""
         if getattr(self, "model", None) is None:  # the output_field of an expression
             return error
         message = f"{self.model._meta.label}.{self.name}: {error.message}"
@@ -257,7 +257,7 @@ class AnyVectorField(Field[Set, Read]):
 
     @contextlib.contextmanager
     def named_errors(self) -> Iterator[None]:
-        """A block whose ValidationErrors say whose value was refused."""
+        """A block whose ValidationErrors name the field."""
         try:
             yield
         except ValidationError as error:
@@ -290,7 +290,7 @@ class AnyVectorField(Field[Set, Read]):
         return engine_for(connection).placeholder(self.kind, self.dimensions), (value,)
 
     def _assigned(self, sql: str, value: Any, connection: Any) -> str:
-        """The SQL of an expression, as a vector of the kind of the field where it is of another."""
+        """The SQL of an expression, converted to the kind of the field if it has another."""
         engine = engine_for(connection)
         field = output_field_of(value)
         kind = getattr(getattr(field, "output_field", None) or field, "kind", self.kind)

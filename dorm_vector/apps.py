@@ -13,7 +13,7 @@ from dorm_vector.engines.preparing import prepare, prepare_classes, prepare_conn
 
 __all__ = ["DormVectorConfig"]
 
-# Backends for whose projects django.contrib.postgres need not be imported.
+# With these backends alone, django.contrib.postgres need not be imported.
 WITHOUT_ARRAYS = frozenset(
     {
         "django.contrib.gis.db.backends.spatialite",

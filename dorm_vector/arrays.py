@@ -28,7 +28,7 @@ def reader(layout: codecs.Layout, count: int, dtype: str) -> Callable[[bytes], A
 
 
 class _Plain(np.ndarray):
-    """An array of which numpy's functions make arrays of numpy's own class."""
+    """An array whose results under numpy's functions are of numpy's own class."""
 
     def __array_wrap__(
         self, array: np.ndarray, context: Any = None, return_scalar: bool = False
@@ -38,7 +38,7 @@ class _Plain(np.ndarray):
 
 class Comparison(_Plain):
     """
-    What ``==`` and ``!=`` of vectors give: an answer for each component, as numpy's.
+    What ``==`` and ``!=`` of vectors give: an answer for each component, like numpy's.
 
     Its truth value is that of the comparison of two lists, so that ``in`` and ``if`` work where
     Django and others compare values of fields.
@@ -84,7 +84,7 @@ def _compared(function: Any, vector: np.ndarray, other: Any, *, equal: bool) -> 
     try:
         given = np.asarray(other)
         answers = function(np.asarray(vector), given)
-    except (TypeError, ValueError):  # another length, or nothing that compares with numbers
+    except (TypeError, ValueError):  # of another length, or not comparable with numbers
         return not equal
     if not isinstance(answers, np.ndarray):
         return not equal

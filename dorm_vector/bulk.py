@@ -1,4 +1,4 @@
-"""``bulk_copy()``: loading many rows at about the speed of the driver."""
+"""``bulk_copy()``: loading many rows at close to the speed of the driver."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from dorm_vector.engines.base.loaders import Loader
 
 __all__ = ["bulk_copy"]
 
-# Rows between two calls of ``progress``, and those that are handed on at a time.
+# How many rows lie between two calls of ``progress``, and are passed on at a time.
 CHUNK = 1000
 
-# An amount of memory as PostgreSQL takes it; a number alone is one of kilobytes.
+# An amount of memory as PostgreSQL takes it; a bare number means kilobytes.
 MEMORY = re.compile(r"[0-9]+(\.[0-9]+)? ?(B|kB|MB|GB|TB)?")
 MAX_WORKERS = 1024
 
 Progress = Callable[[int], object]
-# What fields and binary forms raise for a value that they refuse.
+# What fields and binary formats raise for a value that they refuse.
 REFUSALS = (
     ValidationError,
     TypeError,
@@ -57,7 +57,7 @@ def bulk_copy(
     workers: int | None = None,
 ) -> int:
     """
-    Insert ``objs`` and return how many they were.
+    Insert ``objs`` and return their number.
 
     On PostgreSQL by a binary COPY, elsewhere by the driver's executemany(). ``objs`` is read as it
     is loaded, so that an iterator of millions needs no memory for them. The objects are checked as
@@ -110,7 +110,7 @@ def _check_settings(maintenance_work_mem: Any, workers: Any) -> None:
 
 
 class Shape(NamedTuple):
-    """What rows have in common that are loaded together."""
+    """What the rows of one load have in common."""
 
     #: The fields that have values.
     fields: tuple[Any, ...]
@@ -162,7 +162,7 @@ class Load:
         self.obstacle = self._obstacle()
 
     def _obstacle(self) -> str | None:
-        """Why rows have to go in as by bulk_create(), the rest of a sentence."""
+        """Why rows have to go in as bulk_create() does it, the rest of a sentence."""
         return next(filter(None, map(self.engine.why_not_copied, self.fields)), None)
 
     def _check_model(self) -> None:
@@ -222,7 +222,7 @@ class Load:
                 shape, values = self._values(obj)
             except REFUSALS as error:
                 raise self.named(error, self.count) from error
-            # Consecutive rows that leave the same columns to the database are one load.
+            # Consecutive rows that leave the same columns to the database form one load.
             if loader is None or shape is not loaded:
                 if loader is not None:
                     self._finish(loader)
@@ -249,13 +249,13 @@ class Load:
         self._are_saved()
 
     def _are_saved(self) -> None:
-        """Let objects know that save() has to update their rows, as bulk_create() does."""
+        """Mark objects as saved, as bulk_create() does, so that save() updates their rows."""
         states, self._states = self._states, []
         for state in states:
             state.adding, state.db = False, self.alias
 
     def named(self, error: Exception, number: int) -> Exception:
-        """What a field raised for a value, with the number of the row."""
+        """A field's error, with the number of the row."""
         if isinstance(error, ValidationError):
             message = f"Row {number}: {' '.join(error.messages)}"
             return ValidationError(message, code=getattr(error, "code", None))
@@ -288,7 +288,7 @@ class Load:
         return shape, values
 
     def _try(self, fields: tuple[Any, ...], values: list[Any]) -> None:
-        """An INSERT of many rows would not say which of them has a value that is refused."""
+        """An INSERT of many rows would not tell which one has the value that is refused."""
         for field, value in zip(fields, values, strict=True):
             if not hasattr(value, "resolve_expression"):
                 field.get_db_prep_save(value, self.connection)
@@ -331,7 +331,7 @@ class _Order:
 
 
 class Creations(Loader):
-    """By the INSERT of bulk_create(), which takes expressions and every field."""
+    """Loads by the INSERT of bulk_create(), which takes expressions and every field."""
 
     def __init__(self, load: Load, fields: tuple[Any, ...]) -> None:
         super().__init__(load, fields)

@@ -1,4 +1,4 @@
-"""System checks: one function a message."""
+"""System checks: one function for each message."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def register() -> None:
     checks.register(check_settings, TAG)
     checks.register(check_engines, TAG)
     checks.register(check_connections, TAG)
-    # What calls for nothing to be done is said where somebody asks, not on every command.
+    # What needs no action is reported on request, not by every command.
     checks.register(check_details, TAG, deploy=True)
     checks.register(check_indexes, checks.Tags.models, TAG)
     checks.register(check_text_indexes, checks.Tags.models, TAG)
@@ -74,9 +74,9 @@ def check_settings(app_configs: Any = None, **kwargs: object) -> list[CheckMessa
 
 def check_engines(app_configs: Any = None, **kwargs: object) -> list[CheckMessage]:
     """
-    What is wrong with the engines in use, once each.
+    What is wrong with the engines in use, each reported once.
 
-    A warning is for databases that may hold vectors: others lack nothing.
+    Warnings are for databases that may hold vectors: others lack nothing.
     """
     return [
         message
@@ -99,13 +99,13 @@ def check_connections(app_configs: Any = None, **kwargs: object) -> list[CheckMe
 
 
 def check_details(app_configs: Any = None, **kwargs: object) -> list[CheckMessage]:
-    """How the engines in use do their work."""
+    """How the engines in use work."""
     return [message for _, message in _messages() if message.level <= checks.INFO]
 
 
 def _messages() -> Iterator[tuple[list[str], CheckMessage]]:
-    """What each engine has to say, with the databases that have it."""
-    if conf.errors():  # said already, and the engines could not read their settings
+    """What each engine has to say, with the databases that it serves."""
+    if conf.errors():  # reported already, and the engines could not read their settings
         return
     engines: dict[type[Engine], list[Engine]] = {}
     for _, engine in engines_of():
@@ -117,14 +117,14 @@ def _messages() -> Iterator[tuple[list[str], CheckMessage]]:
 
 
 def check_indexes(app_configs: Sequence[Any] | None = None, **kwargs: object) -> list[CheckMessage]:
-    """Compare each index with its field: the declaration alone does not know the field."""
+    """Compare each index with its field, which the declaration alone does not know."""
     return [message for model, index in indexes(app_configs) for message in index.problems(model)]
 
 
 def check_definitions(
     app_configs: Sequence[Any] | None = None, **kwargs: object
 ) -> list[CheckMessage]:
-    """Refuse functions in generated fields, constraints and indexes that a database has not."""
+    """Refuse functions that a database cannot store in columns, constraints and indexes."""
     return [
         checks.Error(
             f"{model._meta.object_name}.{name}: {reason} (database {alias!r}).",
@@ -141,7 +141,7 @@ def check_definitions(
 
 
 def _definitions(model: Any) -> Iterator[tuple[str, Any]]:
-    """What a model has the database compute, with the name of what it is for."""
+    """The expressions that a model has its database store, with the names of their owners."""
     for field in model._meta.local_fields:
         if field.generated:
             yield field.name, field.expression
@@ -162,7 +162,7 @@ def check_freshness(
     **kwargs: object,
 ) -> list[CheckMessage]:
     """
-    Compare each FreshVector with its model, and with the others of it.
+    Compare each FreshVector with its model, and with the model's others.
 
     Django asks them itself for each database that is named.
     """
@@ -179,7 +179,7 @@ def check_freshness(
 def check_text_indexes(
     app_configs: Sequence[Any] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Compare each TextIndex with its fields: the declaration alone does not know them."""
+    """Compare each TextIndex with its fields, which the declaration alone does not know."""
     return [
         checks.Error(
             f"{index.name!r} needs text fields, not the {type(field).__name__} {name!r}.",
@@ -189,21 +189,21 @@ def check_text_indexes(
         )
         for model, index in indexes(app_configs, TextIndex)
         for name in index.fields
-        # Of fields that there are not, Django itself says so.
+        # Django itself reports fields that do not exist.
         for field in model._meta.get_fields()
         if field.name == name and text_field(model, name) is None
     ]
 
 
 def check_names(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Refuse an index whose names, of what is made for it too, other parts of the project have."""
+    """Refuse an index that needs a name which another part of the project has."""
     clashes: dict[tuple[int, str], CheckMessage] = {}
     bearers = {alias: _bearers(alias, engine) for alias, engine in engines_of()}
     for model, index in indexes(app_configs, MethodIndex | TextIndex):
         for alias, engine in engines_of(model):
             for name in _names_made(engine, index, model):
                 for declared, bearer in bearers[alias].get(engine.same_name(name), ()):
-                    # Of two indexes of one name Django itself says so.
+                    # Django itself reports two indexes of the same name.
                     if declared is not index and getattr(declared, "name", None) != index.name:
                         message = _clash(model, index, name, alias, bearer)
                         clashes.setdefault((id(index), name), message)
@@ -221,7 +221,7 @@ def _clash(model: Any, index: Any, name: str, alias: str, bearer: str) -> CheckM
 
 
 def _bearers(alias: str, engine: Engine) -> dict[str, list[tuple[Any, str]]]:
-    """What the project declares for a database, and of which model it is, by name."""
+    """What the project declares for a database, with the model that declares it, by name."""
     found: dict[str, list[tuple[Any, str]]] = {}
     for model in apps.get_models(include_auto_created=True):
         if model._meta.proxy or not router.allow_migrate_model(alias, model):
@@ -245,7 +245,7 @@ def _declared(engine: Engine, model: type[Model]) -> Iterator[tuple[Any, str, st
 
 
 def _names_made(engine: Engine, index: Any, model: Any) -> list[str]:
-    """The names that an index takes, where it is built."""
+    """The names that an index takes if it is built."""
     field_of = text_field if isinstance(index, TextIndex) else vector_field
     known = all(field_of(model, name) is not None for name in index.fields[:1])
     return engine.made_names(index) if known and not engine.why_not_built(index, model) else []
@@ -254,7 +254,7 @@ def _names_made(engine: Engine, index: Any, model: Any) -> list[str]:
 def check_equal_indexes(
     app_configs: Sequence[Any] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Find indexes of a model that are the same but for their names."""
+    """Find indexes of a model that differ only in their names."""
     found: dict[Any, MethodIndex] = {}
     messages: list[CheckMessage] = []
     for model, index in indexes(app_configs):

@@ -49,7 +49,7 @@ def to_packed(values: array[float]) -> bytes:
 
 
 def from_packed(data: bytes | bytearray) -> array[float]:
-    """The inverse of ``to_packed``. Raises ValueError where the length is no multiple of four."""
+    """The inverse of ``to_packed``. Raises ValueError if the length is not a multiple of four."""
     values = array("f")
     values.frombytes(data)
     return _little_endian(values)
@@ -90,7 +90,7 @@ def to_text(values: Iterable[float]) -> str:
 def from_text(text: str) -> list[float]:
     """The inverse of ``to_text``, with blanks allowed. Raises ValueError for anything else."""
     text = text.strip()
-    # float() takes the underscores of Python's literals, which are no part of the format.
+    # float() takes the underscores of Python's literals, which the format does not have.
     if not (text.startswith("[") and text.endswith("]")) or "_" in text:
         raise ValueError("not a vector")
     inner = text[1:-1]
@@ -101,7 +101,7 @@ def packed_to_text(data: bytes) -> str:
     """
     ``to_text`` of packed float32.
 
-    In the shortest spelling, and four times as fast, where orjson and numpy are installed.
+    With orjson and numpy installed in the shortest spelling, and four times as fast.
     """
     return _writer()(data)
 
@@ -156,7 +156,7 @@ def from_float16(data: bytes | memoryview, order: str = "<") -> array[float]:
     """
     The inverse of ``to_float16``; ``order`` ">" is big-endian.
 
-    Raises ValueError where the length is no multiple of two.
+    Raises ValueError if the length is not a multiple of two.
     """
     if len(data) % 2:
         raise ValueError("not whole numbers")
@@ -169,13 +169,13 @@ def from_network_float16(data: bytes | memoryview) -> array[float]:
 
 
 def bits_from_bytes(data: bytes) -> str:
-    """Bits, the first one being the greatest of a byte, as in numpy's ``packbits``."""
+    """Bits, the most significant of each byte first, as in numpy's ``packbits``."""
     return f"{int.from_bytes(data):0{8 * len(data)}b}" if data else ""
 
 
 def bits_to_reversed_bytes(bits: str) -> bytes:
     """
-    Bits, the first one being the least of a byte, padded with zeros.
+    Bits, the least significant of each byte first, padded with zeros.
 
     The order of sqlite-vec and of libSQL.
     """
@@ -188,7 +188,7 @@ def bits_from_reversed_bytes(data: bytes) -> str:
 
 
 def to_sparse_text(elements: Iterable[tuple[int, float]], size: int) -> str:
-    """Text like ``{1:0.5,3:2}/5``, positions from 1 on, of positions from 0 on."""
+    """Text like ``{1:0.5,3:2}/5``, which counts from 1, of positions that count from 0."""
     listed = ",".join(f"{place + 1}:{number:.9g}" for place, number in elements)
     return f"{{{listed}}}/{size}"
 
@@ -212,12 +212,12 @@ ARRAY_TOKENS = re.compile(r'"((?:[^"\\]|\\.)*)"|([^{}",]+)|([{}])')
 
 def from_array_text(text: str) -> list[Any]:
     """
-    PostgreSQL's text of an array, as a list of the text of its elements, None for NULL.
+    PostgreSQL's text of an array as a list of its elements' texts, with None for NULL.
 
     An array of more dimensions is a list of lists. Source:
     https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
     """
-    # Arrays whose positions do not begin at 1 have these before an equals sign.
+    # Arrays that do not count from 1 begin with their bounds and an equals sign.
     bounds, _, _ = text.partition("{")
     stack: list[list[Any]] = [[]]
     for quoted, bare, brace in ARRAY_TOKENS.findall(text[len(bounds) :]):

@@ -1,4 +1,4 @@
-"""The one settings dict, ``DORM_VECTOR``, read when a value is needed and never before."""
+"""The settings dict ``DORM_VECTOR``, read whenever a value is needed and never before."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["DEFAULTS", "get"]
 DEFAULTS: dict[str, Any] = {
     # {alias: "engine name" or "dotted.path.ToAnEngineClass"}; empty means: detect.
     "ENGINES": {},
-    # How sqlite-vec gets into a connection: "auto", "extension", "native", "python", or None.
+    # How sqlite-vec is loaded: "auto", "extension", "native", "python", or None for not at all.
     "SQLITE_VEC": "auto",
-    # The pgvector setting that a new connection gets, or None to leave the server's own.
+    # The pgvector setting that new connections get, or None to keep the server's own.
     "ITERATIVE_SCAN": "strict_order",
 }
 
@@ -55,14 +55,14 @@ def _given() -> dict[str, Any]:
 
 
 def unknown() -> list[str]:
-    """The keys of ``DORM_VECTOR`` that mean nothing: misspellings, most often."""
+    """The unknown keys of ``DORM_VECTOR``, misspellings mostly."""
     given = getattr(settings, "DORM_VECTOR", {})
     return sorted(map(str, set(given) - set(DEFAULTS))) if isinstance(given, dict) else []
 
 
 def errors() -> list[str]:
-    """One sentence for each value that its setting does not know."""
-    found: dict[str, None] = {}  # one that is no dict is said once
+    """One sentence for each value that its setting does not take."""
+    found: dict[str, None] = {}  # one that is not a dict is reported once
     for name in DEFAULTS:
         try:
             get(name)

@@ -1,4 +1,4 @@
-"""Constraints: what the database itself sees to, whoever writes."""
+"""Constraints: what the database itself enforces, whoever writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dorm_vector.types import Deconstructed
 
 __all__ = ["FreshVector"]
 
-# PostgreSQL cuts longer names off, without an error.
+# PostgreSQL truncates longer names without an error.
 MAX_NAME_BYTES = 63
 
 
@@ -30,7 +30,7 @@ class FreshVector(BaseConstraint):
     was computed from, all of one table. Where a statement changes one of the sources, and leaves
     the vector as it was, a trigger makes the vector NULL: ``save()``, which writes the old vector
     again, ``update()``, ``bulk_update()``, UPSERTs, raw SQL and other programs alike. A vector
-    that differs from the old one is taken as made of the new sources.
+    that differs from the old one is taken to be made from the new sources.
 
     Values are compared byte by byte, whatever the collation of a column. Raises ValueError for a
     declaration that no table could have; a system check compares it with the model.
@@ -79,7 +79,7 @@ class FreshVector(BaseConstraint):
     # The fields of a model
 
     def vector_in(self, model: type[Model]) -> Field:
-        """The field of the vector. Raises FieldError where the model's table does not have it."""
+        """The field of the vector. Raises FieldError if the model's table does not have it."""
         field = self._local(model, self.field)
         if not getattr(field, "holds_vectors", False):
             raise self._misfit(model, self.field, "holds no vectors")
@@ -90,11 +90,11 @@ class FreshVector(BaseConstraint):
         return field
 
     def sources_in(self, model: type[Model]) -> list[Field]:
-        """The fields of the sources. Raises FieldError where the table lacks one."""
+        """The fields of the sources. Raises FieldError if the table lacks one."""
         return [self._local(model, name) for name in self.of]
 
     def misfit(self, model: type[Model]) -> str | None:
-        """Why the model cannot have the constraint, a sentence; None where it can."""
+        """Why the model cannot have the constraint, in one sentence; None if it can."""
         if len(self.name.encode()) > MAX_NAME_BYTES:
             return f"The name {self.name!r} of a FreshVector is over {MAX_NAME_BYTES} bytes long."
         try:
@@ -105,7 +105,7 @@ class FreshVector(BaseConstraint):
         return None
 
     def check(self, model: Any, connection: Any = None) -> list[CheckMessage]:
-        """The system check, of a database or of none."""
+        """The system check, for a database or without one."""
         sentence = self.misfit(model) or self._early(model)
         return [Error(sentence, obj=model, id="dorm_vector.E121")] if sentence else []
 
@@ -124,7 +124,7 @@ class FreshVector(BaseConstraint):
         return None
 
     def renamed(self, names: Mapping[str, str]) -> FreshVector:
-        """The same constraint where fields have other names, by their old ones."""
+        """The same constraint after renames; ``names`` has the new names by the old ones."""
         return type(self)(
             field=names.get(self.field, self.field),
             of=[names.get(each, each) for each in self.of],
@@ -132,7 +132,7 @@ class FreshVector(BaseConstraint):
         )
 
     def reads(self, model: type[Model], name: str) -> bool:
-        """Whether the field ``name`` is the vector, a source, or what a source is computed from."""
+        """Whether ``name`` is the vector, a source, or what a source is computed from."""
         return name == self.field or any(name in _computed_from(model, each) for each in self.of)
 
     def _local(self, model: type[Model], name: str) -> Field:
@@ -172,7 +172,7 @@ class FreshVector(BaseConstraint):
     def constraint_sql(  # type: ignore[override]
         self, model: type[Model], schema_editor: BaseDatabaseSchemaEditor
     ) -> None:
-        """Nothing within CREATE TABLE: a trigger comes after its table."""
+        """Nothing in CREATE TABLE: a trigger is made after its table."""
         _required(schema_editor).defer_freshness(self, model)
 
     def validate(
@@ -186,7 +186,7 @@ class FreshVector(BaseConstraint):
 
 
 def _required(schema_editor: BaseDatabaseSchemaEditor) -> Any:
-    """The same. Raises ImproperlyConfigured for one that would not run the statements."""
+    """The same editor. Raises ImproperlyConfigured if it would not run the statements."""
     if hasattr(schema_editor, "defer_freshness"):
         return schema_editor
     raise ImproperlyConfigured(
@@ -196,7 +196,7 @@ def _required(schema_editor: BaseDatabaseSchemaEditor) -> Any:
 
 
 def _computed_from(model: type[Model], name: str) -> Iterator[str]:
-    """A field's name, and those of the fields that the database computes it from."""
+    """The names of a field and of the fields that the database computes it from."""
     yield name
     try:
         field: Any = model._meta.get_field(name)

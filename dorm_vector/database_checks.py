@@ -1,4 +1,4 @@
-"""System checks of what is in the databases that are named to them, which are asked."""
+"""System checks of the databases that ``check --database`` names, which are queried."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_not_built(
     databases: Sequence[str] | None = None,
     **kwargs: Any,
 ) -> list[CheckMessage]:
-    """Say which indexes a database does not build."""
+    """Report the indexes that a database does not build."""
     return [
         checks.Info(
             f"{reason}: {index.name!r} is not built on the database {alias!r}, and searches read "
@@ -50,7 +50,7 @@ def check_text_not_built(
     databases: Sequence[str] | None = None,
     **kwargs: Any,
 ) -> list[CheckMessage]:
-    """Say which text indexes a database that is named does not build; it is asked."""
+    """Report the text indexes that a database does not build; it is queried."""
     return [
         checks.Warning(
             f"{reason}: {index.name!r} is not built on the database {alias!r}, and matching() "
@@ -70,7 +70,7 @@ def check_broken(
     databases: Sequence[str] | None = None,
     **kwargs: Any,
 ) -> list[CheckMessage]:
-    """Name indexes that are there and of no use: one that is not there yet is for a migration."""
+    """Report unusable indexes; those that are missing are for a migration."""
     models = {model: None for model, _ in indexes(app_configs)}
     return [
         checks.Warning(
@@ -88,7 +88,7 @@ def check_broken(
 
 
 def _migrated(alias: str, engine: Engine, models: Iterable[Any]) -> list[Any]:
-    """The models of which a database has the tables."""
+    """The models whose tables a database has."""
     known = [
         model
         for model in models
@@ -103,7 +103,7 @@ def _migrated(alias: str, engine: Engine, models: Iterable[Any]) -> list[Any]:
 def check_databases(
     app_configs: Any = None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """What is wrong within the databases that are named, which are asked, if they hold vectors."""
+    """What is wrong in the named databases that hold vectors; they are queried."""
     return [
         message
         for alias, engine in engines_of()
@@ -117,7 +117,7 @@ def check_tables(
     databases: Sequence[str] | None = None,
     **kwargs: Any,
 ) -> list[CheckMessage]:
-    """Compare the columns and indexes of a database with the models, once these are migrated."""
+    """Compare the columns and indexes of a database with the models, once they are migrated."""
     return [
         message
         for alias, engine in engines_of()
@@ -128,7 +128,7 @@ def check_tables(
 
 
 def _up_to_date(alias: str, engine: Engine, app_configs: Sequence[Any] | None) -> list[Any]:
-    """The models with vectors of apps that have no migration left to apply."""
+    """The models with vectors in apps that have no unapplied migration."""
     models = [
         model
         for model in apps.get_models()

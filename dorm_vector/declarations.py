@@ -1,8 +1,8 @@
 """
 Vectors in declarations: ``default``, ``db_default``, constraints, conditions, generated fields.
 
-Migrations write declarations as Python, and Django compares them with ``==``. Arrays can neither be
-written nor compared so: in models that have vector fields they become lists of Python's numbers.
+Migrations write declarations as Python, and Django compares them with ``==``. Arrays allow neither:
+in models with vector fields they become lists of Python's numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PARTS = ("condition", "check", "expressions")
 
 
 def plain(value: object) -> Any:
-    """A value as lists, dicts and Python's numbers, or as text; anything else as it is."""
+    """A value as lists, dicts and Python's numbers, or as text; anything else unchanged."""
     if isinstance(value, list | tuple) and type(value) in (list, tuple):
         return type(value)(map(plain, value))
     if type(value) is dict:
@@ -43,7 +43,7 @@ def plain(value: object) -> Any:
 
 
 def settle(declared: Any) -> None:
-    """Make the values in a condition or an expression plain ones, in place."""
+    """Replace the values in a condition or an expression by plain ones, in place."""
     if isinstance(declared, Q):
         declared.children[:] = [_settled(child) for child in declared.children]
     elif isinstance(declared, list | tuple):
@@ -65,7 +65,7 @@ def _settled(child: Any) -> Any:
 
 
 def _settle_arguments(expression: Any) -> None:
-    """What a lookup compares with, what a Value is, and the arguments that made them."""
+    """What a lookup compares with, what a Value holds, and the arguments that made them."""
     for name in ("value", "rhs"):
         if (isinstance(expression, Value) or name == "rhs") and name in vars(expression):
             setattr(expression, name, plain(getattr(expression, name)))
@@ -111,7 +111,7 @@ def may_hold_vectors(aliases: Sequence[str]) -> bool:
 
 
 def kinds_held(alias: str) -> tuple[set[str], set[str]]:
-    """The kinds of vectors that a database is to hold, and the labels of the apps they are of."""
+    """The kinds of vectors that a database is to hold, and the labels of their apps."""
     held = [
         (field.kind, model._meta.app_label)
         for model in apps.get_models()

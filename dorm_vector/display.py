@@ -9,7 +9,7 @@ from pgvector import SparseVector
 
 __all__ = ["brief"]
 
-# Vectors of so many components are shown whole, of longer ones the first few.
+# Up to so many components are shown; of longer vectors, the first few.
 WHOLE = 4
 FIRST = 2
 # The same of bits.
@@ -19,7 +19,7 @@ FIRST_BITS = 16
 
 def brief(value: object) -> str:
     """
-    A vector in short: ``[0.01, -0.2, ... 384]``, where 384 is the number of its components.
+    A vector, abbreviated: ``[0.01, -0.2, ... 384]``, where 384 is the number of its components.
 
     Takes what vector fields read, arrays of vectors among them: lists, numpy arrays, text of bits,
     pgvector's SparseVector. NULL is "", and anything else its ``str()``.

@@ -50,13 +50,13 @@ __all__ = [
 ADVISERS: list[Callable[[Any, Any, Any], None]] = []
 
 
-# Databases without NaN have their greatest number for an undefined distance, so that it sorts last.
-# No distance comes near it, nor near a millionth of it, which may be the mean of a million.
+# Databases without NaN use a huge number for an undefined distance, so that it sorts last. No
+# distance comes near it, or near a millionth of it, which the mean of a million may be.
 BEYOND = 1e300
 
 
 def undefined_as_nan(value: Any, expression: Expression, connection: BaseDatabaseWrapper) -> Any:
-    """What is read of a distance: NaN where it is undefined."""
+    """A distance as it is read: NaN if it is undefined."""
     return math.nan if value is not None and value >= BEYOND else value
 
 
@@ -68,10 +68,10 @@ def undefined_similarity_as_nan(
 
 
 def _float_field(from_db_value: Callable[..., Any]) -> FloatField:
-    # Not a subclass: Django lets expressions be mixed whose fields are of the very same class.
+    # Not a subclass: Django only combines expressions whose fields are of the same class.
     field: Any = FloatField()
     field.from_db_value = from_db_value
-    field.may_be_undefined = True  # for what hands it on
+    field.may_be_undefined = True  # for expressions that pass it on
     return field  # type: ignore[no-any-return]
 
 
@@ -82,9 +82,9 @@ class Distance(Func):
     ``expression`` is the name of a vector field, an expression, or a vector; ``vector`` a vector in
     any form that the field takes, None, the name of another field, or an expression:
     ``F("other")``, ``OuterRef``, a ``Subquery``. The distance is NULL where one of the two is. An
-    undefined one reads as NaN, sorts last, and is NULL for what is computed of it.
+    undefined one reads as NaN, sorts last, and is NULL in computations.
 
-    ``precision`` is that of an index, on databases that have such: "half" measures between the
+    ``precision`` is that of a coarse index, where the database has such: "half" compares the
     vectors rounded to float16, "bit" counts the components whose signs differ.
 
     Raises ValidationError for a vector that the field would not take, and FieldError for an
@@ -92,24 +92,24 @@ class Distance(Func):
     """
 
     arity = 2
-    #: The name of the metric. A subclass that gives one is registered by it: ``nearest()``,
+    #: The name of the metric. A subclass that has one is registered under it: ``nearest()``,
     #: indexes and checks know it.
     metric: ClassVar[str] = ""
     #: The field kinds whose vectors have the distance.
     kinds: ClassVar[tuple[str, ...]] = NUMERIC_KINDS
-    #: SQL by the name of an engine, for those that have none in their own tables: with the operands
-    #: ``{a}`` and ``{b}``, and their L2 norms ``{norm_a}`` and ``{norm_b}``.
+    #: SQL by engine name, for engines whose own tables have none: with the operands ``{a}`` and
+    #: ``{b}``, and their L2 norms ``{norm_a}`` and ``{norm_b}``.
     sql: ClassVar[Mapping[str, str]] = {}
-    #: The ending of the operator classes of indexes, behind the field kind.
+    #: The ending of its operator classes, after the field kind.
     operator_class: ClassVar[str] = ""
-    #: By index method, the field kinds of indexes that serve the metric, where the method itself
-    #: does not name it.
+    #: By index method, the field kinds whose indexes serve the metric, if the method does not say
+    #: so itself.
     indexed_by: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    #: Whether vectors that a field takes may have no such distance; whether zero has none.
+    #: Whether valid vectors may have no such distance; whether the zero vector has none.
     may_be_undefined: ClassVar[bool] = False
     undefined_at_zero: ClassVar[bool] = False
     output_field = _float_field(undefined_as_nan)
-    #: The kind of a query vector of which nothing else is known; None for one that follows from it.
+    #: The kind of a query vector of which nothing else is known; None to derive it from the value.
     value_kind: str | None = None
     #: The search of ``nearest()`` that orders by the distance.
     search: Any = None
@@ -163,7 +163,7 @@ class Distance(Func):
         summarize: bool = False,
         for_save: bool = False,
     ) -> Self:
-        # Django resolves an annotation once more to order by it.
+        # Django resolves an annotation again to order by it.
         if self._known is not None and not summarize:
             return self
         resolved = super().resolve_expression(query, allow_joins, reuse, summarize, for_save)
@@ -172,7 +172,7 @@ class Distance(Func):
         return resolved
 
     def settled(self) -> Distance:
-        """The distance itself, without a need to be resolved where its operands have none."""
+        """The distance itself, marked as resolved if its operands need no resolving."""
         if self._has_settled_operands:
             self._known = self._check_operands()
         return self
@@ -192,7 +192,7 @@ class Distance(Func):
         return made
 
     def _refuse_null(self, engine: Any) -> None:
-        """Refuse the aggregates that fail on NULL, where zero vectors would be the reason."""
+        """Refuse aggregates that fail on NULL where zero vectors would cause it."""
         if not self.undefined_at_zero or self.search is not None:
             return
         if aggregate := aggregate_over(self, engine.fails_on_null):
@@ -208,7 +208,7 @@ class Distance(Func):
         engine, metric = engine_for(connection), self.metric
         if self.reduction:
             metric, a, b = engine.reduced(self.reduction, metric, a, b)
-        # A column, a constraint or an index: the only queries that name no tables.
+        # A column, a constraint or an index: only their queries name no tables.
         stored = not getattr(compiler.query, "alias_cols", True)
         distance = engine.distance(metric, a, b, stored=stored)
         if settings.DEBUG:
@@ -229,7 +229,7 @@ class Distance(Func):
 
     @property
     def is_settled(self) -> bool:
-        """Whether the operands are a column and a value, or the like, in which nothing is."""
+        """Whether the operands are columns and values, which contain no other expressions."""
         return self._known is not None
 
     def _operands(self, compiler: SQLCompiler) -> list[Operand]:
@@ -239,7 +239,7 @@ class Distance(Func):
         # A search compiles its distance for the order and for its condition.
         made = vars(compiler).setdefault("_vector_operands", {})
         if id(self) not in made:
-            # Held beside them, so that no other distance gets its number.
+            # The distance is kept too, so that no other one gets its id().
             made[id(self)] = self._compiled_operands(compiler, *self._known), self
         operands: list[Operand] = made[id(self)][0]
         return operands
@@ -260,9 +260,9 @@ class Distance(Func):
 
     def _check_operands(self) -> tuple[int | None, str | None]:
         """
-        Compare what is known of the operands; return the number of their dimensions and their kind.
+        Check the operands against each other, and return their dimensions and their kind.
 
-        A query vector is made one of that kind. An OuterRef has no field before it is compiled.
+        A query vector is converted to that kind. An OuterRef has no field before it is compiled.
         """
         given = self.get_source_expressions()
         fields = [vector_field_of(each, self) for each in given]
@@ -313,7 +313,7 @@ class L1Distance(Distance):
 
 
 class HammingDistance(Distance):
-    """How many bits differ."""
+    """The number of bits that differ."""
 
     metric = "hamming"
     kinds = ("bit",)
@@ -323,9 +323,9 @@ class HammingDistance(Distance):
 
 class JaccardDistance(Distance):
     """
-    One minus the bits that both have, divided by those that one of them has; from 0 to 1.
+    One minus the ratio of the bits set in both to those set in either; from 0 to 1.
 
-    1 where they have none in common, also where neither has any.
+    1 if they have none in common, even if neither has any.
     """
 
     metric = "jaccard"

@@ -1,5 +1,5 @@
 """
-django-filter: filter sets over models with vectors, and what is nearest.
+django-filter: filter sets for models with vectors, and nearest neighbours.
 
 ::
 
@@ -30,13 +30,13 @@ __all__ = ["NearestFilter", "VectorFilter"]
 
 
 class VectorFilter(Filter):
-    """The rows with that very vector. Takes the ``dimensions`` and the ``kind`` of the field."""
+    """The rows with exactly that vector. Takes the ``dimensions`` and the ``kind`` of the field."""
 
     field_class = VectorFormField
 
 
 class NearestField(forms.CharField):
-    """The text of a request as the row, or the vector, that it names; None where it is empty."""
+    """The row or the vector that the text of a request names; None if it is empty."""
 
     #: Set by the filter, which knows the rows.
     target: Any
@@ -48,7 +48,7 @@ class NearestField(forms.CharField):
 
 class NearestFilter(CharFilter):
     """
-    Orders rows by the distance of the vector ``field_name`` to a row, named by its key.
+    Orders rows by the distance of the vector ``field_name`` to a row that is named by its key.
 
     With an ``embedder``, a callable that takes a text and returns a vector, a text does as well;
     the key of a row goes before a text. ``nearest_options`` are keywords of ``nearest()``: ``k``,
@@ -75,7 +75,7 @@ class NearestFilter(CharFilter):
         return nearest(qs, self.field_name, value, **self.nearest_options)
 
     def _target(self, value: str) -> Any:
-        """The row or the vector that is meant. Raises ValidationError where there is neither."""
+        """The row or the vector that is meant. Raises ValidationError if there is neither."""
         rows = self.parent.queryset
         found = named(rows, value, self.embedder)
         nearest(rows, self.field_name, found, **self.nearest_options)  # refuses what does not fit

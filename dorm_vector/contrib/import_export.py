@@ -1,5 +1,5 @@
 """
-django-import-export: vectors through CSV, XLSX, JSON, YAML and other files, the same bit for bit.
+django-import-export: vectors through CSV, XLSX, JSON, YAML and other files, bit for bit.
 
 A resource takes its widgets from here::
 
@@ -8,7 +8,7 @@ A resource takes its widgets from here::
             model = Product
             skip_unchanged = True
 
-Without it, too, what is written reads back as it was; but every row counts as changed.
+Without it vectors survive as well, but every row counts as changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dorm_vector.fields import AnyVectorField
 
 __all__ = ["XLSX", "VectorResourceMixin", "VectorWidget"]
 
-# Characters of a cell; the writer of such files cuts off the others. Source:
+# How many characters a cell holds; the writer of such files cuts off the rest. Source:
 # https://support.microsoft.com/office/excel-specifications-and-limits
 MAX_CELL = 32_767
 
@@ -51,7 +51,7 @@ class VectorWidget(widgets.Widget):
 
 
 class VectorResourceMixin:
-    """Gives the vector fields of a ModelResource their widgets. Stands before ModelResource."""
+    """Gives the vector fields of a ModelResource their widgets. List it before ModelResource."""
 
     @classmethod
     def widget_from_django_field(cls, f: Any, default: Any = widgets.Widget) -> Any:
@@ -62,9 +62,9 @@ class VectorResourceMixin:
 
 class XLSX(base_formats.XLSX):
     """
-    Excel's files, refusing what does not fit into a cell: vectors of more than some 2,700 numbers.
+    Excel files, refusing what does not fit into a cell: vectors of more than about 2,700 numbers.
 
-    Raises ValueError, where the format of django-import-export cuts the text off.
+    Raises ValueError where django-import-export's own format would cut the text off.
     """
 
     def export_data(self, dataset: Any, **kwargs: object) -> Any:

@@ -1,4 +1,4 @@
-"""Vectors as JSON: arrays of numbers, text of bits, and of sparse vectors what is not zero."""
+"""Vectors as JSON: arrays of numbers, text of bits, and the nonzero elements of sparse ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPARSE_KEYS = {"indices", "values", "dimensions"}
 
 
 def to_json(field: AnyVectorField, value: Any) -> Any:
-    """What a vector field has read, as what JSON has; None stays None."""
+    """The value of a vector field in JSON's types; None stays None."""
     if value is None:
         return None
     if field.kind == "sparsevec":
@@ -28,7 +28,7 @@ def to_json(field: AnyVectorField, value: Any) -> Any:
 
 
 def sparse_to_json(value: SparseVector) -> dict[str, Any]:
-    """What of a sparse vector is not zero, counting from 0, and its dimensions."""
+    """The nonzero elements of a sparse vector, counting from 0, and its dimensions."""
     return {
         "indices": value.indices(),
         "values": value.values(),
@@ -38,9 +38,9 @@ def sparse_to_json(value: SparseVector) -> dict[str, Any]:
 
 def from_json(field: AnyVectorField, data: Any) -> Any:
     """
-    The value that a field has of JSON. Text is taken as forms take it.
+    The value of a field from JSON. Text is read as in forms.
 
-    Raises ValidationError for what is no vector of the field, with the position of what is wrong.
+    Raises ValidationError for what is not a vector of the field, with the position of the error.
     """
     if data is None:
         return None
@@ -114,7 +114,7 @@ def sparse_from_json(data: Any) -> SparseVector:
 
 
 def _named(data: Any) -> str:
-    """What something is in JSON's words."""
+    """What a value is, in JSON's words."""
     if data is None or isinstance(data, bool):
         return {None: "null", True: "true", False: "false"}[data]
     if isinstance(data, list):

@@ -1,4 +1,4 @@
-"""model_bakery: random vectors for models in tests, once ``register()`` was called."""
+"""model_bakery: random vectors for models in tests, after ``register()``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def register() -> None:
     def made(vector_field: Any) -> Any:
         return random_vector(vector_field, baker_random)
 
-    # What bakery asks a field for, and hands over by keyword.
+    # What model_bakery reads from a field and passes by keyword.
     made.required = [lambda field: ("vector_field", field)]  # type: ignore[attr-defined]
     for name in FIELDS:
         generators.add(f"dorm_vector.fields.{name}", made)

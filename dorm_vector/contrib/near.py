@@ -1,4 +1,4 @@
-"""What is nearest to a row, or to a text, that somebody names in a request."""
+"""The rows nearest to a row, or to a text, that a request names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def near(
     """
     ``nearest()`` to the row of ``queryset`` whose key is ``value``, or to a text by the embedder.
 
-    Raises ValidationError where there is neither.
+    Raises ValidationError if there is neither.
     """
     return nearest(queryset, field, named(queryset, value, embedder), **options)
 
@@ -43,7 +43,7 @@ def named(queryset: QuerySet[Any], value: str, embedder: Any = None) -> Any:
 
 
 def _row(queryset: QuerySet[Any], value: str) -> Any:
-    """The row with a key that came as text; None where there is none."""
+    """The row with a key that came as text; None if there is none."""
     try:
         key = queryset.model._meta.pk.to_python(value)
         return queryset.filter(pk=key).order_by().first()

@@ -7,9 +7,9 @@ django-ninja and pydantic: vectors in schemas.
         text: str
         embedding: VectorType(Passage, "embedding")
 
-Once this module is imported, ModelSchema knows vector fields too. It makes its types of the classes
-of fields alone, so that the dimensions are only looked at when the vector is saved: let
-``handle_errors(api)`` answer 422 then.
+Once this module is imported, ModelSchema knows vector fields too. It knows only the classes
+of fields, so that dimensions are not checked until the vector is saved: let ``handle_errors(api)``
+answer 422 then.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def VectorType(model: Any, name: str) -> Any:  # noqa: N802 - it stands where ty
     """
     The pydantic type of a vector field: arrays of numbers, text of bits, sparse vectors as objects.
 
-    What is no vector of the field is refused with the position of what is wrong, and the JSON
+    What is not a vector of the field is refused with the position of the error, and the JSON
     schema has the dimensions. Raises FieldDoesNotExist for a name that no field has, and ValueError
     for a field without vectors.
     """
@@ -54,7 +54,7 @@ def VectorType(model: Any, name: str) -> Any:  # noqa: N802 - it stands where ty
 
 
 def handle_errors(api: Any) -> None:
-    """Let an API answer 422, with the messages, where Django refuses a value as it is saved."""
+    """Let an API answer 422, with the messages, when Django refuses a value that is saved."""
 
     def refused(request: Any, error: Any) -> Any:
         detail = [{"msg": message, "type": "value_error"} for message in error.messages]
@@ -64,7 +64,7 @@ def handle_errors(api: Any) -> None:
 
 
 def _taken(field: Any, data: Any, *, optional: bool) -> Any:
-    # What is sent back is what a field has read already.
+    # What is sent back has been read from a field already.
     if hasattr(data, "tolist") or isinstance(data, SparseVector):
         return data
     if data is None and not optional:
@@ -76,12 +76,12 @@ def _taken(field: Any, data: Any, *, optional: bool) -> Any:
 
 
 def _of_any_length(value: Any) -> Any:
-    """An array as a list: what numpy's and pgvector's values are not to pydantic."""
+    """Arrays of numpy's and pgvector's as lists, for pydantic."""
     return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _shown(convert: Any) -> PlainSerializer:
-    """JSON in answers; ``dict()`` of a schema has values that models take."""
+    """JSON in responses; ``dict()`` of a schema keeps values that models take."""
 
     def serialized(value: Any, info: Any) -> Any:
         answers = info.mode == "json" or info.context

@@ -1,8 +1,8 @@
 """
 Lookups of ``ArrayField(VectorField(...))``, beside ``django.contrib.postgres``.
 
-Django's own make a ``Value`` of each element without its field, which only suits what drivers know
-by themselves. These take their places, and do as they do for arrays of anything else.
+Django's own turn each element into a ``Value`` without its field, which only suits types that the
+driver knows. These replace them, and behave the same for arrays of anything else.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Array(Func):
     template = "%(function)s[%(expressions)s]"
 
     def get_group_by_cols(self) -> list[Any]:
-        """Those of its elements: an array of vectors that are given is nothing to group by."""
+        """Those of its elements: an array of constants is nothing to group by."""
         return [
             column
             for element in self.get_source_expressions()
@@ -40,7 +40,7 @@ class Array(Func):
 
 
 def _compared(field: Any, rhs: Any) -> Any:
-    """What an array is compared with, its vectors as expressions where it is one of vectors."""
+    """What an array is compared with; in an array of vectors, each is an expression."""
     base = getattr(field, "base_field", None)
     if not isinstance(rhs, list | tuple) or not isinstance(_innermost(base), AnyVectorField):
         return rhs
@@ -86,7 +86,7 @@ class VectorArrayOverlap(_OfVectors, djangos.ArrayOverlap):  # type: ignore[name
 
 
 def register() -> None:
-    """Put these in the places of Django's, unless the project has others there."""
+    """Register these in place of Django's, unless the project has registered others."""
     for lookup in _OfVectors.__subclasses__():
         djangos_own = lookup.__mro__[2]
         if ArrayField.get_class_lookups().get(lookup.lookup_name) is djangos_own:  # type: ignore[attr-defined]

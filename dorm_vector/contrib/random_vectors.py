@@ -9,15 +9,15 @@ from pgvector import SparseVector
 
 __all__ = ["random_vector"]
 
-# The elements of a random sparse vector that are not zero, at most.
+# At most how many elements of a random sparse vector are nonzero.
 ELEMENTS = 10
 
 
 def random_vector(field: Any, random: Any = standard) -> Any:
     """
-    A random vector that a field takes: numbers of a normal distribution, scaled to the length 1.
+    A random vector that a field takes: normally distributed numbers, scaled to length 1.
 
-    Of a BitField it is text of random bits, of a SparseVectorField 10 elements at most. ``random``
+    For a BitField it is text of random bits, for a SparseVectorField up to 10 elements. ``random``
     is a ``random.Random``, or the module.
     """
     size = field.dimensions

@@ -1,7 +1,7 @@
 """
-Django REST framework: vectors as JSON, and what is nearest by a query parameter.
+Django REST framework: vectors as JSON, and nearest neighbours by a query parameter.
 
-Where REST framework is in INSTALLED_APPS, ModelSerializer takes these fields by itself::
+With REST framework in INSTALLED_APPS, ModelSerializer uses these fields by itself::
 
     class PassageSerializer(serializers.ModelSerializer):
         class Meta:
@@ -43,8 +43,8 @@ class VectorField(serializers.ModelField):
     """
     A JSON array of numbers.
 
-    Takes the ``dimensions`` (of bits, the ``length``), or the field of a model. What is no vector
-    of it is refused with the position of what is wrong.
+    Takes the ``dimensions`` (for bits, the ``length``), or the field of a model. What is not a
+    vector of it is refused with the position of the error.
     """
 
     model_field_class: ClassVar[Any] = fields.VectorField
@@ -94,13 +94,13 @@ SERIALIZERS = {
 
 class NearestFilterBackend(BaseFilterBackend):
     """
-    ``?near=<id>`` orders a list by the distance to a row of it, the nearest first.
+    ``?near=<id>`` orders a list by the distance to one of its rows, nearest first.
 
     The view's ``nearest_field`` names the field. With a ``nearest_embedder``, a callable that takes
     a text and returns a vector, ``?near=text`` works too; the id of a row goes before a text.
     ``nearest_metric`` and ``nearest_k`` are those of ``nearest()``. Rows are annotated with their
     ``distance``, which a serializer can declare as a FloatField; ``nearest_annotation`` gives it
-    another name. What is neither a row nor has an embedder is refused, with status 400.
+    another name. A text without an embedder, and an unknown id, get status 400.
     """
 
     parameter = "near"

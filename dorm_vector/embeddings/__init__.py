@@ -1,4 +1,4 @@
-"""``embed()``: vectors for the rows that have none."""
+"""``embed()``: vectors for the rows without one."""
 
 from __future__ import annotations
 

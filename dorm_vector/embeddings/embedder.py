@@ -1,4 +1,4 @@
-"""Calling an embedder: plain or async, again where it fails, and row by row where it must be."""
+"""Calling an embedder: plain or async, with retries, and row by row where it has to be."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["MAX_PAUSE", "Embedder", "Made"]
 
 # The longest time between two calls, in seconds.
 MAX_PAUSE = 60.0
-# What can be iterated over, and is no list of vectors.
+# Iterables that are not lists of vectors.
 NO_VECTORS = (str, bytes, bytearray, Mapping, Set)
 
 Function = Callable[[list[Any]], Any]
 
 
 class Made:
-    """What became of some rows: vectors, and sentences of those that could not be embedded."""
+    """What became of some rows: vectors, and the errors of those that could not be embedded."""
 
     def __init__(self) -> None:
         self.vectors: list[tuple[Any, Any]] = []
@@ -38,11 +38,11 @@ class Made:
 
 class Embedder:
     """
-    Makes vectors for ``field`` of instances by a function of the project's, and counts the calls.
+    Computes vectors for ``field`` of instances by a function of the project's; counts its calls.
 
-    A call that raises is tried again ``retries`` times, the first time after ``backoff`` seconds,
-    each later time after twice as long. Then the instances are halved until those are found that
-    it cannot do. Raises ValueError for a function that returns no list of as many vectors, and
+    A call that raises is retried ``retries`` times, at first after ``backoff`` seconds, then each
+    time after twice as long. Then the batch is halved until the instances that fail are found.
+    Raises ValueError for a function that does not return a list of as many vectors, and
     ValidationError for a vector that the field refuses.
     """
 
@@ -85,7 +85,7 @@ class Embedder:
             self._embed(part, again, made)
 
     def _tried(self, rows: list[Any], retries: int) -> Any:
-        """What the function returned, read as far as it has to be; or its last error."""
+        """What the function returned, read no further than needed, or its last error."""
         for attempt in itertools.count():
             self.calls += 1
             try:
@@ -129,7 +129,7 @@ class Embedder:
         try:
             if hasattr(vector, "__next__"):
                 vector = field.values.held(vector, field.dimensions)
-            if field.pack(vector) is None:  # text of white space, which stands for None
+            if field.pack(vector) is None:  # blank text, which stands for None
                 raise ValidationError(f"{short(vector)} is not a vector.", code="invalid")
         except ValidationError as error:
             message = f"The vector for {row._meta.label} {row.pk} is refused: {error.message}"
@@ -145,12 +145,12 @@ def _named(label: str, rows: list[Any]) -> str:
 
 
 def _read(returned: Any, count: int) -> Any:
-    """Vectors in a list, one more than there may be at most; what is none as it is."""
+    """Vectors as a list, at most one more than allowed; anything else unchanged."""
     if isinstance(returned, NO_VECTORS):
         return returned
     numpy = sys.modules.get("numpy")
     if hasattr(returned, "__array__") and numpy is not None:
-        returned = numpy.asarray(returned)  # a table would be read by its columns
+        returned = numpy.asarray(returned)  # a table would be iterated by column
         if returned.ndim == 0:
             return returned.item()
     if not isinstance(returned, Iterable):
@@ -158,7 +158,7 @@ def _read(returned: Any, count: int) -> Any:
     return list(itertools.islice(returned, count + 1))
 
 
-# One event loop for all calls: clients keep their connections in it.
+# One event loop for all calls, in which clients keep their connections.
 
 
 def _loop(stack: contextlib.ExitStack) -> Callable[[Awaitable[Any]], Any]:
@@ -187,7 +187,7 @@ def _is_running() -> bool:
 
 
 def _has_outer_loop() -> bool:
-    """Whether sync_to_async() has called this from an event loop, which is that of the project."""
+    """Whether sync_to_async() has called this from the project's own event loop."""
     outer = getattr(SyncToAsync.threadlocal, "main_event_loop", None)
     owner = getattr(SyncToAsync.threadlocal, "main_event_loop_pid", os.getpid())
     return outer is not None and outer.is_running() and owner == os.getpid()

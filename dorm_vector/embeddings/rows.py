@@ -1,4 +1,4 @@
-"""The rows that are embedded: which they are, how they are read, and how vectors are written."""
+"""Rows to embed: which they are, how they are read, and how vectors are written."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from dorm_vector.fields import AnyVectorField
 __all__ = ["Rows"]
 
 CONTENT = "_dorm_content"
-# How often a batch is written, where the database is locked or has hung up, and the first pause.
+# How often writing a batch is tried if the database is locked or gone, and the first pause.
 WRITES, PAUSE = 5, 0.1
 
 
 class Content(Func):
-    """What columns hold, in a text that tells any two contents: see ``Engine.content``."""
+    """The contents of columns as text that differs whenever they do; see ``Engine.content``."""
 
     output_field = TextField()
 
@@ -37,8 +37,8 @@ class Rows:
     """
     The rows of a queryset whose ``field`` is to be embedded: without a vector, or all of them.
 
-    ``of`` names the sources: fields of which a change makes a vector wrong. Raises TypeError,
-    ValueError or FieldError, a sentence, for what cannot be embedded.
+    ``of`` names the sources: fields whose change makes a vector stale. Raises TypeError,
+    ValueError or FieldError for what cannot be embedded.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Rows:
 
     @property
     def pending(self) -> QuerySet[Any]:
-        """The rows that want a vector."""
+        """The rows that need a vector."""
         if self.all_rows:
             return self.queryset
         return self.queryset.filter(**{f"{self.field.name}__isnull": True})
@@ -73,13 +73,13 @@ class Rows:
         return self.pending.order_by().values("pk").distinct().count()
 
     def keys(self, after: Any, count: int) -> list[Any]:
-        """So many keys of rows that want a vector, in their order, after one or from the first."""
+        """Up to so many keys of rows that need a vector, in order, after one or from the first."""
         rows = self.pending if after is None else self.pending.filter(pk__gt=after)
         # Joins may give a row several times.
         return self._keys_of(rows.order_by("pk").distinct(), count)
 
     def read(self, keys: Iterable[Any]) -> list[Any]:
-        """The rows of those keys that still want a vector, in the order of the keys."""
+        """The rows of those keys that still need a vector, in the order of the keys."""
         keys = list(keys)
         rows = self.pending.filter(pk__in=keys).order_by("pk")
         if self.sources:
@@ -100,9 +100,9 @@ class Rows:
 
     def write(self, vectors: list[tuple[Any, Any]]) -> list[Any]:
         """
-        Write vectors of rows that are as they were read, and return the keys of the others.
+        Write the vectors of rows that have not changed since, and return the keys of the others.
 
-        One transaction, which waits for no row that another one has locked.
+        It is one transaction, which skips rows that another one has locked.
         """
         for attempt in range(1, WRITES + 1):
             try:
@@ -125,7 +125,7 @@ class Rows:
             ]
 
     def _locked(self, keys: list[Any]) -> Any:
-        """The keys of which this transaction has locked the rows, where it can."""
+        """The keys whose rows this transaction has locked, where it can."""
         if not self.connection.features.has_select_for_update_skip_locked:
             return keys
         rows = self._base().filter(pk__in=keys).order_by("pk")
@@ -147,7 +147,7 @@ class Rows:
         return rows
 
     def waiting(self, keys: list[Any]) -> list[Any]:
-        """Those of the keys whose rows still want a vector."""
+        """The keys whose rows still need a vector."""
         there = set(self._keys_of(self.pending.filter(pk__in=keys).order_by(), None))
         return [key for key in keys if key in there]
 
@@ -165,7 +165,7 @@ def _queryset(given: object) -> QuerySet[Any]:
 
 
 def _obstacle(queryset: QuerySet[Any]) -> str | None:
-    """What a queryset has that cannot be kept, the second half of a sentence."""
+    """What a queryset has that embed() cannot keep, the second half of a sentence."""
     query: Any = queryset.query
     obstacles = {
         "remove the slice, and pass limit=": query.is_sliced,
@@ -197,8 +197,8 @@ def _field(model: type[Model], name: str) -> Any:
 
 def _sources(model: type[Model], field: Field, of: Sequence[str] | None) -> list[Any]:
     """
-    The fields whose values a vector is made of: those that are named here, or by a FreshVector, or
-    all columns that hold no vectors.
+    The fields that a vector is computed from: those named here, or by a FreshVector, or all columns
+    that hold no vectors.
     """
     if isinstance(of, str):
         raise TypeError(f"embed() takes a list of field names as of=, not {of!r}.")

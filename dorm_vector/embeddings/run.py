@@ -23,14 +23,14 @@ Progress = Callable[[int], object]
 class EmbedReport:
     """What a call of ``embed()`` did."""
 
-    #: Rows that a vector was written for.
+    #: How many rows got a vector.
     embedded: int = 0
-    #: The rows that could not be embedded, and were left as they were: why, by primary key.
+    #: Why rows could not be embedded, by primary key; they are unchanged.
     errors: dict[object, str] = dataclasses.field(default_factory=dict)
-    #: Vectors that were thrown away, since their rows were changed, deleted or embedded by others
+    #: Vectors that were discarded because their rows were changed, deleted or embedded by others
     #: while the embedder was called. Rows that were changed are embedded again.
     skipped: int = 0
-    #: Calls of the embedder, those that raised included.
+    #: Calls of the embedder, including those that raised.
     calls: int = 0
     seconds: float = 0.0
 
@@ -54,7 +54,7 @@ class BatchResult:
     skipped: int
     calls: int
     errors: dict[object, str]
-    #: Keys of rows that were changed meanwhile, and still want a vector.
+    #: Keys of rows that were changed meanwhile, and still need a vector.
     changed: list[Any]
 
 

@@ -1,4 +1,4 @@
-"""Going through the rows that want a vector, by their keys, beside others who do the same."""
+"""Going through the rows that need a vector, by key, alongside other processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dorm_vector.embeddings.rows import Rows
 
 __all__ = ["Walk"]
 
-# Rows may come to want a vector behind the walk: it goes on until there are none, or so many times.
+# Rows may need a vector again behind the walk: it is repeated until none do, up to so often.
 MAX_PASSES = 10
 
 
@@ -17,14 +17,14 @@ class Walk:
     """
     Keys in batches, each claimed until it is settled.
 
-    No transaction and no cursor is open between two of them.
+    No transaction and no cursor is open between batches.
     """
 
     def __init__(self, rows: Rows, claims: Any, batch_size: int, limit: int | None) -> None:
         self.rows, self.claims = rows, claims
         self.batch_size = min(batch_size, claims.most or batch_size)
         self.limit = limit
-        #: Rows that were given out, and those of them that came back.
+        #: How many rows were handed out, and how many of them came back.
         self.dealt = self.settled = 0
         self._out: set[Any] = set()
         self._failed: set[Any] = set()
@@ -36,7 +36,7 @@ class Walk:
             before = self.dealt
             if self._again:
                 yield from self._again_first()
-            # All rows are gone through once; those without a vector as long as there are some.
+            # All rows are visited once; those without a vector, as long as there are any.
             elif not (self.rows.all_rows and self._passed):
                 self._passed = True
                 yield from self._pass()
@@ -44,7 +44,7 @@ class Walk:
                 break
 
     def settle(self, keys: list[Any], failed: Any, changed: list[Any]) -> None:
-        """Let a batch go: keys that failed for good, and those whose rows were changed."""
+        """Release a batch, with the keys that failed for good and those whose rows were changed."""
         self.settled += len(keys)
         self._out.difference_update(keys)
         self._failed.update(failed)

@@ -1,4 +1,4 @@
-"""Several processes for one call: the first one deals the rows, the others embed them."""
+"""Several processes for one call: the first hands out rows, the others embed them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dorm_vector.engines import engine_for
 
 __all__ = ["Job", "WorkerError", "embed_by_workers"]
 
-# How long a worker may take to end, in seconds, before it is killed.
+# Seconds that a worker has to exit before it is killed.
 GRACE = 5.0
 
 
@@ -36,7 +36,7 @@ class WorkerError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What a worker has to know; all of it can be pickled."""
+    """What a worker has to know; it can be pickled."""
 
     #: A label, ``app.Model``.
     model: str
@@ -73,13 +73,13 @@ def embed_by_workers(
     limit: int | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> EmbedReport:
-    """``embed()`` by ``count`` processes. Raises WorkerError for what went wrong in one of them."""
+    """``embed()`` by ``count`` processes. Raises WorkerError if one of them fails."""
     rows, report, started = job.rows(), EmbedReport(), time.monotonic()
     claims = engine_for(rows.connection).claims(rows.field)
     walk = Walk(rows, claims, batch_size, limit)
     with claims, _workers(job, count) as workers:
         before = -1
-        while walk.dealt > before:  # batches that were out may have come back with changed rows
+        while walk.dealt > before:  # the last batches may have come back with changed rows
             before = walk.dealt
             for keys, result in _dealt(iter(walk), workers):
                 walk.settle(keys, result.errors, result.changed)
@@ -125,7 +125,7 @@ def _received(pipe: Any, workers: dict[Connection, Any], keys: list[Any]) -> Bat
 
 @contextlib.contextmanager
 def _workers(job: Job, count: int) -> Iterator[dict[Connection, Any]]:
-    """Processes by the pipes to them. They end with the block, and with this process."""
+    """Processes by the pipes to them; they end with the block, or with this process."""
     # A copy of this process would share its connections.
     context = multiprocessing.get_context("spawn")
     settings = _settings(job.alias)
@@ -153,18 +153,18 @@ def _workers(job: Job, count: int) -> Iterator[dict[Connection, Any]]:
 
 
 def _settings(alias: str) -> dict[str, Any] | None:
-    """The settings of a database as they are here: tests, for one, have another one."""
+    """The settings of a database as they are here: tests, for one, change its name."""
     settings = dict(connections[alias].settings_dict)
     try:
         pickle.dumps(settings)
-    except Exception:  # whatever an option raises that is no plain value
+    except Exception:  # whatever pickling an option raises
         return None
     return settings
 
 
 def work(pipe: Connection, job: Job, settings: dict[str, Any] | None) -> None:
     """What a worker does: embed batches until the pipe is closed."""
-    # The process that deals sees to the end of this one.
+    # The process that hands out rows ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError), pipe:
         try:

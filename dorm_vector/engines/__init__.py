@@ -1,8 +1,7 @@
 """
-One engine object for each database connection: everything that differs by database.
+One engine object for each database connection, with everything that differs by database.
 
-``engine_for(connection)`` is the only place that asks a connection what it is. No SQL is sent to
-find out.
+``engine_for(connection)`` is the only place that looks at what a connection is. It sends no SQL.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ ENGINES = {
     "unsupported": "dorm_vector.engines.base.Engine",
 }
 
-# By connection.vendor. YugabyteDB carries pgvector, and its backend has had both names;
-# CockroachDB's own vectors differ from it, and Redshift has none.
+# By connection.vendor. YugabyteDB includes pgvector, and its backend has had both names;
+# CockroachDB's own vectors differ, and Redshift has none.
 VENDORS = {
     "postgresql": "postgresql",
     "yugabyte": "postgresql",
@@ -39,8 +38,8 @@ VENDORS = {
     "libsql": "libsql",
 }
 
-# Backends for other databases call themselves "sqlite" as well. One that can load sqlite-vec is
-# derived from Django's own, and its driver is one of these packages.
+# Backends for other databases call themselves "sqlite" too. Those that can load sqlite-vec derive
+# from Django's own, with a driver of one of these packages.
 SQLITE_BACKEND = "django.db.backends.sqlite3.base"
 SQLITE_DRIVERS = frozenset({"pysqlcipher3", "pysqlite3", "sqlcipher3", "sqlean", "sqlite3"})
 
@@ -58,7 +57,7 @@ def engine_for(connection: BaseDatabaseWrapper | ConnectionProxy) -> Engine:
     try:
         engine: Engine = wrapper._dorm_vector_engine
     except AttributeError:
-        # What stands behind django.db.connection, and behind any other proxy.
+        # The connection behind django.db.connection, or behind any other proxy.
         wrapper = wrapper.ops.connection
         engine = engine_class(wrapper, wrapper.alias)(wrapper)
         wrapper._dorm_vector_engine = engine
@@ -75,8 +74,8 @@ def engines_of(model: Any = None) -> Iterator[tuple[str, Engine]]:
 
 
 def _holds(alias: str, model: Any) -> bool:
-    """Whether the tables of a database have that of a model among them."""
-    # The features that a model may require are not looked at: a database may be asked for them.
+    """Whether a database has the table of a model."""
+    # Required features are not considered: determining them may query the database.
     required = model._meta.required_db_vendor
     if required and required != connections[alias].vendor:
         return False
@@ -100,7 +99,7 @@ def engine_class(
 
 
 def forget_engines() -> None:
-    """Let every connection find its engine again, after a change of settings."""
+    """Have every connection find its engine again after a change of settings."""
     for connection in connections.all(initialized_only=True):
         vars(connection).pop("_dorm_vector_engine", None)
 

@@ -1,7 +1,7 @@
 """
 The database wrapper.
 
-Everything that libSQL shares with SQLite is Django's own SQLite backend; here is what differs.
+What libSQL shares with SQLite comes from Django's SQLite backend; this module has what differs.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class DatabaseWrapper(SQLiteWrapper):
 
     @property
     def is_remote(self) -> bool:
-        """Whether each statement goes to a server, and not to a file."""
+        """Whether statements go to a server instead of a file."""
         return is_remote(self.settings_dict["NAME"])
 
     def get_connection_params(self) -> dict[str, Any]:

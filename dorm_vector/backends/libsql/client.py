@@ -13,8 +13,7 @@ class DatabaseClient(BaseDatabaseClient):
     """
     Refuses ``manage.py dbshell``.
 
-    SQLite's own shell would read a file, and spoil it where it has vector indexes, which it does
-    not know.
+    SQLite's own shell would read a file, and damage its vector indexes, which it does not know.
     """
 
     executable_name = "libsql"

@@ -1,5 +1,5 @@
 """
-Connections: which statement waits, which is tried again, and what a lost transaction is.
+Connections: which statements wait or are retried, and when a transaction is lost.
 
 The client (0.1.11) holds the GIL while SQLite waits for a lock, which the thread that has the lock
 then cannot give back: SQLite never waits, and ``Connection.attempt`` tries again without the GIL.
@@ -26,12 +26,12 @@ from dorm_vector.backends.libsql.statements import Statement
 
 __all__ = ["Connection", "connect"]
 
-#: Seconds for which a statement waits for a lock, where nothing else is said.
+#: Seconds that a statement waits for a lock by default.
 TIMEOUT = 5.0
 LOST = "The server has ended the transaction: roll it back."
 FORKED = "The transaction belongs to another process, which this one was forked from: roll it back."
 
-# What another process has, kept from being closed by this one.
+# What belongs to another process, kept so that this one does not close it.
 LEFT: list[Any] = []
 
 Result = TypeVar("Result")
@@ -43,8 +43,8 @@ def connect(
     """
     Open a file, ``:memory:``, or the URL of a server.
 
-    ``timeout`` is the number of seconds for which a statement waits for a lock, 5 by default, and
-    in which a server has to answer, 60 by default. ``options`` are the client's: ``auth_token``,
+    ``timeout`` is the number of seconds that a statement waits for a lock, 5 by default, and that
+    a server has to answer, 60 by default. ``options`` are the client's: ``auth_token``,
     ``sync_url``, ``sync_interval``, ``offline``, ``encryption_key``.
     """
     is_server = "://" in database and not uri
@@ -111,7 +111,7 @@ class Connection:
         return self._raw
 
     def _connect_after_fork(self) -> None:
-        """Leave the other process what it has: a stream of a server, or the client's threads."""
+        """Leave the other process what belongs to it: a stream, or the client's threads."""
         LEFT.append(self._raw)
         was_within = bool(self._raw.in_transaction)
         self._connect()
@@ -138,7 +138,7 @@ class Connection:
         """
         Begin a transaction without foreign keys on a server.
 
-        It keeps a PRAGMA for one stream only, and statements that are sent together share one.
+        A PRAGMA holds for one stream, and statements that are sent together share one.
         """
         self.attempt(lambda: self.raw.executescript(f"PRAGMA foreign_keys = OFF; {begin}"), "BEGIN")
         if not self.in_transaction:
@@ -171,13 +171,13 @@ class Connection:
             LEFT.append(raw)
 
     def begin_if_due(self, known: Statement) -> None:
-        """Outside autocommit mode a change begins a transaction."""
+        """Begin a transaction before a change outside autocommit mode."""
         if self.isolation_level is not None and not self.in_transaction and known.writes:
             self.execute(f"BEGIN {self.isolation_level}")
 
     def attempt(self, run: Callable[[], Result], verb: str) -> Result:
         """
-        Run a statement, again and again while the database is locked, ``timeout`` seconds at most.
+        Run a statement, retrying for up to ``timeout`` seconds while the database is locked.
 
         ``verb`` is that of the statement. Not within a transaction that has already read, since the
         locks that it holds may be those that the other one waits for; COMMIT is tried again there.
@@ -214,6 +214,6 @@ class Connection:
             pause = min(2 * pause, 0.05)
 
     def _is_lost(self, error: BaseException, is_commit: bool) -> bool:
-        """A server has rolled back what it could not commit; SQLite has not."""
+        """A server rolls back what it cannot commit; SQLite does not."""
         gone = isinstance(error, GoneError) or not isinstance(error, Exception)
         return gone or (is_commit and not self._raw.in_transaction)

@@ -11,12 +11,12 @@ from dorm_vector.backends.libsql.locations import is_remote, without_secrets
 
 __all__ = ["DatabaseCreation"]
 
-# What ties a database to a server, which tests must not write to.
+# Options that tie a database to a server, which tests must not write to.
 REMOTE_OPTIONS = ("auth_token", "offline", "sync_interval", "sync_url")
 
 
 class DatabaseCreation(SQLiteCreation):
-    """Test databases are in memory or in files, also where the database is on a server."""
+    """Test databases are in memory or in files, even if the database is on a server."""
 
     def _create_test_db(self, verbosity: int, autoclobber: bool, keepdb: bool = False) -> str:
         name = self._get_test_db_name()  # type: ignore[attr-defined]
@@ -42,7 +42,7 @@ class DatabaseCreation(SQLiteCreation):
         return super().get_test_db_clone_settings(suffix)
 
     def setup_worker_connection(self, _worker_id: int) -> None:
-        """Open the copy of a worker's own, which was spawned or forked."""
+        """Open the worker's own copy, spawned or forked."""
         # In place, for new threads to see it; a worker that raised here would be started again
         # and again.
         self.connection.settings_dict.update(self.get_test_db_clone_settings(str(_worker_id)))

@@ -1,12 +1,12 @@
 """
 Cursors.
 
-What the client (0.1.11) does, and what is done about it here:
+What the client (0.1.11) does, and how this module makes up for it:
 
-- it runs the first of several statements only: they are refused;
+- it runs only the first of several statements: they are refused;
 - it runs a statement as its rows are fetched, ``INSERT ... RETURNING`` included: statements that
-  change something are run to their end at once, and of the others the first rows are fetched;
-- a cursor of its that has come to the end in fetchmany() stays there: each statement gets another;
+  change something are run to the end at once, and the first rows of others are fetched;
+- its cursors stay at the end once fetchmany() has reached it: each statement gets a new one;
 - its executescript() raises nothing: the statements are run one by one.
 """
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Cursor"]
 
-# Rows that are fetched when a statement is executed, before anybody asks for them.
+# Rows that are fetched as a statement is executed, before they are asked for.
 FIRST_ROWS = 100
-# Rows that executemany() hands to the client at a time.
+# Rows that executemany() passes to the client at a time.
 MANY_ROWS = 1000
 
 Row = tuple[Any, ...]
@@ -60,7 +60,7 @@ class Cursor:
         Run one statement, with ``?``, ``?1`` or ``:name`` for the parameters.
 
         ``params`` is a sequence, or a mapping for names. Raises ProgrammingError, before anything
-        is run, for several statements and for parameters that are not as many as places.
+        is run, for several statements, and for too few or too many parameters.
         """
         self._start()
         known = _single(sql)
@@ -70,7 +70,7 @@ class Cursor:
         return self
 
     def executemany(self, sql: str, rows: Iterable[Any]) -> Cursor:
-        """Run one statement for each of ``rows``, which are read as they are needed."""
+        """Run one statement for each of ``rows``, which are read as needed."""
         self._start()
         known = _single(sql)
         if not known.writes:

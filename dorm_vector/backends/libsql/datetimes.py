@@ -1,5 +1,5 @@
 """
-What Django's SQLite backend computes of dates and times in Python, in SQL.
+The date and time functions that Django's SQLite backend has in Python, in SQL.
 
 Dates are text, "2026-01-31", times "12:30:00.500000", and both with a space between. SQLite rounds
 fractions of a second to milliseconds: they are cut off before, and put back where they are wanted.
@@ -76,7 +76,7 @@ def _of_time(value: str) -> str:
 
 
 def _moved(moment: str, duration: str) -> str:
-    """A date, with a time or without, and microseconds: their sum has as much as the former."""
+    """A date, with or without a time, plus microseconds; the sum has a time if the date has."""
     total = f"({_of_datetime(moment)} + {duration})"
     fraction = f"(({total} %% 1000000 + 1000000) %% 1000000)"
     return (
@@ -94,7 +94,7 @@ DURATIONS = {
         "CASE typeof(l) WHEN 'text' THEN l ELSE r END",
         "CASE typeof(l) WHEN 'text' THEN r ELSE l END",
     ),
-    # What is less than a day is not taken off a date, nor is it in Python.
+    # Less than a day is not taken off a date; neither does Python.
     "-": _moved("l", "CASE length(l) WHEN 10 THEN 86399999999 - r ELSE -r END"),
     "*": "({0} * {1})",
     "/": "({0} * 1.0 / {1})",
@@ -134,9 +134,9 @@ def difference(internal_type: str, left: SQL, right: SQL) -> SQL:
 
 def made_of(operands: Sequence[SQL], make: Callable[..., SQL]) -> SQL:
     """
-    What is made of operands, which are named where one is a query, or a choice, itself.
+    SQL made of operands, which are named if one of them is a query or a CASE itself.
 
-    Nested, they would double with each level, and a parser has room for so many levels only.
+    Nested, they would double with each level, and the parser allows only so many levels.
     """
     texts = [each.sql for each in operands]
     is_deep = any("(SELECT" in text or "CASE " in text for text in texts)

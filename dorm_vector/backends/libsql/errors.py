@@ -38,7 +38,7 @@ ERRORS: dict[str, type[Error]] = {
     r"too big": DataError,
 }
 FUNCTION = re.compile(r"no such function: (\w+)")
-# A lock that goes away: nothing of the statement was run.
+# A lock that will be released: nothing of the statement was run.
 LOCKED = "database is locked"
 
 
@@ -51,7 +51,7 @@ def translated(error: BaseException) -> BaseException:
 
 
 def said_by_libsql(said: str) -> Error:
-    """The exception for what libSQL says, be it in this process or on a server."""
+    """The exception for a message of libSQL's, in this process or on a server."""
     function = FUNCTION.search(said)
     message = f"libSQL has no function {function[1]}." if function else said
     matches = (exception for pattern, exception in ERRORS.items() if re.search(pattern, said))

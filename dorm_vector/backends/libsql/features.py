@@ -9,7 +9,7 @@ from dorm_vector.backends.libsql.parameters import MAX_VARIABLES
 
 __all__ = ["DatabaseFeatures"]
 
-# Why tests of Django's own suite do not hold for libSQL. Some of them are in some versions only.
+# Why tests of Django's own suite do not apply to libSQL. Some exist in some versions only.
 SKIPS: dict[str, set[str]] = {
     "The client tells no column types: raw SQL reads dates and times as text.": {
         "schema.tests.SchemaTests.test_add_datefield_and_datetimefield_use_effective_default",
@@ -74,7 +74,7 @@ class DatabaseFeatures(SQLiteFeatures):
 
 
 def _is_installed(test: str) -> bool:
-    """Whether Django's suite is running, with the app of ``test``, and has that test."""
+    """Whether Django's suite is running with the app of ``test``, and has that test."""
     case, _, name = test.rpartition(".")
     if case.split(".")[0] not in settings.INSTALLED_APPS:
         return False

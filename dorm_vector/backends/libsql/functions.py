@@ -22,7 +22,7 @@ from dorm_vector.sql import SQL, fill, filter_clause
 
 __all__ = ["rewriter"]
 
-# {1} times the text: a blob of as many zeros, in hexadecimal, with the text instead of each.
+# The text {1} times: a blob of as many zeros, in hexadecimal, each replaced by the text.
 REPEATED = "replace(hex(zeroblob({1})), '00', TEXT)"
 PADDING = f"substr({REPEATED}, 1, {{1}} - length({{0}}))".replace("TEXT", "{2}")
 PADDED = (
@@ -35,7 +35,7 @@ VARIANT = f"substr('89AB', 1 + (random() & 3), 1) || {HEX_DIGITS}"
 
 # SQLite's own math functions give NULL and infinity where libSQL's raise an error.
 EXP = "CASE WHEN {0} > 709.782712893384 THEN 9e999 WHEN {0} < -708 THEN 0.0 ELSE exp({0}) END"
-# libSQL's ceil() and floor() give the least integer for what is past 64 bits, and is whole anyway.
+# libSQL's ceil() and floor() give the least integer past 64 bits, where floats are integers anyway.
 WHOLE = "CASE WHEN abs({0}) >= 9007199254740992 THEN {0} ELSE FUNCTION({0}) END"
 POWER = (
     "CASE WHEN {0} IS NULL OR {1} IS NULL THEN NULL WHEN {1} = 0 OR {0} = 1 THEN 1.0 "
@@ -165,7 +165,7 @@ def _function(node: Any, compiler: SQLCompiler, compile_: Compile) -> Compiled:
     sql, params = _filled(template, node, compiler, **others)
     try:
         numeric = isinstance(node._output_field_or_none, DecimalField)
-    except FieldError:  # of parts of several types, which needs no type where it stands
+    except FieldError:  # its parts are of several types, and it needs no type here
         numeric = False
     return f"(CAST({sql} AS NUMERIC))" if numeric else sql, params
 
@@ -177,7 +177,7 @@ def _filled(template: str, node: Any, compiler: SQLCompiler, **others: SQL) -> S
     def make(*parts: SQL) -> SQL:
         return fill(template, **{str(place): part for place, part in enumerate(parts)}, **others)
 
-    # What is of a group, or of a window, stands in no query of its own.
+    # Aggregates and window functions cannot move into a query of their own.
     if node.contains_aggregate or node.contains_over_clause:
         return make(*operands)
     return made_of(operands, make)

@@ -1,13 +1,13 @@
 """
 A client of libSQL's servers, which speak Hrana 3: JSON over HTTP.
 
-The package ``libsql`` has one too, and it holds the GIL until the server answers, without an end:
-neither other threads nor signals run meanwhile, and a process that was forked crashes. This one
-waits as Python's sockets do. Measured three times in turn with sqld 0.24 over the loopback
+The package ``libsql`` has one too, which holds the GIL until the server answers, however long:
+no other thread runs and no signal is handled meanwhile, and forked processes crash. This one waits
+as Python's sockets do. Measured three times in turn with sqld 0.24 over the loopback
 interface, ``SELECT 1`` took 0.58 to 0.71 ms (the other one 0.82 to 0.86), and 5,000 rows of 1.5 kB
 76 to 140 ms (101 to 195).
 
-A statement outside of a transaction has a stream of its own, which nobody has to keep alive.
+A statement outside a transaction has a stream of its own, which need not be kept alive.
 
 Source: https://github.com/tursodatabase/libsql/blob/main/docs/HRANA_3_SPEC.md
 """
@@ -37,30 +37,30 @@ from dorm_vector.backends.libsql.statements import statement
 
 __all__ = ["Client", "GoneError"]
 
-#: Seconds that a server has for an answer, where nothing else is said.
+#: Seconds that a server has to answer by default.
 TIMEOUT = 60.0
 # What begins a transaction, and keeps its stream.
 BEGINS = frozenset({"BEGIN", "SAVEPOINT"})
 TOO_LARGE = "RESPONSE_TOO_LARGE"
 GONE = frozenset({"STREAM_EXPIRED", "TRANSACTION_TIMEOUT"})
-# Of what is no answer of Hrana's, the characters that an exception shows.
+# How many characters an exception shows of an answer that is not Hrana's.
 SHOWN = 200
-# What sqld writes before what SQLite says.
+# What sqld writes before SQLite's messages.
 PREFIXES = ("SQLite error: ", "SQL input error: ")
 
 NOT_FINITE = "A libSQL server can neither take nor send infinity or NaN."
 
 
 class GoneError(OperationalError):
-    """There is no answer, or no such stream any more: a transaction is lost with it."""
+    """No answer came, or the stream no longer exists, and its transaction is lost."""
 
 
 class TooLargeError(OperationalError):
-    """A server builds answers of ten megabytes at most, others it sends as it reads."""
+    """The answer is larger than the ten megabytes that a server builds at once."""
 
 
 class Client:
-    """A connection to a server; its methods are those of the package's connections."""
+    """A connection to a server, with the methods of the package's connections."""
 
     def __init__(self, url: str, auth_token: str | None, timeout: float | None) -> None:
         self._url = url
@@ -73,7 +73,7 @@ class Client:
         self.in_transaction = False
 
     def __del__(self) -> None:
-        """Have the server end a transaction that was forgotten, without waiting for its answer."""
+        """Have the server end an abandoned transaction, without waiting for its answer."""
         http = getattr(self, "_http", None)
         if http is None:
             return
@@ -88,7 +88,7 @@ class Client:
         return Cursor(self)
 
     def executescript(self, script: str) -> None:
-        """Run statements on one stream, which goes on if they begin a transaction."""
+        """Run statements on one stream, which is kept if they begin a transaction."""
         steps = [{"stmt": {"sql": sql}} for sql in script.split("; ")]
         self.batch(steps, keep=True)
 
@@ -111,13 +111,13 @@ class Client:
             http.close()
 
     def execute(self, sql: str, params: Sequence[Any]) -> dict[str, Any]:
-        """Run one statement; its result, as Hrana has it."""
+        """Run one statement, and return Hrana's result."""
         stmt = {"sql": sql, "args": [_encoded(value) for value in params]}
         keep = self.in_transaction or statement(sql).verb in BEGINS
         try:
             answer = self._pipeline({"type": "execute", "stmt": stmt}, keep=keep)
         except TooLargeError:
-            # What was changed would be changed again.
+            # A change would be made twice.
             if not statement(sql).reads:
                 raise
             return self._streamed(stmt)
@@ -125,7 +125,7 @@ class Client:
         return result
 
     def _streamed(self, stmt: dict[str, Any]) -> dict[str, Any]:
-        """The result of a statement that reads, however large: it takes two requests."""
+        """The result of a SELECT, however large, in two requests."""
         body = {"baton": self._baton, "batch": {"steps": [{"stmt": stmt}]}}
         first, *entries = self._answer("cursor", body).splitlines()
         self._note_stream(_parsed(first))
@@ -145,7 +145,7 @@ class Client:
         return result
 
     def batch(self, steps: list[dict[str, Any]], *, keep: bool) -> list[dict[str, Any]]:
-        """Run statements up to the first that fails; their results."""
+        """Run statements up to the first that fails, and return their results."""
         for place, step in enumerate(steps[1:]):
             step["condition"] = {"type": "ok", "step": place}
         answer = self._pipeline({"type": "batch", "batch": {"steps": steps}}, keep=keep)
@@ -207,7 +207,7 @@ class Client:
             self._move(base_url)
 
     def _move(self, base_url: str) -> None:
-        """A stream goes on at another address, where the server says so."""
+        """Continue the stream at another address if the server says so."""
         baton = self._baton
         self.drop()
         self._baton, self._base_url = baton, base_url
@@ -255,7 +255,7 @@ class Client:
 
 
 class Cursor:
-    """A statement and its rows, all of which are there once it was executed."""
+    """A statement and its rows, all of which are read when it is executed."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

@@ -8,13 +8,13 @@ from django.db.backends.sqlite3.introspection import FlexibleFieldLookupDict
 
 __all__ = ["DatabaseIntrospection"]
 
-# libSQL keeps each vector index in a table of this ending, and a list of all of them in another.
+# libSQL keeps each vector index in a table with this suffix, and a list of them in another.
 SHADOW = "_shadow"
 LIST = "libsql_vector_meta_shadow"
 
 
 class FieldTypes(FlexibleFieldLookupDict):
-    """Field types by column type, those of vectors included."""
+    """Field types by column type, including those of vectors."""
 
     base_data_types_reverse = {
         **FlexibleFieldLookupDict.base_data_types_reverse,

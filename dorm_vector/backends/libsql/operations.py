@@ -14,12 +14,12 @@ from dorm_vector.sql import SQL, fill
 
 __all__ = ["DatabaseOperations"]
 
-# Characters, or bytes, of a parameter that the log of queries shows.
+# How many characters, or bytes, of a parameter the log of queries shows.
 SHOWN = 1000
 
 
 class DatabaseOperations(SQLiteOperations):
-    """The SQL that differs from that for SQLite: nothing here is a function in Python."""
+    """The SQL that differs from SQLite's: libSQL has no functions in Python."""
 
     compiler_module = "dorm_vector.backends.libsql.compiler"
 
@@ -109,7 +109,7 @@ class DatabaseOperations(SQLiteOperations):
     # Statements
 
     def last_executed_query(self, cursor: Any, sql: str, params: Any) -> str:
-        """The statement, for logs; long values are cut short."""
+        """The statement for logs, with long values abbreviated."""
         if not params:
             return sql
         if isinstance(params, Mapping):

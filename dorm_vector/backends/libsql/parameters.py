@@ -1,5 +1,5 @@
 """
-Values for the parameters of a statement: what is bound, and what stands in the text for it.
+Values for the parameters of a statement: what is bound, and the SQL that stands for it.
 
 The client binds integers past 32 bits as floats: they are bound as text that is cast, behind a
 plus sign, since a CAST by itself would have text columns compared as numbers. It cuts text at a
@@ -17,7 +17,7 @@ from dorm_vector.backends.libsql.statements import Mark, Statement, replace_mark
 
 __all__ = ["MAX_VARIABLES", "bind", "bind_values"]
 
-#: SQLITE_MAX_VARIABLE_NUMBER, which the client has no way to ask for.
+#: SQLITE_MAX_VARIABLE_NUMBER, which the client cannot ask for.
 MAX_VARIABLES = 32766
 
 WIDE = "(+CAST({} AS INTEGER))"
@@ -84,7 +84,7 @@ def _written(sql: str, values: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
     """
     The values of lists of IN as literals.
 
-    Nowhere else: ORDER BY takes a literal for the number of a column, and a parameter not.
+    Nowhere else: ORDER BY takes a literal, but not a parameter, for the number of a column.
     """
     bound: list[Any] = []
     numbers: dict[int, int] = {}
@@ -156,7 +156,7 @@ def _adapted(value: object) -> Any:
     if adapter is not None:
         return adapter(value)
     try:
-        # The adapters that Django, and others, have registered for dates, decimals, ...
+        # The adapters that Django and others have registered for dates, decimals, ...
         adapted = sqlite3.adapt(value, sqlite3.PrepareProtocol)
     except sqlite3.ProgrammingError:
         adapted = value

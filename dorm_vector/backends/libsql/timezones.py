@@ -25,7 +25,7 @@ __all__ = ["local_time"]
 
 # No zone had rules before the first year, and all of them have had a regular one before the last.
 YEARS = range(1840, 2200)
-# The least time between two changes of a zone is far above it; a test looks at every zone.
+# Far less than the time between two changes of any zone; a test looks at all zones.
 STEP = timedelta(days=4)
 FORMAT = "%Y-%m-%d %H:%M:%S"
 
@@ -42,7 +42,7 @@ CALENDAR = (
 
 class Shifts(NamedTuple):
     """
-    By how many seconds a zone is ahead, from the times ``changes`` on.
+    By how many seconds a zone is ahead, from each time in ``changes`` on.
 
     Years from ``regular`` on go by the rule of another one with the same calendar, in ``years``.
     """
@@ -56,7 +56,7 @@ def local_time(value: SQL, tzname: str | None, source: str | None) -> SQL:
     """
     The text ``value``, a date and a time in the zone ``source``, in the zone ``tzname``.
 
-    To the second. ``tzname`` is that of a zone, or has an offset at its end, like "UTC+05:30".
+    To the second. ``tzname`` names a zone, or ends in an offset, like "UTC+05:30".
     """
     start = SQL(f"substr({value.sql}, 1, 19)", value.params)
     if tzname is None or source is None or tzname == source:
@@ -76,7 +76,7 @@ def local_time(value: SQL, tzname: str | None, source: str | None) -> SQL:
         )
         year = f"CASE {CALENDAR} {whens} END"
         same = f"CASE WHEN d < '{shifts.regular}' THEN d ELSE {year} || substr(d, 5) END"
-    # The value is as near to the surface as it can be: a parser has room for so many levels only.
+    # The value is nested as little as possible: the parser allows only so many levels.
     return SQL(
         f"(SELECT (SELECT datetime(d, ({_tree(shifts.changes)}) || ' seconds') "  # noqa: S608 - no user's text
         f"FROM (SELECT {same} AS e)) FROM (SELECT {start.sql} AS d))",

@@ -13,9 +13,9 @@ class Claims:
     """
     The rows of a field that this process embeds, by their keys.
 
-    These are no claims at all: others may embed the same rows, and one of two vectors is thrown
-    away. A subclass claims rows such that the end of the process, however it comes, lets them go,
-    and such that nothing in the database is changed or locked.
+    This class claims nothing: others may embed the same rows, and one of two vectors is discarded.
+    A subclass claims rows such that they are released when the process ends, however it ends, and
+    changes or locks nothing in the database.
     """
 
     #: How many rows may be claimed at a time, or None for any number.
@@ -25,10 +25,10 @@ class Claims:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Let go of all that is claimed."""
+        """Release all claims."""
 
     def take(self, keys: list[Any]) -> list[Any]:
-        """Claim what is free of some keys, and return it."""
+        """Claim those of the keys that are free, and return them."""
         return keys
 
     def release(self, keys: Iterable[Any]) -> None:

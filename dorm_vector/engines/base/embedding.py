@@ -1,4 +1,4 @@
-"""What ``embed()`` asks of an engine: whether rows have changed, and whose they are."""
+"""What ``embed()`` asks of an engine: whether rows have changed, and who has claimed them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["EngineEmbedding"]
 
 
 class EngineEmbedding:
-    """The part of an engine that is for filling vector fields."""
+    """The part of an engine that serves ``embed()``."""
 
     connection: Any
     label: str
 
-    #: What the column ``{a}`` holds, as text that is never NULL and tells any two contents.
+    #: The content of the column ``{a}`` as text that is never NULL, and differs whenever it does.
     content_template: ClassVar[str] = ""
 
     def content(self, columns: Sequence[str]) -> str:
         """
-        What columns hold, as one text, by the database itself.
+        The contents of columns as one text, computed by the database.
 
-        Two rows have the same one exactly if their columns hold the same: whatever a field makes of
-        them, and whichever collation makes two texts equal.
+        It is the same for two rows if and only if their columns hold the same, whatever fields make
+        of them and whatever texts a collation takes for equal.
         """
         if not self.content_template:
             raise NotSupportedError(
@@ -37,9 +37,9 @@ class EngineEmbedding:
         return " || ',' || ".join(self.content_template.replace("{a}", each) for each in columns)
 
     def claims(self, field: Field) -> Claims:
-        """What tells several processes that embed a field which rows are whose."""
+        """The claims by which several processes share the rows of a field."""
         return Claims()
 
     def why_not_shared(self) -> str | None:
-        """Why other processes cannot work on the database, a sentence; None where they can."""
+        """Why other processes cannot work on the database, in one sentence; None if they can."""
         return None

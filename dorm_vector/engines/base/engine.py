@@ -1,4 +1,4 @@
-"""The contract that an engine keeps, and the parts that every engine shares."""
+"""The contract of engines, and what all of them share."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from dorm_vector.sql import SQL, fill, literal
 
 __all__ = ["Engine"]
 
-# With these, a field writes its values by SQL of its own.
+# A field with one of these writes its values by its own SQL.
 PLACEHOLDERS = ("get_placeholder", "get_placeholder_sql")
 
 
 def _padding_check(column: str, bits: int) -> str:
-    """The condition that the last byte has no bit but the ``bits``, of which the least is first."""
+    """The condition that the last byte has no bit set beyond the ``bits``, least first."""
     return f" AND substr({column}, -1) < X'{1 << bits % 8:02X}'" if bits % 8 else ""
 
 
@@ -54,7 +54,7 @@ class Engine(
     What one database can do with vectors.
 
     A subclass is mostly data: the attributes below. Its methods never look at another engine. The
-    base class is the engine of a database that has no vectors: it refuses everything, by name.
+    base class is the engine of a database without vectors: it refuses everything, by name.
 
     Templates hold ``{a}`` and ``{b}`` for the operands of a distance; see ``distance``.
     """
@@ -74,9 +74,9 @@ class Engine(
     layouts: ClassVar[dict[str, codecs.Layout]] = {}
     #: Aggregates of Django's that work for vectors: "Avg", "Sum".
     native_aggregates: ClassVar[frozenset[str]] = frozenset()
-    #: Whether CAST converts vectors to text, and text to vectors.
+    #: Whether CAST converts vectors to text and back.
     casts_text: ClassVar[bool] = False
-    #: A ``{value}`` in the first of a list of rows, which says that its column is of a ``{type}``.
+    #: A ``{value}`` in the first row of VALUES, written such that its column has a ``{type}``.
     listed_value: ClassVar[str] = "{value}"
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
@@ -87,7 +87,7 @@ class Engine(
 
     @classmethod
     def prepare_wrapper(cls, wrapper: BaseDatabaseWrapper) -> None:
-        """Let a connection, or a class of connections, know vectors."""
+        """Teach a connection, or a class of connections, about vectors."""
         cls.prepare_editors(wrapper)
         cls.prepare_introspection(wrapper)
 
@@ -97,7 +97,7 @@ class Engine(
 
     @property
     def label(self) -> str:  # type: ignore[override]
-        """The database's name in sentences for people."""
+        """The name of the database in messages."""
         return str(self.connection.display_name)
 
     # Columns and values
@@ -127,7 +127,7 @@ class Engine(
         raise NotSupportedError(f"{self.label} cannot cast to {kind}; PostgreSQL can.")
 
     def column_check(self, kind: str, column: str, dimensions: int) -> str | None:
-        """The CHECK that keeps a column clean where its type does not, or None."""
+        """The CHECK that keeps a column valid if its type does not, or None."""
         template = self.column_checks.get(kind)
         return template and template.format(
             column=column,
@@ -137,7 +137,7 @@ class Engine(
         )
 
     def placeholder(self, kind: str, dimensions: int) -> str:
-        """The place of a vector among the parameters."""
+        """The placeholder of a vector."""
         template = self.placeholders.get(kind)
         return template.format(dimensions=literal(dimensions)) if template else "%s"
 
@@ -153,7 +153,7 @@ class Engine(
         """
         What the driver returned for a vector that is not NULL: float32 numbers, or packed text.
 
-        Raises ValueError for bytes that are no such vector.
+        Raises ValueError for bytes that are not such a vector.
         """
         if isinstance(value, bytes):
             return self._decode_bytes(value, kind, dimensions)
@@ -167,11 +167,11 @@ class Engine(
         if dimensions is not None and len(value) != (dimensions + 7) // 8:
             raise ValueError("not as many bits")
         bits = codecs.bits_from_reversed_bytes(value)
-        # What else is there would be compared as well, although it is not read.
+        # Bits past the end would not be read, but compared.
         return bits if dimensions is None else KINDS[kind].fit(bits, dimensions)
 
     def reader(self, field: Any) -> Callable[..., Any]:
-        """What reads the values of a field: a converter of Django's, prepared for the field."""
+        """The converter that reads the values of a field, prepared for it."""
         slow: Callable[..., Any] = field.from_db_value
         if field.kind not in self.layouts:
             return slow
@@ -187,7 +187,7 @@ class Engine(
         return convert
 
     def writer(self, field: Any) -> Callable[[Any], Any]:
-        """What makes the driver's parameters of a field's values that are no expressions."""
+        """The function that turns a field's values, except expressions, into parameters."""
         if not getattr(field, "prepares_as_declared", False):
             return functools.partial(field.get_db_prep_save, connection=self.connection)
         slow, kind, encode = field.pack, field.kind, self.encode
@@ -213,20 +213,20 @@ class Engine(
     # Loading
 
     def why_not_copied(self, field: Field) -> str | None:
-        """Why ``bulk_copy()`` cannot load a field by its ``loader``, the rest of a sentence."""
+        """Why ``bulk_copy()`` cannot load a field by ``loader()``, the rest of a sentence."""
         known = isinstance(field, BinaryField) or getattr(field, "holds_vectors", False)
         if known or not any(hasattr(field, name) for name in PLACEHOLDERS):
             return None
         return f"{field} ({type(field).__name__}) is written by its own SQL"
 
     def loader(self, load: Any, fields: tuple[Any, ...]) -> Loader:
-        """What takes rows of values of ``fields`` for a ``dorm_vector.bulk.Load``."""
+        """The loader of a ``dorm_vector.bulk.Load``, for rows of values of ``fields``."""
         return Inserts(load, fields)
 
     def without_indexes(
         self, model: type[Model], settings: dict[str, Any]
     ) -> contextlib.AbstractContextManager[None]:
-        """A block in which a model has no vector indexes; they are made again at its end."""
+        """A block in which a model has no vector indexes; they are rebuilt at its end."""
         return contextlib.nullcontext()
 
     # Connections
@@ -237,20 +237,20 @@ class Engine(
 
     def check_settings(self, *, is_indexed: bool) -> list[CheckMessage]:
         """
-        The same on the settings of the database. Opens no connection.
+        The same for the settings of the database. Opens no connection.
 
         ``is_indexed`` says whether models of the database have vector indexes.
         """
         return []
 
     def prepare(self) -> None:
-        """Make a connection that was just opened fit for vectors. Sends nothing that is logged."""
+        """Prepare a connection that was just opened for vectors. Sends nothing that is logged."""
 
     #: Whether a migration has to install an extension before columns of vectors are made.
     needs_extension: ClassVar[bool] = False
 
     def check_database(self) -> list[CheckMessage]:
-        """The same on what is in the database, where it is named; this may ask it."""
+        """The same for the contents of a database that is named; may query it."""
         return []
 
     def enable(self, schema_editor: BaseDatabaseSchemaEditor, *, schema: str | None = None) -> None:

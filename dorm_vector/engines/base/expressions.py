@@ -20,7 +20,7 @@ T = TypeVar("T")
 Templates = Mapping[str, Mapping[str, str]]
 NONE: Templates = {}
 
-# An undefined distance is NULL, NaN, infinity, or the greatest number that a database has.
+# An undefined distance is NULL, NaN, infinity, or the greatest number of a database.
 DEFINED = "{distance} < 1.7976931348623157e308"
 
 
@@ -35,15 +35,15 @@ class EngineExpressions:
     placeholder: Callable[[str, int], str]
     cached_parameter: Callable[[Any, str], Any]
 
-    #: SQL by metric. Of metrics that are not there, the classes may have some: ``Distance.sql``.
+    #: SQL by metric. Metrics that are missing here may have their own: ``Distance.sql``.
     distances: ClassVar[dict[str, str]] = {}
-    #: By metric, the condition that the distance, ``{distance}``, is what it ought to be. Float32
-    #: overflows and vanishes, and NaN may have been stored past the field.
+    #: By metric, the condition that the distance, ``{distance}``, is right. Float32 over- and
+    #: underflows, and NaN may have been stored past the field.
     trusted: ClassVar[dict[str, str]] = {}
-    #: By metric, slower SQL that is right always: for distances that are not trusted, and where a
-    #: column, a constraint or an index is made, which take no subqueries.
+    #: By metric, slower SQL that is always right: for distances that are not trusted, and for
+    #: columns, constraints and indexes, which take no subqueries.
     exact_distances: ClassVar[dict[str, str]] = {}
-    #: ``{distance}`` as a similarity, minus infinity where it is undefined.
+    #: ``{distance}`` as a similarity, minus infinity if it is undefined.
     similarity_template: ClassVar[str] = "(1 - {distance})"
     #: What undefined distances and similarities are, as SQL literals.
     undefined: ClassVar[tuple[str, ...]] = ()
@@ -52,15 +52,15 @@ class EngineExpressions:
     #: SQL by the name of a function of vectors and by field kind: "norm", "normalize", "add", ...
     #: with the operands ``{a}`` and ``{b}``.
     functions: ClassVar[dict[str, dict[str, str]]] = {}
-    #: A vector ``{a}`` of one kind as one of another, by both: ``("vector", "halfvec")``. Whatever
-    #: the other has no room for is an error, and NULL is NULL.
+    #: A vector ``{a}`` of one kind as another, by both: ``("vector", "halfvec")``. Values out of
+    #: the range of the other are errors, and NULL is NULL.
     conversions: ClassVar[dict[tuple[str, str], str]] = {}
-    #: Whether operands that are queries are named once, for a parser that has little room.
+    #: Whether operands that are queries are named once, for a parser with little stack.
     binds_operands: ClassVar[bool] = False
-    #: Whether a distance must be guarded against NULL operands, because it raises on them.
+    #: Whether distances are guarded against NULL operands, because they raise on them.
     guards_null: ClassVar[bool] = False
-    #: The condition that ``{distance}`` is a number, for metrics that always are one where no
-    #: operand is NULL, and for the cosine distance.
+    #: The condition that ``{distance}`` is a number, for metrics that always are unless an operand
+    #: is NULL, and for the cosine distance.
     defined_templates: ClassVar[tuple[str, str]] = ("{distance} IS NOT NULL", DEFINED)
     #: By field kind, the condition that the vector ``{a}`` is neither NULL nor ``{zero}``, for the
     #: cosine ``{distance}`` to a vector that is not zero. Cheaper than computing it twice.
@@ -76,7 +76,7 @@ class EngineExpressions:
         where an operand is NULL. ``stored`` is for the definition of a column, a constraint or an
         index.
         """
-        # An aggregate may not stand in a query inside its own.
+        # An aggregate may not move into a subquery.
         grouped = a.is_aggregate or b.is_aggregate
         if self.binds_operands and not (stored or grouped):
             (a, b), bind = self._bound([a, b])
@@ -121,10 +121,10 @@ class EngineExpressions:
 
     def _bound(self, operands: Sequence[Operand]) -> tuple[list[Operand], Callable[[SQL], SQL]]:
         """
-        The operands, those that are queries as the columns of one, and what puts that around.
+        The operands, with queries among them as columns of one, and the function that adds it.
 
-        Templates name their operands several times: nested, they would double with each level, and
-        a parser has room for so many levels only.
+        Templates repeat their operands: nested, they would double with each level, and the parser
+        allows only so many levels.
         """
         named = {f"dorm_{place}": each for place, each in enumerate(operands)}
         deep = {name: each for name, each in named.items() if "(SELECT" in each.sql}
@@ -164,7 +164,7 @@ class EngineExpressions:
         return fill(template, **named, **parts)
 
     def converted(self, operand: Operand, kind: str) -> SQL:
-        """A vector as one of a kind. Raises NotSupportedError where that is not known."""
+        """A vector as another kind. Raises NotSupportedError if there is no conversion."""
         if operand.kind == kind:
             return SQL(operand.sql, operand.params)
         template = self.conversions.get((operand.kind, kind))
@@ -173,7 +173,7 @@ class EngineExpressions:
         return fill(template, a=operand)
 
     def why_not_stored(self, name: str, sql: Templates = NONE) -> str | None:
-        """Why a function cannot stand in a definition, a sentence without its end; or None."""
+        """Why a function cannot stand in a definition, a sentence without a full stop; or None."""
         templates = self._templates(name, sql).values()
         if not any("(SELECT" in template for template in templates):
             return None
@@ -188,7 +188,7 @@ class EngineExpressions:
         return fill(template, a=a, filter=suffix, dimensions=SQL(str(a.dimensions)))
 
     def distance_parts(self, a: Operand, b: Operand) -> dict[str, SQL]:
-        """What the template of a distance has places for, besides its operands."""
+        """What fills the template of a distance besides its operands."""
         return {}
 
     def prepared(self, operand: Operand) -> Operand:
@@ -225,13 +225,13 @@ class EngineExpressions:
         return fill(self.similarity_template, distance=distance, a=a, b=b)
 
     def null_if_undefined(self, value: SQL) -> SQL:
-        """A distance or a similarity, as NULL where it is undefined."""
+        """A distance or a similarity, NULL if it is undefined."""
         for undefined in self.undefined:
             value = fill(f"NULLIF({{value}}, {undefined})", value=value)
         return value
 
     def _checked_template(self, metric: str, stored: bool) -> str:
-        """The template of a distance, with the exact one where it cannot be trusted."""
+        """The template of a distance, with the exact one as a fallback if it is not trusted."""
         template = self._distance_template(metric)
         if stored:
             return self.exact_distances.get(metric, template)
@@ -252,7 +252,7 @@ class EngineExpressions:
 
     @classmethod
     def own(cls, by_engine: Mapping[str, T]) -> T | None:
-        """What is for this engine, or for one that it is derived from, of what goes by names."""
+        """The entry for this engine, or for one that it derives from, of those by engine name."""
         names = (vars(base).get("name") for base in cls.__mro__)
         return next((by_engine[name] for name in names if name and name in by_engine), None)
 

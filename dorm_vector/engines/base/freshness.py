@@ -1,7 +1,7 @@
 """
 FreshVector in a schema editor: triggers that follow their table through every change.
 
-A trigger is made when its statement runs, since what bears its name is known only then.
+A trigger is made when its statement runs: only then is it known what has its name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Written(Columns):
-    """SQL that is written of columns, quoted: it follows them when they are renamed."""
+    """SQL about quoted columns, which follows them when they are renamed."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class FreshnessStatement(Statement):
         return str(self.parts["table"].table)
 
     def statements(self, **others: Any) -> list[str]:
-        """The statements one by one, with ``others`` in the place of parts."""
+        """The statements one by one, with ``others`` in place of parts."""
         parts = {**self.parts, **others}
         return [template % parts for template in self.templates]
 
@@ -105,25 +105,25 @@ class EngineFreshness:
     def follow_field(
         self, model: type[Model], old: Any, new: Any, schema_editor: BaseDatabaseSchemaEditor
     ) -> None:
-        """Let the FreshVectors of a model follow a column, where they do not by themselves."""
+        """Have the FreshVectors of a model follow a column, if they do not by themselves."""
 
     def kept_freshness(
         self, model: type[Model], altered: Any, schema_editor: BaseDatabaseSchemaEditor
     ) -> dict[str, Any]:
-        """What makes the triggers again that the model of a remade table cannot, by name."""
+        """The statements for the triggers that the model of a remade table cannot make, by name."""
         return {}
 
     def settle_freshness(self, statement: Any) -> list[str]:
         """
-        What is sent for one of these statements, now that the database may be asked.
+        What is sent for one of these statements, now that the database may be queried.
 
-        Raises ProgrammingError where the name is of something that was not made here.
+        Raises ProgrammingError if the name belongs to something that was not made here.
         """
         return list(statement.statements())
 
 
 class FreshnessEditor:
-    """The part of a schema editor that knows FreshVector."""
+    """The part of a schema editor that handles FreshVector."""
 
     connection: Any
     #: The engine of the connection.
@@ -144,12 +144,12 @@ class FreshnessEditor:
             super().execute(statement, None)  # type: ignore[misc]
 
     def defer_freshness(self, constraint: Any, model: Any) -> None:
-        """Make a trigger when its table is there, and has the rows of the one that it replaces."""
+        """Make a trigger once its table is there, with the rows of the one that it replaces."""
         known = {field.name for field in model._meta.local_fields}
         names = {old: new for old, new in self.renames.items() if old not in known}
         constraint = constraint.renamed(names)
         if self.remakes and constraint.misfit(model):
-            return  # its fields were renamed before: what made the trigger is kept
+            return  # its fields were renamed earlier: the trigger's own SQL is kept
         self.deferred_sql.append(constraint.create_sql(model, self))
 
     # Django rebuilds the table on SQLite for any constraint but a unique one.
@@ -199,7 +199,7 @@ class FreshnessEditor:
             self._follow_relations(new_field)
 
     def _refuse_misfits(self, model: Any, old: Any, new: Any) -> None:
-        """Raise FieldError where a constraint would not fit its model any more."""
+        """Raise FieldError if a constraint would no longer fit its model."""
         for constraint in fresh_vectors(model):
             after = constraint.renamed({old.name: new.name})
             fitted = constraint.reads(model, old.name) and not constraint.misfit(model)
@@ -207,7 +207,7 @@ class FreshnessEditor:
                 raise FieldError(sentence)
 
     def _follow_relations(self, field: Any) -> None:
-        """Columns that refer to one have its type: Django alters them along with it."""
+        """Columns that refer to this one have its type: Django alters them along with it."""
         model = getattr(field, "model", None)
         for relation in model._meta.related_objects if model else ():
             key = relation.field

@@ -50,7 +50,7 @@ class EngineIndexes:
         return self._nothing_built(index, model)
 
     def why_not_built(self, index: Any, model: type[Model]) -> str | None:
-        """Why the index is not built here, the first half of a sentence; None where it is."""
+        """Why the index is not built here, the first half of a sentence; None if it is."""
         if index.method in self.index_methods:
             return None
         return f"{self.label} has no {index.method} index"
@@ -67,11 +67,11 @@ class EngineIndexes:
         return [index.name]
 
     def same_name(self, name: str) -> str:
-        """What two names have in common that the database takes for one."""
+        """The form of a name that is equal for names that the database takes for the same."""
         return name
 
     def check_names(self, index: Any, model: type[Model]) -> None:
-        """Raise ProgrammingError where a name that an index takes is that of something else."""
+        """Raise ProgrammingError if something else has a name that an index needs."""
 
     def reindex(
         self, index: Any, model: type[Model], progress: Reported | None = None
@@ -79,13 +79,13 @@ class EngineIndexes:
         """
         Rebuild an index from the rows of its table.
 
-        ``progress`` is called now and then, maybe by another thread, where the database says how
-        far it is. Returns why it is not built here, the first half of a sentence, or None where it
-        was made.
+        ``progress`` is called now and then, maybe from another thread, if the database reports it.
+        Returns why the index is not built here, the first half of a sentence, or None if it was
+        rebuilt.
         """
         return self.why_not_built(index, model)
 
     def _nothing_built(self, index: Any, model: type[Model]) -> Statement:
-        # Django runs whatever create_sql() returns, so nothing has to be a statement as well.
+        # Django runs whatever create_sql() returns, so that doing nothing takes a statement too.
         what = f"{self.why_not_built(index, model)}: {index.name} is not built"
         return Statement("SELECT %(what)s", what=literal(what.translate({0: " ", 92: "/"})))

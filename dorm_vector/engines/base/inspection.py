@@ -1,4 +1,4 @@
-"""How the vectors and the indexes of a database are: what ``manage.py vectors`` says of them."""
+"""The state of vectors and indexes in a database, as ``manage.py vectors`` reports it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ColumnState", "EngineInspection", "IndexState", "Progress", "Reporte
 
 
 class ColumnState(NamedTuple):
-    """A column of vectors: rows, those of them with NULL and with the zero vector, and bytes."""
+    """A column of vectors: its rows, how many are NULL and zero vectors, and its bytes."""
 
     rows: int
     nulls: int
@@ -24,25 +24,25 @@ class ColumnState(NamedTuple):
 
 
 class IndexState(NamedTuple):
-    """A vector index, or what there is of one."""
+    """A vector index, or what is left of one."""
 
     name: str
     #: What the database has: "hnsw", "ivfflat", "vec0", "DiskANN".
     method: str
     #: "valid", "invalid", "building", "absent", "damaged", "left over" or "not built".
     state: str = "valid"
-    #: In bytes, where that is known.
+    #: In bytes, if known.
     size: int | None = None
-    #: How many searches went through it, where that is counted.
+    #: How many searches went through it, if counted.
     uses: int | None = None
-    #: What is wrong, a sentence.
+    #: What is wrong, in one sentence.
     problem: str | None = None
-    #: The statement, or the command, that cures it.
+    #: The statement or the command that repairs it.
     cure: str | None = None
 
     @property
     def is_broken(self) -> bool:
-        """Whether it is of no use, and will stay so until somebody cures it."""
+        """Whether it is unusable until somebody repairs it."""
         return self.state in ("invalid", "damaged", "left over")
 
     @property
@@ -52,7 +52,7 @@ class IndexState(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far the building of an index is: what it does, and how much of that it has done."""
+    """The progress of building an index: its phase, and how much of that is done."""
 
     phase: str
     done: int
@@ -63,7 +63,7 @@ Reported = Callable[[Progress], object]
 
 
 class EngineInspection:
-    """The part of an engine that looks after what there is. Its methods ask the database."""
+    """The part of an engine that inspects vectors and indexes. Its methods query the database."""
 
     connection: Any
     label: str
@@ -73,19 +73,19 @@ class EngineInspection:
     encode: Callable[..., Any]
     placeholder: Callable[[str, int], str]
 
-    #: How many bytes the column ``{a}`` takes of a row.
+    #: How many bytes the column ``{a}`` takes in a row.
     size_template: ClassVar[str] = "length({a})"
 
     def facts(self) -> dict[str, Any]:
         """
-        What to know of the database: "versions", the "settings" of a session, and what else.
+        Facts about the database: "versions", the "settings" of a session, and others.
 
-        The values are numbers, texts, and dicts of such.
+        The values are numbers, texts, and dicts of these.
         """
         return {"versions": {}, "settings": {}}
 
     def column_state(self, model: type[Model], field: Field) -> ColumnState:
-        """How a column is. Reads all of it."""
+        """The state of a column. Reads all of it."""
         rows = model._base_manager.using(self.connection.alias).order_by()
         vectors = getattr(field, "output_field", None) or field
         column = self.connection.ops.quote_name(field.column).replace("%", "%%")
@@ -99,7 +99,7 @@ class EngineInspection:
         return ColumnState(found["rows"], nulls, found["zeros"], int(found["bytes"]))
 
     def _zero(self, column: str, field: Any) -> SQL:
-        """Something where a column has the zero vector, of either sign, and NULL elsewhere."""
+        """SQL that is not NULL where a column has the zero vector, with zeros of either sign."""
         kind, dimensions = field.kind, field.dimensions
         if kind in self.functions.get("norm", {}):
             norm = self.function("norm", [Operand(column, (), None, dimensions, kind)])
@@ -109,7 +109,7 @@ class EngineInspection:
         return fill("CASE WHEN {column} = {zero} THEN 1 END", column=SQL(column), zero=place)
 
     def index_states(self, model: type[Model]) -> list[IndexState]:
-        """The vector indexes that a model declares, and others of its table."""
+        """The vector indexes that a model declares, and others on its table."""
         return [
             IndexState(index.name, index.method, "not built", problem=f"{reason}.")
             for index in model._meta.indexes
@@ -117,7 +117,7 @@ class EngineInspection:
         ]
 
     def command(self, text: str) -> str:
-        """A command of manage.py for this database."""
+        """A manage.py command for this database."""
         alias = self.connection.alias
         return f"manage.py {text}" + ("" if alias == DEFAULT_DB_ALIAS else f" --database {alias}")
 
@@ -126,5 +126,5 @@ class EngineInspection:
         return set()
 
     def lacking(self, index: Any, model: Any) -> int | None:
-        """How many rows an index lacks that a search of all rows would find; None: not known."""
+        """How many rows with a vector an index lacks; None if not known."""
         return None

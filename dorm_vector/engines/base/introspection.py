@@ -1,4 +1,4 @@
-"""What there is of vectors in a database that exists: columns, indexes, and tables of our own."""
+"""The vectors in an existing database: columns, indexes, and the tables that they use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["EngineIntrospection", "FoundIndex", "VectorColumn"]
 
 
 class VectorColumn(NamedTuple):
-    """A column of vectors: the kind of its field, and its dimensions; None where it has any."""
+    """A column of vectors: its field kind, and its dimensions; None if it takes any."""
 
     kind: str
     dimensions: int | None
@@ -33,7 +33,7 @@ class FoundIndex(NamedTuple):
 
 
 class EngineIntrospection:
-    """The part of an engine that reads what there is. That of the base class knows of nothing."""
+    """The part of an engine that introspects a database. The base class finds nothing."""
 
     connection: Any
     #: What the connection's introspection is given.
@@ -41,7 +41,7 @@ class EngineIntrospection:
 
     @classmethod
     def prepare_introspection(cls, wrapper: Any) -> None:
-        """Let a connection, or a class of connections, know vectors when it is introspected."""
+        """Teach the introspection of a connection, or of a class of them, about vectors."""
         if cls.introspection is None:
             return
         if not issubclass(wrapper.introspection_class, cls.introspection):
@@ -56,11 +56,11 @@ class EngineIntrospection:
         return {}
 
     def vector_indexes(self, table: str) -> list[FoundIndex]:
-        """The vector indexes of a table, those that were made without this package included."""
+        """The vector indexes of a table, including those made without this package."""
         return []
 
     def own_tables(self) -> frozenset[str]:
-        """The tables that indexes are kept in: no model has them."""
+        """The tables that indexes are kept in, which belong to no model."""
         return frozenset()
 
 

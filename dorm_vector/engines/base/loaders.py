@@ -1,4 +1,4 @@
-"""What takes the rows of ``bulk_copy()`` to the database."""
+"""How the rows of ``bulk_copy()`` get to the database."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 __all__ = ["Inserts", "Loader"]
 
-# Rows that are handed to the driver at a time.
+# How many rows are passed to the driver at a time.
 ROWS = 1000
 
 
 class Loader:
     """
-    The way of rows into a table: those of one ``dorm_vector.bulk.Load`` with values of ``fields``.
+    Loads rows into a table: those of one ``dorm_vector.bulk.Load`` with values of ``fields``.
 
     Rows are added one by one, and sent when there are enough of them.
     """
@@ -23,15 +23,15 @@ class Loader:
         self.connection = load.connection
 
     def add(self, row: list[Any]) -> bool:
-        """Take a row as it is now. Whether to ``send()``. Raises what a field raises."""
+        """Add a row; return whether to ``send()``. Raises what a field raises."""
         raise NotImplementedError
 
     def send(self) -> None:
-        """Let the database have the rows that were added."""
+        """Send the rows that were added."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """Send what is left: there are no more rows."""
+        """Send what is left, after the last row."""
         self.send()
 
     # SQL
@@ -58,7 +58,7 @@ class Loader:
 
 
 class Inserts(Loader):
-    """By the driver's executemany()."""
+    """Loads by the driver's executemany()."""
 
     def __init__(self, load: Any, fields: tuple[Any, ...]) -> None:
         super().__init__(load, fields)

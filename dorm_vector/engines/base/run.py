@@ -1,9 +1,9 @@
 """
 One run of a search at top level: in one statement, in blocks, or exactly.
 
-An index that finds other rows for other numbers of candidates would give pages that do not fit
-together. So the rows have one sequence, made of blocks: the first ``Step`` of the index gives the
-first rows, each later one what lies beyond them, and past the last step the table is read.
+An index finds other rows with other numbers of candidates, so that pages would overlap or leave
+gaps. So the rows have one sequence, made of blocks: the first ``Step`` of the index gives the first
+rows, each later one what lies beyond them, and past the last step the table is read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Primary keys in the order of the search, by block, and whether there are no others."""
+    """Primary keys in the order of the search, by block, and whether they are all there are."""
 
     blocks: list[list[Any]]
     complete: bool
@@ -43,7 +43,7 @@ class Found(NamedTuple):
 
 
 def driver_column(compiler: Any, annotation: str) -> int | None:
-    """The place of an annotation in a row of the driver's, or None where it is not selected."""
+    """The position of an annotation in a row of the driver's, or None if it is not selected."""
     place = compiler.annotation_col_map.get(annotation)
     if place is None:
         return None
@@ -76,7 +76,7 @@ class Run:
         if not self.steps:
             return self._exactly()
         if engine.finds_at_random and self.low == 0 and self.high > self.steps[-1].rows:
-            return self._exactly()  # all rows are read anyway, and none is missed so
+            return self._exactly()  # all rows are read anyway, and this misses none
         if query.explain_info:
             return self._explained()
         if self.high <= self.steps[0].rows and engine.can_run_at_once(query, search, self.index):
@@ -84,7 +84,7 @@ class Run:
         return self._in_sequence(self._found())
 
     def _refuse_to_lock(self) -> None:
-        """Refuse as Django does, also where the search would open a transaction for itself."""
+        """Refuse as Django does, even where the search opens a transaction of its own."""
         locks = self.query.select_for_update
         connection = self.compiler.connection
         if locks and connection.features.has_select_for_update and connection.get_autocommit():
@@ -102,14 +102,14 @@ class Run:
         return self._run(query)
 
     def _explained(self) -> Any:
-        """What the database says of the block that the last row is in."""
+        """The database's plan for the block that holds the last row."""
         step = self.engine.step_of(self.query, self.steps)
         plan = self.engine.indexed(self.query, self.search, self.index, step)
         with self.engine.settings_for(self.search, self.index, step):
             return list(self._run(plan))
 
     def _at_once(self, step: Step) -> Any:
-        """One statement, and others where it comes back short."""
+        """One statement, and others if it comes back short."""
         engine, search, index = self.engine, self.search, self.index
         plan = engine.indexed(self.query, search, index, step)
         before = engine.widen(plan, index, step)
@@ -127,7 +127,7 @@ class Run:
         distances = [] if column is None else [row[column] for row in rows]
         if short or engine.is_undecided(distances, wanted):
             return self._exactly()
-        if len(rows) < wanted and there >= least:  # all of the block, but for its last row
+        if len(rows) < wanted and there >= least:  # the whole block, except perhaps its last row
             return self._in_sequence(self._found())
         within = self._within_max_distance(rows[:wanted], column)
         if len(within) < len(rows[:wanted]) and self._may_have_missed:
@@ -174,7 +174,7 @@ class Run:
         return Found(blocks, False, last)
 
     def _block(self, step: Step) -> tuple[list[tuple[Any, float]] | None, bool]:
-        """The keys and distances that the index gives for a step; None where it cannot."""
+        """The keys and distances that the index finds for a step; None if it cannot."""
         engine, search = self.engine, self.search
         query = engine.indexed(self._unlocked(), search, self.index, step)
         query.clear_limits()
@@ -182,7 +182,7 @@ class Run:
         engine.widen(query, self.index, step)
         with engine.settings_for(search, self.index, step):
             queryset = self._keyed(query)
-            # Behind them may be the number of rows.
+            # The number of rows may follow them.
             block = [(row[0], row[1]) for row in queryset]
             short = len(block) < step.rows - engine.slack
             compiler = queryset.query.get_compiler(self.compiler.using)
@@ -209,13 +209,13 @@ class Run:
         return rows.values_list("pk", self.search.annotation)
 
     def _in_sequence(self, found: Found) -> Any:
-        """The rows of the keys, and after them those that the table has besides."""
+        """The rows of the keys, followed by the other rows of the table."""
         keys = [key for block in found.blocks for key in block]
         if not keys and not found.complete:
             return self._exactly()
         rows, given, start = [], list[Any](), 0
         for block in found.blocks:
-            # Each by itself: rows of two blocks may be equally near.
+            # Block by block: rows of two blocks may be equally near.
             part = block[max(self.low - start, 0) : max(self.high - start, 0)]
             start += len(block)
             if part:
@@ -223,15 +223,15 @@ class Run:
                 rows += flat(self._run(self._of(Q(pk__in=part))))
         if not found.complete and start < self.high:
             rows = self._and_rest(rows, given, keys, found.last, start)
-            if self.low == 0 and len(rows) < self.high:  # all that there are
+            if self.low == 0 and len(rows) < self.high:  # these are all rows
                 return self._exactly()
         return [rows] if rows else self._run(self._of(Q(pk__in=[])))
 
     def _and_rest(self, rows: Rows, given: Rows, keys: Rows, last: float, start: int) -> Rows:
         """
-        The rows, whose keys are ``given``, and those past the ``keys``, of which there are so many.
+        The rows with the keys ``given``, followed by those that are not among the ``keys``.
 
-        First those beyond the last of the keys, then those that were missed, sorted in.
+        First those beyond the last key, then those that were missed, sorted in.
         """
         distance, low, high = self.search.annotation, max(self.low - start, 0), self.high - start
         beyond = self._of(~Q(pk__in=keys) & Q(**{f"{distance}__gte": last}))
@@ -253,7 +253,7 @@ class Run:
         return flat(self._run(self._of(Q(pk__in=[*given, *between, *others]))))
 
     def _of(self, condition: Q) -> Any:
-        """The query for the rows of a condition, exactly."""
+        """The exact query for the rows that meet a condition."""
         query = self.query.clone()
         query.clear_limits()
         query.plan = EXACT
