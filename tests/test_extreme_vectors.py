@@ -27,6 +27,7 @@ from dorm_vector import (
     VectorSum,
     nearest,
 )
+from dorm_vector.engines.base.expressions import COSINE_IN_RANGE
 from tests.support import oracle
 from tests.testapp.models import Full
 
@@ -253,3 +254,34 @@ def test_exact_products(alias: str, second: Any) -> None:
     else:
         assert {row.p for row in found} == {-1.0}
         assert found.filter(p__lte=-1).count() == 39
+
+
+@pytest.mark.parametrize("alias", NO_NAN, indirect=True)
+def test_cosines_in_range(alias: str) -> None:
+    """One expression tells distances from what float32 makes of short and long vectors."""
+    random = np.random.default_rng(7)
+    inside = [0.0, 0.5, 1.5, 2.0, -9e-4, 2.0009, 1 - 6e-8, *random.uniform(0, 2, 500)]
+    outside = ["1.0", "-0.0011", "2.0011", "1e30", "-16.0", "9e999", "-9e999", "NULL"]
+    with connections[alias].cursor() as cursor:
+
+        def found(distance: str, *params: float) -> Any:
+            sql = COSINE_IN_RANGE.replace("{distance}", distance)
+            cursor.execute(f"SELECT {sql}", params)
+            return cursor.fetchone()[0]
+
+        for number in map(float, np.float32(inside)):
+            assert found("%s", number) == pytest.approx(number, abs=3e-16, rel=0)
+        for number in (0.0, 0.5, 1.5, 2.0):
+            assert found("%s", number) == number
+        assert [found(each) for each in outside] == [None] * len(outside)
+
+
+@pytest.mark.parametrize("alias", NO_NAN, indirect=True)
+def test_right_angles_of_long_vectors(alias: str) -> None:
+    """A cosine of 0 is what is left of products that overflow, and what it is."""
+    rows = Full.objects.using(alias)
+    vectors = [[0.0, 1.0, 0.0], [0.0, 1e20, 0.0], [1e20, 1e20, 0.0], [0.0, 1e-30, 0.0]]
+    for vector in vectors:
+        rows.create(a=vector)
+    found = rows.annotate(d=CosineDistance("a", [1.0, 0.0, 0.0])).order_by("pk")
+    assert [row.d for row in found] == pytest.approx([1.0, 1.0, 1 - math.sqrt(0.5), 1.0], abs=1e-6)

@@ -13,7 +13,7 @@ from dorm_vector.kinds import KINDS
 from dorm_vector.registry import METRICS
 from dorm_vector.sql import SQL, Operand, fill, literal
 
-__all__ = ["EngineExpressions"]
+__all__ = ["COSINE_IN_RANGE", "EngineExpressions"]
 
 T = TypeVar("T")
 #: SQL by the name of an engine and by field kind.
@@ -22,6 +22,14 @@ NONE: Templates = {}
 
 # An undefined distance is NULL, NaN, infinity, or the greatest number of a database.
 DEFINED = "{distance} < 1.7976931348623157e308"
+
+# A cosine ``{distance}`` from -0.001 to 2.001, within 3e-16; NULL where it is not, or is 1.0, since
+# division by zero is NULL to SQLite. One minus the distance, times the factor, is infinite past the
+# range, and zero for 1.0; the reciprocal of its reciprocal is what it was, or NULL. A query that
+# names the distance, and compares it, takes twice as long: of a scan of 20,000 vectors of 384
+# dimensions 6.5 % instead of 3 %.
+FACTOR = 2.0**1023 / 1.001 * 2
+COSINE_IN_RANGE = f"1.0 - 1.0 / ({FACTOR!r} / ((1.0 - {{distance}}) * {FACTOR!r}))"
 
 
 class EngineExpressions:
@@ -40,6 +48,8 @@ class EngineExpressions:
     #: By metric, the condition that the distance, ``{distance}``, is right. Float32 over- and
     #: underflows, and NaN may have been stored past the field.
     trusted: ClassVar[dict[str, str]] = {}
+    #: By metric, the same as one expression: ``{distance}`` where it is that, or else another one.
+    checked: ClassVar[dict[str, str]] = {}
     #: By metric, slower SQL that is always right: for distances that are not trusted, and for
     #: columns, constraints and indexes, which take no subqueries.
     exact_distances: ClassVar[dict[str, str]] = {}
@@ -235,6 +245,8 @@ class EngineExpressions:
         template = self._distance_template(metric)
         if stored:
             return self.exact_distances.get(metric, template)
+        if metric in self.checked:
+            return self.checked[metric].replace("{distance}", template)
         if metric not in self.trusted:
             return template
         condition = self.trusted[metric].replace("{distance}", "dorm_d")

@@ -10,6 +10,7 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import Model
 
 from dorm_vector import codecs
+from dorm_vector.engines.base.expressions import COSINE_IN_RANGE
 from dorm_vector.engines.libsql import schema as schema  # the editor with side tables
 from dorm_vector.engines.libsql.functions import (
     CONVERSIONS,
@@ -97,6 +98,7 @@ def _tail(operand: Operand) -> str:
 
 # Vectors of float64 have the exact distances.
 COSINE64 = "vector_distance_cos(vector64({a}), vector64({b}))"
+COSINE_EXACTLY = f"COALESCE({COSINE64}, {UNDEFINED})"
 L2_64 = "vector_distance_l2(vector64({a}), vector64({b}))"
 # There is no inner product. Zero vectors have one, although they have no cosine.
 IP64 = (
@@ -151,14 +153,12 @@ class LibSQLEngine(LibSQLInspection, LibSQLSearch, FullTextEngine):
         "hamming": HAMMING,
         "jaccard": JACCARD,
     }
+    trusted = {"l2": f"{{distance}} BETWEEN {LEAST} AND 3e38"}
     # Products that overflow leave a cosine of 0.
-    trusted = {
-        "l2": f"{{distance}} BETWEEN {LEAST} AND 3e38",
-        "cosine": "{distance} BETWEEN -1e-3 AND 2.001 AND {distance} <> 1.0",
-    }
+    checked = {"cosine": f"COALESCE({COSINE_IN_RANGE}, {COSINE_EXACTLY})"}
     exact_distances = {
         "l2": f"COALESCE(NULLIF({L2_64}, 9e999), {UNDEFINED})",
-        "cosine": f"COALESCE({COSINE64}, {UNDEFINED})",
+        "cosine": COSINE_EXACTLY,
         "ip": IP64,
     }
     functions = FUNCTIONS

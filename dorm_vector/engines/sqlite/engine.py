@@ -13,6 +13,7 @@ from django.db.models import Model
 
 from dorm_vector import codecs, conf
 from dorm_vector.declarations import may_hold_vectors
+from dorm_vector.engines.base.expressions import COSINE_IN_RANGE
 from dorm_vector.engines.preparing import prepare, prepare_connections
 from dorm_vector.engines.side_tables import WATCHED
 from dorm_vector.engines.side_tables.fts5 import FullTextEngine
@@ -44,6 +45,8 @@ DIFFERENT = "vec_distance_hamming(vec_bit({a}), vec_bit({b}))"
 JACCARD = (
     f"CASE WHEN {BOTH} = {DIFFERENT} THEN 1.0 ELSE 2.0 * {DIFFERENT} / ({BOTH} + {DIFFERENT}) END"
 )
+
+COSINE_EXACTLY = "dorm_cosine({a}, {b})"
 
 # A bit for each component, padded with zeros to whole bytes.
 QUANTIZED = "vec_quantize_binary(CAST({a} || zeroblob(-length({a}) & 31) AS BLOB))"
@@ -179,13 +182,13 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         "jaccard": JACCARD,
     }
     # Products that overflow leave a cosine of 0.
-    trusted = {
+    checked = {
         "cosine": (
-            "{distance} BETWEEN -1e-3 AND 2.001 AND ({distance} <> 1.0 OR "
-            f"({{norm_a}} < {GREATEST} AND {{norm_b}} < {GREATEST}))"
+            f"COALESCE({COSINE_IN_RANGE}, CASE WHEN {{distance}} = 1.0 AND {{norm_a}} < {GREATEST} "
+            f"AND {{norm_b}} < {GREATEST} THEN 1.0 ELSE {COSINE_EXACTLY} END)"
         ),
     }
-    exact_distances = {"cosine": "dorm_cosine({a}, {b})"}
+    exact_distances = {"cosine": COSINE_EXACTLY}
     functions = FUNCTIONS
     conversions = {("vector", "halfvec"): "dorm_half({a})", ("halfvec", "vector"): "{a}"}
     layouts = dict.fromkeys(DENSE_KINDS, codecs.Layout())
