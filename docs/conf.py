@@ -19,3 +19,9 @@ highlight_language = "python"
 
 html_theme = "furo"
 html_title = f"dorm_vector {release}"
+
+
+def setup(app):
+    # The texts of errors on the page "troubleshooting", each with an anchor of its own.
+    app.add_object_type("message", "message", objname="message")
+    app.add_object_type("foreign-message", "foreign-message", objname="message of a database")
