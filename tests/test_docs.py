@@ -47,6 +47,8 @@ from tests.support.blocks import Block, blocks
 from tests.support.paths import DOCS, ROOT
 
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.rst"))]
+#: Pages that go on where another one ends.
+CONTINUED = {f"tutorial_{name}.rst": DOCS / "tutorial.rst" for name in ("postgresql", "libsql")}
 
 
 def _unregister_but(models: set[Any]) -> None:
@@ -150,7 +152,8 @@ def database(request: pytest.FixtureRequest, db: None, tmp_path: Path) -> Iterat
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_run(page: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = list(blocks(page))
+    before = CONTINUED.get(page.name)
+    found = [*(blocks(before) if before else ()), *blocks(page)]
     labels = {block.caption.split("/")[0] for block in found if "models.py" in block.caption}
     for label in labels:
         package = types.ModuleType(label)

