@@ -85,14 +85,14 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def typed(tmp_path: Path, wheels: Path) -> Callable[[str], str]:
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> dict[str, str]:
     """
-    A function that executes a command in an empty folder, and returns what it prints.
+    The variables of a shell whose ``python`` is that of a new virtual environment.
 
-    Its ``python`` is that of a new environment, which sees what this one has installed.
+    It sees what this Python has installed, and pip takes nothing from an index.
     """
-    new = tmp_path / "environment"
+    new = tmp_path_factory.mktemp("environment")
     venv.create(new, symlinks=True)
     packages = sysconfig.get_path("purelib", "venv", {"base": str(new), "platbase": str(new)})
     Path(packages, "tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -100,26 +100,32 @@ def typed(tmp_path: Path, wheels: Path) -> Callable[[str], str]:
     admin.write_text(f'#!/bin/sh\nexec "{new / "bin" / "python"}" -m django "$@"\n')
     admin.chmod(0o755)
     left_out = ("DJANGO_", "PYTEST", "PYTHONPATH", "PIP_")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
-    environment |= {
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
+    return kept | {
         "PATH": os.pathsep.join([str(new / "bin"), os.environ["PATH"]]),
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(wheels),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PYTHONWARNINGS": "default",
     }
+
+
+@pytest.fixture
+def typed(tmp_path: Path, environment: dict[str, str]) -> Callable[[str], str]:
+    """A function that executes a command in an empty folder, and returns what it prints."""
     work = tmp_path / "empty"
     work.mkdir()
+    variables = environment.copy()
 
     def run(command: str) -> str:
         done = subprocess.run(
-            command, shell=True, cwd=work, env=environment, capture_output=True, text=True
+            command, shell=True, cwd=work, env=variables, capture_output=True, text=True
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     run.folder = work  # type: ignore[attr-defined]
-    run.environment = environment  # type: ignore[attr-defined]
+    run.environment = variables  # type: ignore[attr-defined]
     return run
 
 
