@@ -68,8 +68,9 @@ class TestNumpyOracle:
     ) -> None:
         model = PAIRS[dimensions]
         rows = vectors(dimensions, engine)
-        ids = {model.objects.using(alias).create(a=vector).pk: vector for vector in rows.values()}
-        for query in rows.values():
+        arrays = {name: np.array(vector, "f4") for name, vector in rows.items()}
+        ids = {model.objects.using(alias).create(a=rows[name]).pk: arrays[name] for name in rows}
+        for name, query in rows.items():
             found = dict(
                 model.objects.using(alias)
                 .annotate(distance=FUNCTIONS[metric]("a", query))
@@ -77,7 +78,7 @@ class TestNumpyOracle:
             )
             assert set(found) == set(ids)
             for pk, stored in ids.items():
-                self.compare(metric, stored, query, found[pk])
+                self.compare(metric, stored, arrays[name], found[pk])
 
     @metrics
     @pytest.mark.parametrize("dimensions", PAIRS)
@@ -85,17 +86,13 @@ class TestNumpyOracle:
         self, alias: str, engine: Engine, metric: str, dimensions: int
     ) -> None:
         model = PAIRS[dimensions]
-        rows = vectors(dimensions, engine)
-        pairs = {
-            model.objects.using(alias).create(a=a, b=b).pk: (a, b)
-            for a in rows.values()
-            for b in rows.values()
-        }
+        rows = [np.array(vector, "f4") for vector in vectors(dimensions, engine).values()]
+        pairs = {model.objects.using(alias).create(a=a, b=b).pk: (a, b) for a in rows for b in rows}
         distance = FUNCTIONS[metric]("a", F("b"))
         for pk, found in model.objects.using(alias).annotate(d=distance).values_list("pk", "d"):
             self.compare(metric, *pairs[pk], found)
 
-    def compare(self, metric: str, a: list[float], b: list[float], found: float) -> None:
+    def compare(self, metric: str, a: np.ndarray, b: np.ndarray, found: float) -> None:
         expected = oracle.DISTANCES[metric](a, b)
         close = pytest.approx(expected, abs=oracle.tolerance(metric, a, b), rel=0, nan_ok=True)
         assert found == close, (metric, len(a))
