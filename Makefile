@@ -10,16 +10,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := $(BIN)/python example_project/manage.py
 
+# Ctrl-C is for make too, which ends by it. What was stopped has said so, in the one line that is needed.
+QUIETLY := trap 'exit 0' INT;
+
 export DATABASE
 export PYTHONPATH := $(CURDIR)
 
 .PHONY: demo serve test test-browser fuzz bench lint docs clean
 
 demo: $(VENV)/.demo
-	$(MANAGE) demo
+	@$(QUIETLY) $(MANAGE) demo
 
 serve: $(VENV)/.demo
-	$(MANAGE) serve
+	@$(QUIETLY) $(MANAGE) serve
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
@@ -54,12 +57,8 @@ docs: $(VENV)/.docs
 clean:
 	rm -rf $(VENV) docs/_build example_project/data
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
-
 # One stamp an extra: what is installed already is not looked at again until pyproject.toml changes.
-$(VENV)/.%: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
-	touch $@
+$(VENV)/.%: pyproject.toml
+	@$(QUIETLY) $(PYTHON) .ci/install.py $(VENV) $*
 
 $(VENV)/.lint: $(VENV)/.demo

@@ -26,6 +26,7 @@ __all__ = [
     "from_environment",
     "from_url",
     "shown",
+    "unusable",
 ]
 
 # Set where DATABASE_URL is that of the server which example_project.server has started.
@@ -110,6 +111,13 @@ def from_url(url: str) -> dict[str, Any]:
     }
 
 
+def unusable(error: Exception, environment: Mapping[str, str] = os.environ) -> str:
+    """One sentence about what a database has answered, and which database that is."""
+    url = environment.get("DATABASE_URL") or DATABASES[chosen(environment)]
+    said = " ".join(str(error).split()).rstrip(".?")
+    return f"The database {shown(url)!r} cannot be used: {said}."
+
+
 def shown(url: str) -> str:
     """
     A URL as it may be printed: without a password, a token, or what may be a part of them.
@@ -122,6 +130,7 @@ def shown(url: str) -> str:
     user, at, rest = rest.rpartition("@")
     if at:
         user = f"{user.partition(':')[0]}:{HIDDEN}" if ":" in user else user
+    rest, question, query = rest.partition("?")
     server, slash, path = rest.partition("/")
     host, colon, port = server.rpartition(":")
     if colon and not (port.isdigit() or port.endswith("]")):
@@ -129,15 +138,15 @@ def shown(url: str) -> str:
     elif not mark and not at and not slash and "." not in server:
         # A word by itself: who knows what was pasted here.
         server = HIDDEN
-    path, question, query = path.partition("?")
-    return f"{scheme}{mark}{user}{at}{server}{slash}{path}{question}{SEPARATOR.sub(_hide, query)}"
+    options = "&".join(map(_option, query.split("&"))) if query else ""
+    return f"{scheme}{mark}{user}{at}{server}{slash}{path}{question}{options}"
 
 
-SEPARATOR = re.compile(r"([^&=#]+)=([^&]*)")
-
-
-def _hide(option: re.Match[str]) -> str:
-    return f"{option[1]}={HIDDEN if SECRET.search(option[1]) else option[2]}"
+def _option(text: str) -> str:
+    name, equals, value = text.partition("=")
+    if not equals:
+        return HIDDEN
+    return f"{name}={HIDDEN if SECRET.search(name) else value}"
 
 
 def _parts(url: str) -> SplitResult:

@@ -7,6 +7,11 @@ import os
 import sys
 from pathlib import Path
 
+STOPPED = 130  # what shells report for Ctrl-C
+
+# Commands that are of no use without a database.
+NEEDING = {"demo", "index_library", "migrate", "search", "serve"}
+
 
 def main() -> None:
     # Python looks for modules beside this file, and the package is the folder that it is in.
@@ -14,6 +19,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import Error
 
     from example_project import databases, server
 
@@ -21,10 +27,37 @@ def main() -> None:
     databases.DATA_FOLDER.mkdir(exist_ok=True)
     try:
         with server.running():
+            if NEEDING.intersection(sys.argv[1:2]):
+                require_database()
             execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
-        sys.exit(str(error))
+        sys.exit(" ".join(str(error).split()))
+    except Error as error:
+        if "--traceback" in sys.argv:
+            raise
+        sys.exit(databases.unusable(error))
+
+
+def require_database() -> None:
+    """End with one sentence where the database cannot be reached, or takes no such options."""
+    import django
+    from django.db import connection
+
+    from example_project import databases
+
+    django.setup()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except Exception as error:
+        if "--traceback" in sys.argv:
+            raise
+        sys.exit(databases.unusable(error))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(STOPPED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from django.core.management import call_command
@@ -17,13 +16,14 @@ class Command(BaseCommand):
     help = "Create the tables, index Python's standard library, and search it."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self.stdout.write("Creating the tables, unless they are there ...")
+        self.stdout.flush()
         call_command("migrate", verbosity=0)
         call_command("index_library", stdout=self.stdout)
         for text in SEARCHES:
             self.stdout.write(f'\n$ manage.py search "{text}"')
             call_command("search", text, stdout=self.stdout)
-        name = databases.chosen(os.environ)
         self.stdout.write(
-            f"\nThe search page: make serve DATABASE={name}, then http://127.0.0.1:8000/\n"
+            f"\nThe search page: {databases.command('serve')}; then http://127.0.0.1:8000/\n"
             "Its admin is at /admin/, for users made with manage.py createsuperuser."
         )

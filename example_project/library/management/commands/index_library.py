@@ -12,6 +12,7 @@ from django.db import connection
 from tqdm import tqdm
 
 from dorm_vector import embed
+from example_project import databases
 from example_project.library.embedding import embed_entries
 from example_project.library.models import Entry
 from example_project.library.stdlib import documented
@@ -33,7 +34,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             raise CommandError(
                 f"Stopped with {Entry.objects.exclude(embedding=None).count():,} entries in the "
-                "index; run index_library again to add the others.",
+                f"index; {databases.command('demo')} goes on.",
                 returncode=INTERRUPTED,
             ) from None
         if verbosity:
@@ -45,6 +46,9 @@ class Command(BaseCommand):
     def _index(self, rebuild: bool, quiet: bool) -> int:
         if rebuild:
             empty_table()
+        if not quiet:
+            self.stdout.write("Reading what Python's standard library documents ...")
+            self.stdout.flush()
         add_missing()
         total = Entry.objects.filter(embedding=None).count()
         with tqdm(total=total, desc="Indexing", unit=" entries", disable=quiet or not total) as bar:

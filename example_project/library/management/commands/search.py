@@ -53,12 +53,12 @@ class Command(BaseCommand):
             found = [*entries_matching(query, mode)[:number]]
         except DatabaseError as error:
             raise CommandError(
-                f"The table cannot be searched; run {databases.command('demo')} first: "
-                f"{' '.join(str(error).split())}"
+                f"The table cannot be searched ({' '.join(str(error).split())}); run "
+                f"{databases.command('demo')}."
             ) from error
         if not found:
             empty = not Entry.objects.exists()
-            reason = f"The table is empty; run {databases.command('demo')} first."
+            reason = f"The table is empty; run {databases.command('demo')}."
             raise CommandError(
                 f"Nothing was found for {query!r}. {reason if empty else NOTHING[mode]}"
             )
