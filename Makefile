@@ -53,6 +53,7 @@ lint: $(VENV)/.lint
 
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m tests.support.links docs/_build/html
 
 clean:
 	rm -rf $(VENV) docs/_build example_project/data

@@ -15,7 +15,9 @@ The ``python`` blocks of a page are executed in their order, in one namespace, o
 from __future__ import annotations
 
 import doctest
+import inspect
 import re
+import shlex
 import sys
 import types
 from collections.abc import Iterator
@@ -28,6 +30,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.core.management import get_commands, load_command_class
 from django.db import connection, connections
 from django.test import override_settings
 
@@ -181,6 +184,40 @@ def test_every_block_is_found() -> None:
         assert len(marks) == len(list(blocks(page))), page.name
 
 
+# What is typed
+
+#: Programs that blocks of commands may call, beside Python's and Django's.
+PROGRAMS = {"createdb", "django-admin", "make", "pip", "sed", "sudo", "tox"}
+
+
+def typed(page: Path) -> Iterator[str]:
+    """The commands of a page, without the ends of lines that go on."""
+    text = re.sub(r"\\\n\s*(?:> )?", "", page.read_text())
+    pattern = r"```console\n(.*?)^```|code-block:: console\n\n((?:(?: +.*)?\n)+)"
+    for found in re.finditer(pattern, text, re.M | re.S):
+        yield from re.findall(r"^ *\$ (.+)", found[1] or found[2], re.M)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_understood(page: Path) -> None:
+    """Commands of ``manage.py`` are there, and take the arguments; programs are known ones."""
+    for command in typed(page):
+        words = shlex.split(re.sub(r"^\w+=\S+ ", "", command).partition(" < ")[0])
+        if words[:2] == ["python", "manage.py"]:
+            _parse(words[2], words[3:])
+        elif words[0].endswith("python"):
+            assert words[1] == "-m" or (ROOT / words[1]).exists(), command
+        else:
+            assert words[0] in PROGRAMS or (ROOT / words[0]).exists(), command
+
+
+def _parse(name: str, arguments: list[str]) -> None:
+    neighbours = {"migrate_schemas"}
+    if name not in neighbours:
+        command = load_command_class(get_commands()[name], name)
+        command.create_parser("manage.py", name).parse_args(arguments)
+
+
 # Tables
 
 
@@ -318,6 +355,41 @@ def test_table_of_graph_options() -> None:
     ]
 
 
+def listed(page: str, label: str) -> list[list[str]]:
+    """The rows of the first ``list-table`` behind a label."""
+    text = (DOCS / page).read_text().split(f".. _{label}:")[1]
+    rows = text.split("   :header-rows: 1\n\n")[1].split("\n\n")[0].split("   * -")[1:]
+    return [[cell.strip() for cell in row.split("\n     -")] for row in rows]
+
+
+def test_table_of_what_else_there_is() -> None:
+    """README has the same as the page."""
+    section = (ROOT / "README.md").read_text().split("\n## What else there is\n")[1]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:1] == "|"]
+    _head, _border, *body = rows
+    assert [[cell.replace("`nearest()`", "`nearest`") for cell in row] for row in body] == listed(
+        "comparison.rst", "comparison-table"
+    )[1:]
+
+
+def test_table_of_engines_in_readme() -> None:
+    section = (ROOT / "README.md").read_text().split("\n## Engines\n")[1]
+    rows = {
+        cells[0]: cells[1:]
+        for line in section.splitlines()
+        if line[:1] == "|" and len(cells := line.strip("| ").split(" | ")) == 4
+    }
+    assert rows["Column"] == [
+        f"`{e.column_types['vector'].format(dimensions='n')}`"
+        + (" with a CHECK" if e.column_checks.get("vector") else "")
+        for e in TABLE_ENGINES
+    ]
+    assert rows["`L1Distance`"] == ["yes" if "l1" in e.distances else "no" for e in TABLE_ENGINES]
+    assert rows["Sparse vectors"] == [
+        "yes" if "sparsevec" in e.column_types else "no" for e in TABLE_ENGINES
+    ]
+
+
 def test_table_of_errors() -> None:
     for error_code, example, message in table("fields.rst", "fields-errors"):
         with pytest.raises(ValidationError) as caught:
@@ -365,7 +437,35 @@ def test_every_attribute_of_an_engine_is_described() -> None:
     assert [name for name in attributes if f"``{name}``" not in text] == []
 
 
+def described() -> dict[str, str]:
+    """The signatures of the documentation, by the name, of classes and functions."""
+    text = "".join(page.read_text() for page in sorted(DOCS.glob("*.rst"), reverse=True))
+    pattern = r"^\.\. py:(?:class|function):: (\w+)(\(.*\))?$"
+    return dict(re.findall(pattern, text, re.M))
+
+
 def test_every_public_name_is_described() -> None:
-    text = "".join(page.read_text() for page in DOCS.glob("*.rst"))
-    described = re.findall(r"^\.\. py:(?:class|function|method):: (?:\w+\.)*(\w+)", text, re.M)
-    assert set(dorm_vector.__all__) <= set(described)
+    assert set(dorm_vector.__all__) <= described().keys()
+    names = [re.sub(r":py:func:|[`]", "", row[0]) for row in table("api.rst", "api-names")]
+    assert sorted(names) == sorted(dorm_vector.__all__)
+
+
+@pytest.mark.parametrize("name", dorm_vector.__all__)
+def test_every_public_name_is_in_an_example(name: str) -> None:
+    pattern = re.compile(rf"\b{name}\(|\.{name}\b|\b{name}\.|import .*\b{name}\b")
+    assert any(pattern.search(block.source) for page in PAGES for block in blocks(page))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in dorm_vector.__all__ if inspect.isfunction(getattr(dorm_vector, name))],
+)
+def test_signatures_of_functions(name: str) -> None:
+    """Each argument is described, with its default; what is ``**`` in the code may be more."""
+    namespace: dict[str, Any] = {}
+    exec(f"def described{described()[name]}: pass", namespace)
+    written = inspect.signature(namespace["described"]).parameters
+    for argument in inspect.signature(getattr(dorm_vector, name)).parameters.values():
+        if argument.kind is not argument.VAR_KEYWORD:
+            there = written[argument.name]
+            assert (there.kind, there.default) == (argument.kind, argument.default), argument.name
