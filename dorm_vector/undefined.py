@@ -1,17 +1,32 @@
 """
 Where a distance stands in a query, which decides what an undefined one is there.
 
-Read, compared and sorted by it is greater than all others, as NaN is on PostgreSQL. For whatever is
-computed of it, it is NULL: databases without NaN have a number in its place, of which another one
-would be made.
+Read, compared and sorted by, it is greater than all others, as NaN is on PostgreSQL. For whatever
+is computed of it, it is NULL: databases without NaN have a number in its place, of which another
+one would be made.
 
-Django tells an expression nothing of where it stands, and one object may stand in several places:
-as the annotation ``distance`` and, by ``F("distance")``, within others. So the calls are looked at
-that lead to its SQL.
+Django tells an expression nothing of where it stands, so ``_owners`` looks at the calls that lead
+to its SQL, and at nothing but the objects whose methods these are. Each hook that there is falls
+short:
+
+- ``as_sql()`` is handed a compiler, which keeps no path to what it compiles.
+- Nothing can be marked before: ``F("distance")`` becomes the very object that is the annotation
+  ``distance``, without a call of any of its methods, and so one object has both places.
+- It cannot be replaced by a copy where something is computed of it when the first distance of a
+  query is compiled: what computes has taken its parts by then, and that may be the very call.
+- ``select_format()``, ``get_lookup()`` and ``asc()`` are called for columns, conditions and orders
+  of a distance itself, and not of a ``Case``, a ``Min`` or a ``Subquery`` that hands it on; nor is
+  a distance on the right of a condition told anything.
+- A query comes to ``resolve_expression()``, which may not give it another class, and a compiler in
+  ``connection.ops`` would be that of all queries of the project.
+
+Where the calls tell nothing, as those of compiled extension modules, a distance is what it is when
+read: it sorts last, and passes no threshold.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from types import FrameType
@@ -82,17 +97,26 @@ def aggregate_over(distance: Any, names: frozenset[str]) -> str | None:
 
 
 def _owners(frame: FrameType | None) -> Iterator[Any]:
-    """The first arguments of what is being called, from the innermost on."""
+    """The objects whose methods are being called, from the innermost on."""
     last = None
     while frame is not None:
-        code = frame.f_code
         # Compilers compile each part of an expression by the method of this name.
-        if code.co_argcount and code.co_name != "compile":
-            owner = frame.f_locals.get(code.co_varnames[0])
-            if owner is not last:
+        if frame.f_code.co_name != "compile":
+            owner = _first_argument(frame)
+            if owner is not None and owner is not last:
                 last = owner
                 yield owner
         frame = frame.f_back
+
+
+def _first_argument(frame: FrameType) -> Any:
+    """That of a call; decorators have ``*args`` alone."""
+    code = frame.f_code
+    if code.co_argcount:
+        return frame.f_locals.get(code.co_varnames[0])
+    if code.co_flags & inspect.CO_VARARGS:
+        return next(iter(frame.f_locals.get(code.co_varnames[code.co_kwonlyargcount], ())), None)
+    return None
 
 
 def _is_part(query: Query, distance: Any) -> bool:
