@@ -11,6 +11,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.core.exceptions import FieldError
 from django.db import models
 from django.db import utils as django_errors
 from django.db.models import F, Value
@@ -46,6 +47,23 @@ class TestFunctions:
         insert(both, Sample, [{"text": text} for text in [*TEXTS, "long" * 300]])
         same(both, Sample.objects.annotate(v=fn.Reverse("text")).order_by("pk").values_list("v"))
         assert Sample.objects.using("scratch").filter(text=fn.Reverse(Value("cba"))).count() == 1
+
+    def test_parts_of_several_types(self, both: Any) -> None:
+        """Django asks for no type where the outer function has one of its own."""
+        # Not of NULL: stock SQLite's functions in Python fail on a number.
+        insert(both, Sample, [{"text": text, "big": 12} for text in TEXTS if text is not None])
+        mixed = fn.Coalesce("text", "big")
+        rows = Sample.objects.order_by("pk")
+        for inner in (fn.Reverse(mixed), fn.Repeat(mixed, 2), fn.LPad(mixed, 5, Value("-"))):
+            same(both, rows.annotate(v=fn.Length(inner)).values_list("v"))
+            same(both, rows.filter(pk__gte=fn.Length(inner)).values_list("pk"))
+        for alias in both:
+            with pytest.raises(FieldError) as caught:  # where a type is needed
+                list(Sample.objects.using(alias).annotate(v=fn.Reverse(mixed)))
+            assert str(caught.value) == (
+                "Expression contains mixed types: CharField, BigIntegerField. "
+                "You must set output_field."
+            )
 
     def test_mod(self, both: Any) -> None:
         floats = [0.0, 1.0, 5.5, -5.5, 7.0, -7.0, 1e6 + 0.25, None]

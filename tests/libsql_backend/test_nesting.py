@@ -81,7 +81,7 @@ def test_time_zones_elsewhere(both: Any) -> None:
 TEXTS = [{"text": text, "number": 2.5} for text in ("", "a", "abc", "äöü", None)]
 FUNCTIONS: dict[str, tuple[Any, int]] = {
     "LPad": (lambda value, level: fn.LPad(value, 4 + level, Value("*")), 6),
-    "RPad": (lambda value, level: fn.RPad(value, 4 + level, Value("ä")), 6),
+    "RPad": (lambda value, level: fn.RPad(value, 4 + level, Value("ä")), 7),
     "Reverse": (lambda value, level: fn.Reverse(value), 5),
     "Repeat": (lambda value, level: fn.Repeat(value, 2), 5),
 }
@@ -112,6 +112,25 @@ def test_casts(both: Any) -> None:
         lambda value, _: fn.Cast(fn.Cast(value, DateField()), DateTimeField()), 3, F("at")
     )
     same(both, Moment.objects.annotate(v=cast).order_by("pk").values_list("v"))
+
+
+TOO_DEEP: dict[str, tuple[Any, Any]] = {
+    "Cast(TruncDate)": (Moment, zoned(TRUNCATIONS["date"], 5)),
+    "RPad": (Sample, nested(FUNCTIONS["RPad"][0], 12, F("text"))),
+    "sums": (Moment, nested(lambda value, _: value + dt.timedelta(days=1), 9, F("at"))),
+}
+
+
+@pytest.mark.parametrize("name", TOO_DEEP)
+def test_more_levels_than_the_parser_has_room_for(database: Any, name: str) -> None:
+    model, expression = TOO_DEEP[name]
+    with pytest.raises(NotSupportedError) as caught:
+        list(model.objects.using("scratch").annotate(v=expression))
+    assert str(caught.value) == (
+        "libSQL's parser has no room for expressions that are nested so deeply (parser stack "
+        "overflow): compute the inner ones in Python."
+    )
+    assert list(model.objects.using("scratch")) == []  # the connection is as it was
 
 
 def test_mod(both: Any) -> None:
