@@ -3,8 +3,8 @@ Run the tests on the pairs of Python and Django that are claimed, where such a P
 
 ``python .ci/matrix.py check`` says what is here, and fails without Python 3.11, or without one that
 runs the newest Django; ``oldest`` prints the path of the former, whose tests ``make test`` runs.
-``prepare FOLDER`` makes environments there. In these, ``newest FOLDER`` runs all tests on the newest
-pair that is here, and ``contract FOLDER`` the contract, a few modules, on all others.
+``prepare FOLDER`` makes environments there: ``newest FOLDER`` runs all tests on the newest pair
+that is here, and ``contract FOLDER`` the contract, a few modules, on all others.
 """
 
 from __future__ import annotations

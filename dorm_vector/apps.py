@@ -13,18 +13,6 @@ from dorm_vector.engines.preparing import prepare, prepare_classes, prepare_conn
 
 __all__ = ["DormVectorConfig"]
 
-# With these backends alone, django.contrib.postgres need not be imported.
-WITHOUT_ARRAYS = frozenset(
-    {
-        "django.contrib.gis.db.backends.spatialite",
-        "django.db.backends.dummy",
-        "django.db.backends.mysql",
-        "django.db.backends.oracle",
-        "django.db.backends.sqlite3",
-        "dorm_vector.backends.libsql",
-    }
-)
-
 
 class DormVectorConfig(AppConfig):
     name = "dorm_vector"
@@ -37,8 +25,8 @@ class DormVectorConfig(AppConfig):
         _register_admin_check()
         _register_serializers()
         setting_changed.connect(_on_setting_changed, dispatch_uid="dorm_vector")
-        _register_array_lookups()
-        prepare_classes()
+        if any(engine.has_arrays for engine in prepare_classes()):
+            _register_array_lookups()
         prepare_connections()
         for connection in connections.all(initialized_only=True):
             prepare(connection)
@@ -59,12 +47,9 @@ def _register_serializers() -> None:
 
 
 def _register_array_lookups() -> None:
-    """Where there is PostgreSQL, and so Django's ArrayField can be imported."""
-    if all(settings["ENGINE"] in WITHOUT_ARRAYS for settings in connections.settings.values()):
-        return
     try:
         from dorm_vector.contrib import postgres
-    except (ImportError, ImproperlyConfigured):  # no driver for PostgreSQL
+    except (ImportError, ImproperlyConfigured):  # the driver is not installed
         return
     postgres.register()
 

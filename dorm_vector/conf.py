@@ -37,7 +37,7 @@ def get(name: str) -> Any:
     if name == "ENGINES" and not _names_engines(value):
         raise ImproperlyConfigured(
             f"DORM_VECTOR['ENGINES'] is {value!r}; use a dict of engines by database "
-            "alias, such as {'default': 'sqlite'}."
+            "alias, such as {'default': 'project.vectors.Engine'}."
         )
     return value
 

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import NotSupportedError, connections
 
 from dorm_vector.engines import Engine, engine_for
+from dorm_vector.registry import METRICS
 from tests import testapp
 from tests.support import postgres
 
@@ -36,8 +37,6 @@ GAPS = {
     ),
     ("libsql", "test_union_of_slices"): "SQLite allows no LIMIT in the parts of a UNION.",
 }
-# Metrics that an engine has no function for: tests of these raise NotSupportedError.
-MISSING = {("libsql", "l1"): "libSQL has no l1 distance."}
 # Why tests may be skipped: what a machine, or a version of Django, may lack. Any other reason is a
 # failure.
 SKIPS = re.compile(
@@ -54,6 +53,20 @@ SKIPS = re.compile(
 BEFORE = {"test_wrong_length"}
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: a worker waits for servers and for other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
+@functools.cache
+def missing(alias: str, metric: Any) -> str | None:
+    """That an engine has no such distance: a test of it raises NotSupportedError."""
+    engine = engine_for(connections[alias])
+    if metric not in METRICS or metric in engine.distances or engine.own(METRICS[metric].sql):
+        return None
+    return f"{engine.label} has no {metric} distance."
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         callspec = getattr(item, "callspec", None)
@@ -62,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         engine = settings.ENGINES[callspec.params["alias"]]
         if reason := GAPS.get((engine, item.originalname)):  # type: ignore[attr-defined]
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
-        reason = MISSING.get((engine, callspec.params.get("metric")))
+        reason = missing(callspec.params["alias"], callspec.params.get("metric"))
         if reason and item.originalname not in BEFORE:  # type: ignore[attr-defined]
             mark = pytest.mark.xfail(reason=reason, strict=True, raises=NotSupportedError)
             item.add_marker(mark)

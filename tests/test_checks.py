@@ -73,7 +73,7 @@ class TestSettings:
         assert message.id == "dorm_vector.E003"
         assert message.msg == (
             f"DORM_VECTOR['ENGINES'] is {value!r}; use a dict of engines by database alias, such "
-            "as {'default': 'sqlite'}."
+            "as {'default': 'project.vectors.Engine'}."
         )
         assert check_engines() == check_connections() == []
         with pytest.raises(ImproperlyConfigured) as caught:

@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.utils import load_backend
 
-from dorm_vector.engines import engine_class, engine_for
+from dorm_vector.engines import Engine, engine_class, engine_for
 from dorm_vector.parameters import shorten_log
 
 __all__ = ["prepare", "prepare_classes", "prepare_connections"]
@@ -59,16 +59,21 @@ def _reference(raw: object) -> Callable[[], Any]:
         return lambda: raw
 
 
-def prepare_classes() -> None:
+def prepare_classes() -> set[type[Engine]]:
     """
-    Let the schema editors and the introspection of all databases in the settings know vectors.
+    Teach the schema editors and the introspection of all databases in the settings about vectors.
 
-    Their classes get it: an editor may be made before its connection has been opened, in any
-    thread. A backend that cannot be imported says so where its database is used.
+    Their classes are taught: an editor may be made before its connection has been opened, in any
+    thread. A backend that cannot be imported says so where its database is used. Returns the
+    classes of the engines.
     """
+    found = set()
     for alias in connections:
         with contextlib.suppress(ImproperlyConfigured, ImportError):
             wrapper = load_backend(connections.settings[alias]["ENGINE"]).DatabaseWrapper
-            engine_class(wrapper, alias).prepare_wrapper(wrapper)
+            engine = engine_class(wrapper, alias)
+            engine.prepare_wrapper(wrapper)
+            found.add(engine)
     for connection in connections.all(initialized_only=True):
         engine_for(connection)  # made before its class knew
+    return found

@@ -74,6 +74,8 @@ class Engine(
     layouts: ClassVar[dict[str, codecs.Layout]] = {}
     #: Aggregates of Django's that work for vectors: "Avg", "Sum".
     native_aggregates: ClassVar[frozenset[str]] = frozenset()
+    #: Whether columns may be arrays of vectors, as Django's ArrayField makes them.
+    has_arrays: ClassVar[bool] = False
     #: Whether CAST converts vectors to text and back.
     casts_text: ClassVar[bool] = False
     #: A ``{value}`` in the first row of VALUES, written such that its column has a ``{type}``.

@@ -117,6 +117,7 @@ class PostgreSQLEngine(
     }
     native_aggregates = frozenset({"Avg", "Sum"})
     casts_text = True
+    has_arrays = True
     listed_value = "CAST({value} AS {type})"
     # NaN is greater than all numbers here, and would be the greatest similarity.
     similarity_template = (
