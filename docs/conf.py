@@ -11,6 +11,8 @@ source = (Path(__file__).parent.parent / "dorm_vector" / "__init__.py").read_tex
 release = version = re.search(r'__version__ = "(.+)"', source)[1]
 
 exclude_patterns = ["_build"]
+# Numbers that several pages need, by their names.
+rst_epilog = (Path(__file__).parent / "facts.txt").read_text()
 default_role = "any"
 nitpicky = True
 # Django's own, whose documentation is not at hand.
