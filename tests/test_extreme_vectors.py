@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import DatabaseError, NotSupportedError, connections, transaction
 from django.db.models import F, Q
 
@@ -193,6 +194,20 @@ def assert_not_finite_is_last(rows: Any) -> None:
     assert all(math.isnan(d) for d, group in found if group)
     assert not any(math.isnan(d) for d, group in found if not group)
     assert rows.filter(d__lt=1e300).count() == len(ORDINARY)
+
+
+def test_not_finite_is_read_found_and_mended(raw: Any) -> None:
+    """Read as it is, since an error would keep its row from being mended."""
+    stored = [list(map(str, oracle.float32(each))) for each in NOT_FINITE.values()]
+    rows = raw.filter(group=1).order_by("pk")
+    assert [list(map(str, row.a)) for row in rows] == stored
+    found = raw.annotate(d=L2Distance("a", [0, 0, 0])).filter(d__gt=1e300)
+    assert list(found.values_list("pk", flat=True)) == list(rows.values_list("pk", flat=True))
+    with pytest.raises(ValidationError) as caught, transaction.atomic(raw.db):
+        rows[0].save()
+    assert caught.value.messages == ["testapp.Full.a: Component 0 is NaN."]
+    found.update(a=None)
+    assert raw.filter(a=None).count() == len(NOT_FINITE)
 
 
 OF_VECTORS = {
