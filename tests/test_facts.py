@@ -45,3 +45,10 @@ def test_every_fact() -> None:
 @pytest.mark.parametrize("name", list(FACTS))
 def test_facts_are_used(name: str) -> None:
     assert any(f"|{name}|" in page.read_text() for page in DOCS.glob("*.rst"))
+
+
+def test_the_size_of_the_package() -> None:
+    """It is in the table of what else there is, in thousands of lines."""
+    lines = sum(len(path.read_text().splitlines()) for path in (ROOT / "dorm_vector").rglob("*.py"))
+    written = re.search(r"- ([\d,]+) lines", (DOCS / "comparison.rst").read_text())
+    assert int(written[1].replace(",", "")) == pytest.approx(lines, rel=0.1)
