@@ -71,7 +71,7 @@ def check_broken(
     **kwargs: Any,
 ) -> list[CheckMessage]:
     """Report unusable indexes; those that are missing are for a migration."""
-    models = {model: None for model, _ in indexes(app_configs)}
+    models = {model: None for model, _ in indexes(app_configs, (MethodIndex, TextIndex))}
     return [
         checks.Warning(
             f"{state.problem} (database {alias!r})",
@@ -82,7 +82,7 @@ def check_broken(
         for alias, engine in engines_of()
         if alias in (databases or ())
         for model in _migrated(alias, engine, models)
-        for state in engine.index_states(model)
+        for state in (*engine.index_states(model), *engine.text_index_states(model))
         if state.is_broken
     ]
 
@@ -128,12 +128,13 @@ def check_tables(
 
 
 def _up_to_date(alias: str, engine: Engine, app_configs: Sequence[Any] | None) -> list[Any]:
-    """The models with vectors in apps that have no unapplied migration."""
+    """The models with vectors or text indexes in apps that have no unapplied migration."""
     models = [
         model
         for model in apps.get_models()
         if app_configs is None or model._meta.app_config in app_configs
         if any(vector_field(model, field.name) for field in model._meta.local_concrete_fields)
+        or any(isinstance(index, TextIndex) for index in model._meta.indexes)
     ]
     migrated = _migrated(alias, engine, models)
     if not migrated:
@@ -164,12 +165,14 @@ def _misfits(model: Any, engine: Engine) -> Iterator[CheckMessage]:
 
 
 def _absent(model: Any, engine: Engine) -> Iterator[CheckMessage]:
-    for state in engine.index_states(model):
+    words = engine.text_index_states(model)
+    for state in (*engine.index_states(model), *words):
         if state.state == "absent":
+            raises = state in words and not engine.computes_text
             yield checks.Warning(
                 f"The index {state.name!r} of {model._meta.label} is declared, but missing from "
-                "the "
-                f"database {engine.connection.alias!r}: searches read every row.",
+                f"the database {engine.connection.alias!r}: "
+                f"{'matching() raises OperationalError' if raises else 'searches read every row'}.",
                 hint=f"Run {state.cure or 'manage.py vector_reindex ' + model._meta.label}.",
                 obj=model,
                 id="dorm_vector.W114",

@@ -13,8 +13,9 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connections, migrations
 
 from dorm_vector import FreshVector, TextIndex, engine_for, models, nearest
-from dorm_vector.checks import check_broken
+from dorm_vector.checks import check_broken, check_tables
 from dorm_vector.testing import explain_nearest
+from tests.support.migrating import Project
 from tests.support.schema import Schema, hnsw
 from tests.support.side_tables import LibSQLTable, Table
 
@@ -354,4 +355,124 @@ def test_text_indexes_and_fresh_vectors(schema: Schema, install: Any) -> None:
     install(kept)
     (found,), error = vectors("shop.Thing")
     assert [other["state"] for other in found["others"]] == ["valid", "absent"]
+    assert found["others"][1]["cure"] == "manage.py migrate --database scratch"
     assert error == "Unusable: shop.Thing, thing_fresh ('scratch'): absent."
+
+
+class TestTextIndexes:
+    """Their methods, their sizes, and what they lack."""
+
+    @pytest.fixture
+    def worded(self, schema: Schema, install: Any, settings: Any) -> Schema:
+        settings.MIGRATION_MODULES = {"shop": None}
+        index = TextIndex(fields=["text"], name="thing_text")
+        schema.run(migrations.AddIndex("thing", index))
+        install(schema.model)
+        rows = rows_of(schema)
+        rows.create(text="A cat sat.")
+        rows.create(text="A dog ran.")
+        return schema
+
+    def found(self) -> Any:
+        (found,), error = vectors("shop.Thing")
+        (index,) = found["others"]
+        return index, error
+
+    def said_by_checks(self) -> list[tuple[str, str]]:
+        checked = (check_broken, check_tables)
+        messages = [message for check in checked for message in check(databases=["scratch"])]
+        return [
+            (message.id.removeprefix("dorm_vector."), message.msg)
+            for message in messages
+            if message.obj._meta.label == "shop.Thing"
+        ]
+
+    def test_sound(self, worded: Schema) -> None:
+        index, error = self.found()
+        assert (index["name"], index["fields"]) == ("thing_text", ["text"])
+        on_postgresql = worded.connection.vendor == "postgresql"
+        assert index["method"] == ("gin" if on_postgresql else "FTS5")
+        assert (index["state"], index["lacks"], index["cure"], error) == ("valid", 0, None, None)
+        assert index["size"] > 20
+        line = next(line for line in text_of().splitlines() if "thing_text" in line)
+        start = f"  shop.Thing: text index thing_text (text), {index['method']}, valid, "
+        assert line.startswith(start)
+        assert line.endswith(", lacks 0 rows")
+        assert self.said_by_checks() == []
+
+    def test_gone(self, worded: Schema) -> None:
+        kept = worded.model
+        worded.undo(migrations.AddIndex("thing", kept._meta.indexes[0]))
+        index, error = self.found()
+        assert (index["state"], index["lacks"], index["size"]) == ("absent", 2, None)
+        assert index["problem"] == "thing_text is declared, but does not exist in the database."
+        assert index["cure"] == (
+            "manage.py migrate --database scratch, or manage.py vector_reindex shop.Thing "
+            "--database scratch"
+        )
+        assert error == "Unusable: shop.Thing, thing_text ('scratch'): absent."
+        outcome = {
+            True: "searches read every row",
+            False: "matching() raises OperationalError",
+        }[worded.connection.vendor == "postgresql"]
+        assert self.said_by_checks() == [
+            (
+                "W114",
+                "The index 'thing_text' of shop.Thing is declared, but missing from the database "
+                f"'scratch': {outcome}.",
+            )
+        ]
+        call_command("vector_reindex", "shop.Thing", database="scratch", stdout=StringIO())
+        index, error = self.found()
+        assert (index["state"], index["lacks"], error) == ("valid", 0, None)
+
+    def test_part_of_it_is_gone(self, worded: Schema) -> None:
+        with worded.connection.cursor() as cursor:
+            if worded.connection.vendor == "postgresql":
+                cursor.execute(
+                    "UPDATE pg_index SET indisvalid = false "
+                    "WHERE indexrelid = 'thing_text'::regclass"
+                )
+                state = "invalid"
+                problem = (
+                    "thing_text is INVALID because its build was cancelled or failed: it serves no "
+                    "search, and all rows are read."
+                )
+            else:
+                cursor.execute("DROP TRIGGER thing_text_update")
+                state = "damaged"
+                problem = "thing_text is only partly there: searches through it raise an error."
+        index, error = self.found()
+        assert (index["state"], index["problem"], index["lacks"]) == (state, problem, 2)
+        assert error == f"Unusable: shop.Thing, thing_text ('scratch'): {state}."
+        assert self.said_by_checks() == [("W003", f"{problem} (database 'scratch')")]
+        call_command("vector_reindex", "shop.Thing", database="scratch", stdout=StringIO())
+        assert self.found()[0]["state"] == "valid"
+
+
+@pytest.mark.parametrize("engine", ["default", "libsql"])
+@pytest.mark.parametrize("key", ["number", "text", "both"])
+def test_rows_that_a_table_of_words_lacks(
+    engine: str, key: str, open_database: Any, tmp_path: Path
+) -> None:
+    connection = open_database(engine, NAME=str(tmp_path / "db"))
+    keys: dict[str, list[Any]] = {
+        "number": [("n", models.BigAutoField(primary_key=True))],
+        "text": [("n", models.CharField(max_length=9, primary_key=True, db_column="a key"))],
+        "both": [
+            ("pk", models.CompositePrimaryKey("n", "m")),
+            ("n", models.IntegerField()),
+            ("m", models.CharField(max_length=9)),
+        ],
+    }
+    fields = [*keys[key], ("text", models.TextField(null=True, db_column="a 'text'"))]
+    index = TextIndex(fields=["text"], name="note words")
+    project = Project(migrations.CreateModel("Note", fields, {"indexes": [index]}))
+    for number, text in enumerate(["one", "two", None, "four"], 1):
+        made = {"n": number, "m": "x"} if key == "both" else {"n": number}
+        project.rows("note").create(text=text, **made)
+    state, model = engine_for(connection), project.model("note")
+    assert state.lacking_words(model._meta.indexes[0], model) == 0
+    project.execute("""DELETE FROM "note words" WHERE c0 = 'one'""")
+    project.execute("""UPDATE "note words" SET c0 = 'TWO' WHERE c0 = 'two'""")
+    assert state.lacking_words(model._meta.indexes[0], model) == 2

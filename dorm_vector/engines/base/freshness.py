@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from django.core.exceptions import FieldError
-from django.db import NotSupportedError, ProgrammingError
+from django.db import NotSupportedError, ProgrammingError, connections, router
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Columns, Statement
 from django.db.models import BaseConstraint, Field, Model
@@ -21,6 +21,7 @@ __all__ = [
     "FreshnessEditor",
     "FreshnessStatement",
     "Written",
+    "asked_first",
     "fresh_vectors",
 ]
 
@@ -70,6 +71,11 @@ class FreshnessStatement(Statement):
 def fresh_vectors(model: type[Model]) -> list[Any]:
     """The FreshVectors of a model."""
     return [each for each in model._meta.constraints if getattr(each, "keeps_fresh", False)]
+
+
+def asked_first(model: type[Model]) -> str | None:
+    """The first database that a model belongs to: what is wrong with it is said for that one."""
+    return next((alias for alias in connections if router.allow_migrate_model(alias, model)), None)
 
 
 class EngineFreshness:

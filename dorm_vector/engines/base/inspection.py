@@ -11,7 +11,14 @@ from django.db.models.expressions import RawSQL
 
 from dorm_vector.sql import SQL, Operand, fill
 
-__all__ = ["ColumnState", "EngineInspection", "IndexState", "Progress", "Reported"]
+__all__ = [
+    "ColumnState",
+    "EngineInspection",
+    "IndexState",
+    "Progress",
+    "Reported",
+    "text_indexes",
+]
 
 
 class ColumnState(NamedTuple):
@@ -24,10 +31,10 @@ class ColumnState(NamedTuple):
 
 
 class IndexState(NamedTuple):
-    """A vector index, or what is left of one."""
+    """An index of vectors or words, or what is left of one."""
 
     name: str
-    #: What the database has: "hnsw", "ivfflat", "vec0", "DiskANN".
+    #: What the database has: "hnsw", "ivfflat", "vec0", "DiskANN", "gin", "FTS5".
     method: str
     #: "valid", "invalid", "building", "absent", "damaged", "left over" or "not built".
     state: str = "valid"
@@ -68,6 +75,7 @@ class EngineInspection:
     connection: Any
     label: str
     why_not_built: Callable[[Any, Any], str | None]
+    why_no_text_index: Callable[[Any, Any], str | None]
     functions: ClassVar[dict[str, dict[str, str]]]
     function: Callable[..., SQL]
     encode: Callable[..., Any]
@@ -128,3 +136,31 @@ class EngineInspection:
     def lacking(self, index: Any, model: Any) -> int | None:
         """How many rows with a vector an index lacks; None if not known."""
         return None
+
+    def text_index_states(self, model: Any) -> list[IndexState]:
+        """The text indexes that a model declares, those that are not built included."""
+        return [
+            IndexState(index.name, index.method, "not built", problem=f"{reason}.")
+            for index in text_indexes(model)
+            if (reason := self.why_no_text_index(index, model))
+        ]
+
+    def lacking_words(self, index: Any, model: Any) -> int | None:
+        """How many rows a text index lacks, or has with other words; None if not known."""
+        return None
+
+    def absent(self, index: Any, model: Any, method: str) -> IndexState:
+        """The state of an index that is declared, and not there."""
+        migrate, reindex = "migrate", f"vector_reindex {model._meta.label}"
+        return IndexState(
+            index.name,
+            method,
+            "absent",
+            problem=f"{index.name} is declared, but does not exist in the database.",
+            cure=f"{self.command(migrate)}, or {self.command(reindex)}",
+        )
+
+
+def text_indexes(model: Any) -> list[Any]:
+    """The text indexes that a model declares."""
+    return [index for index in model._meta.indexes if getattr(index, "method", None) == "text"]

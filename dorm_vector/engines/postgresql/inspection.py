@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.db.models import Model, Q
 
-from dorm_vector.engines.base.inspection import EngineInspection, IndexState
+from dorm_vector.engines.base.inspection import EngineInspection, IndexState, text_indexes
 
 __all__ = ["PostgreSQLInspection"]
 
@@ -51,6 +51,8 @@ SELECT tgname FROM pg_catalog.pg_trigger WHERE tgrelid = to_regclass(%s)
 UNION SELECT relname FROM pg_catalog.pg_class JOIN pg_catalog.pg_index ON indexrelid = oid
 WHERE indrelid = to_regclass(%s)
 """
+# The access method of text indexes.
+WORDS = "gin"
 # What REINDEX CONCURRENTLY calls the index that it makes, and the one that it drops.
 LEFT_OVER = re.compile(r"(.+)_cc(?:new|old)\d*")
 
@@ -95,36 +97,46 @@ class PostgreSQLInspection(EngineInspection):
         }
 
     def index_states(self, model: type[Model]) -> list[IndexState]:
-        rows = {row.name: row for row in self._index_rows(model)}
+        methods = {*self.methods.values()}
+        methods.update(
+            self.access_method(index) for index in model._meta.indexes if hasattr(index, "metric")
+        )
+        rows = {row.name: row for row in self._index_rows(model, methods)}
         declared = [index for index in model._meta.indexes if hasattr(index, "metric")]
         names = {index.name for index in declared}
         reindex = self.command(f"vector_reindex {model._meta.label}")
         return [
             *super().index_states(model),
             *(
-                self._absent(index, model)
+                self.absent(index, model, self.access_method(index))
                 for index in declared
                 if index.name not in rows and not self.why_not_built(index, model)
             ),
             *(_state(row, names, reindex) for row in rows.values()),
         ]
 
-    def _absent(self, index: Any, model: Any) -> IndexState:
+    def text_index_states(self, model: Any) -> list[IndexState]:
+        indexes = text_indexes(model)
+        if not indexes:
+            return []
+        names = {index.name for index in indexes}
+        rows = {
+            row.name: row
+            for row in self._index_rows(model, {WORDS})
+            # The others are the project's own.
+            if row.name in names or (LEFT_OVER.sub(r"\1", row.name) in names)
+        }
         reindex = self.command(f"vector_reindex {model._meta.label}")
-        return IndexState(
-            index.name,
-            self.access_method(index),
-            "absent",
-            problem=f"{index.name} is declared, but does not exist in the database.",
-            cure=f"{self.command('migrate')}, or {reindex}",
-        )
+        not_built = [state for state in super().text_index_states(model) if state.name not in rows]
+        missing = names - rows.keys() - {state.name for state in not_built}
+        return [
+            *not_built,
+            *(self.absent(index, model, WORDS) for index in indexes if index.name in missing),
+            *(_state(row, names, reindex) for row in rows.values()),
+        ]
 
-    def _index_rows(self, model: Any) -> Iterator[Row]:
+    def _index_rows(self, model: Any, methods: set[str]) -> Iterator[Row]:
         table = self.connection.ops.quote_name(model._meta.db_table)
-        methods = {*self.methods.values()}
-        methods.update(
-            self.access_method(index) for index in model._meta.indexes if hasattr(index, "metric")
-        )
         with self.connection.cursor() as cursor:
             cursor.execute(INDEXES, [table, sorted(methods)])
             return iter([Row(*row) for row in cursor.fetchall()])
@@ -144,11 +156,23 @@ class PostgreSQLInspection(EngineInspection):
         state = next((each for each in self.index_states(model) if each.name == index.name), None)
         if state is None or state.state != "valid":
             return int(rows.count())
-        if index.condition is None:
-            return 0
-        # Rows of which the condition is unknown are not in it either.
-        within = rows.filter(index.condition).values("pk")
-        return int(rows.filter(~Q(pk__in=within)).count())
+        return _outside(rows, index)
+
+    def lacking_words(self, index: Any, model: Any) -> int | None:
+        rows = model._base_manager.using(self.connection.alias).order_by()
+        states = {state.name: state.state for state in self.text_index_states(model)}
+        if states.get(index.name) == "not built":
+            return None
+        return _outside(rows, index) if states.get(index.name) == "valid" else int(rows.count())
+
+
+def _outside(rows: Any, index: Any) -> int:
+    """How many rows are not those of a partial index."""
+    if index.condition is None:
+        return 0
+    # Rows of which the condition is unknown are not in it either.
+    within = rows.filter(index.condition).values("pk")
+    return int(rows.filter(~Q(pk__in=within)).count())
 
 
 def _state(row: Row, declared: set[str], reindex: str) -> IndexState:

@@ -35,24 +35,17 @@ def reindex(engine: Any, index: Any, model: type[Model], progress: Reported | No
     connection = engine.connection
     if connection.in_atomic_block:
         raise NotSupportedError("PostgreSQL rebuilds no index within a transaction.")
-    states = {state.name: state for state in engine.index_states(model)}
+    found = (*engine.index_states(model), *engine.text_index_states(model))
+    states = {state.name: state for state in found}
     for state in states.values():
         if state.state == "left over" and state.name.startswith(f"{index.name}_cc"):
             _execute(connection, state.cure)
     with _watched(connection, progress):
-        if _is_absent(connection, states.get(index.name), index.name):
+        if states[index.name].state == "absent":
             _create(engine, index, model)
         else:
             name = connection.ops.quote_name(index.name)
             _execute(connection, f"REINDEX INDEX CONCURRENTLY {name}")
-
-
-def _is_absent(connection: Any, state: Any, name: str) -> bool:
-    if state is not None:
-        return bool(state.state == "absent")
-    with connection.cursor() as cursor:  # of words, of which there are no states
-        cursor.execute("SELECT to_regclass(%s) IS NULL", [connection.ops.quote_name(name)])
-        return bool(cursor.fetchone()[0])
 
 
 def _execute(connection: Any, statement: Any) -> None:

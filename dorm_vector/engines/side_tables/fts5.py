@@ -19,6 +19,7 @@ from django.db.backends.ddl_references import Columns, Table
 from django.db.models import Field, Model
 
 from dorm_vector.engines.side_tables.engine import Names, SideTableEngine
+from dorm_vector.engines.side_tables.fts5_inspection import FullTextInspection
 from dorm_vector.engines.side_tables.fts5_queries import found_rows
 from dorm_vector.engines.side_tables.schema import SchemaObject, SideTableStatement, Site
 from dorm_vector.engines.side_tables.search import COUNT
@@ -101,7 +102,7 @@ ROWS = {
 NOT_BUILT = "{}: the TextIndex {!r} is not built."
 
 
-class FullTextEngine(SideTableEngine):
+class FullTextEngine(FullTextInspection, SideTableEngine):
     """The engine of a database whose indexes of words are FTS5's."""
 
     index_methods = frozenset({"vector", "text"})
@@ -140,7 +141,7 @@ class FullTextEngine(SideTableEngine):
     ) -> SideTableStatement:
         if index.method != "text":
             return super()._building(index, model, schema_editor)
-        templates: tuple[str, ...] = KEYED_CREATE if self._is_keyed(model) else CREATE
+        templates: tuple[str, ...] = KEYED_CREATE if self.is_keyed(model) else CREATE
         fields, keys = index.text_fields(model), model._meta.pk_fields
         if any(field.generated for field in fields):  # no UPDATE names its column
             templates = tuple(template.replace(WATCHED, "") for template in templates)
@@ -190,7 +191,7 @@ class FullTextEngine(SideTableEngine):
         ending = f" COLLATE {self.connection.ops.quote_name(collation)}" if collation else ""
         return f"k{place}{ending}"
 
-    def _is_keyed(self, model: type[Model]) -> bool:
+    def is_keyed(self, model: type[Model]) -> bool:
         """Whether the rows of a model have no numbers for keys."""
         column_type = model._meta.pk.db_type(self.connection) or ""
         return "INT" not in column_type.upper()
@@ -217,14 +218,10 @@ class FullTextEngine(SideTableEngine):
         )
 
     def check_text(self, search: Any) -> None:
-        index, endings = search.index, [*NAMES.of_table, *NAMES.shadows]
+        index = search.index
         if index is None or self._why_no_words(index):
             return
-        endings += NAMES.tables if self._is_keyed(search.model) else ()
-        names = (index.name, *(f"{index.name}_{ending}" for ending in endings))
-        self.connection.ensure_connection()
-        sql = COUNT.format(places=", ".join("?" * len(names)))
-        if self.connection.connection.execute(sql, names).fetchone()[0] < len(names):
+        if not self.has_words(index, search.model):
             if reason := self.why_not_built(index, search.model):
                 raise NotSupportedError(NOT_BUILT.format(reason, index.name))
             raise OperationalError(
@@ -232,6 +229,15 @@ class FullTextEngine(SideTableEngine):
                 f"missing or incomplete (database {self.connection.alias!r}): migrate, or run "
                 "manage.py vector_reindex."
             )
+
+    def has_words(self, index: Any, model: Any) -> bool:
+        """Whether all that there has to be of a text index is there."""
+        endings = [*NAMES.of_table, *NAMES.shadows]
+        endings += NAMES.tables if self.is_keyed(model) else ()
+        names = (index.name, *(f"{index.name}_{ending}" for ending in endings))
+        self.connection.ensure_connection()
+        sql = COUNT.format(places=", ".join("?" * len(names)))
+        return bool(self.connection.connection.execute(sql, names).fetchone()[0] == len(names))
 
     def text_join(self, search: Any) -> SQL:
         index = search.index
@@ -245,7 +251,7 @@ class FullTextEngine(SideTableEngine):
             quote(name).replace("%", "%%") for name in (index.name, f"{index.name}_keys")
         )
         found = found_rows(search, table)
-        if not self._is_keyed(search.model):
+        if not self.is_keyed(search.model):
             return SQL(f"SELECT i AS dorm_key0, r AS dorm_rank FROM ({found.sql})", found.params)  # noqa: S608 - quoted
         places = range(len(search.model._meta.pk_fields))
         columns = ", ".join(f"k{each} AS dorm_key{each}" for each in places)

@@ -46,10 +46,7 @@ class SideTableInspection(EngineInspection):
         if self._is_present(index.name):
             return found._replace(size=self._size(index.name))
         if not self._found(Site.of(index, model), strict=False):
-            problem = f"{index.name} is declared, but does not exist in the database."
-            return found._replace(
-                state="absent", problem=problem, cure=f"{self.command('migrate')}, or {cure}"
-            )
+            return self.absent(index, model, self.index_label)
         return found._replace(
             state="damaged",
             problem=(

@@ -37,7 +37,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         given = options["database"]
         aliases = [database(given)] if given else [*connections]
-        models = [_named(label) for label in options["models"]]
+        models = list(dict.fromkeys(_named(label) for label in options["models"]))
         found = [
             self._database(alias, models) for alias in aliases if given or may_hold_vectors([alias])
         ]
@@ -87,24 +87,18 @@ def _models(alias: str, models: list[Any]) -> Iterator[Any]:
 
 def _others(engine: Engine, model: Any) -> Iterator[dict[str, Any]]:
     """The text indexes and FreshVectors of a model, and whether the database has them."""
-    texts = [index for index in model._meta.indexes if isinstance(index, TextIndex)]
-    fresh = [each for each in model._meta.constraints if getattr(each, "keeps_fresh", False)]
-    if not texts and not fresh:
-        return
-    there = engine.names_there(model)
-    for index in texts:
-        reason = engine.why_no_text_index(index, model)
-        # What else it is made of differs by the primary key.
-        is_there = engine.same_name(index.name) in there
-        state = "not built" if reason else "valid" if is_there else "absent"
+    declared = {index.name: index for index in model._meta.indexes if isinstance(index, TextIndex)}
+    for state in engine.text_index_states(model):
+        index = declared.get(state.name)
         yield {
             "model": model._meta.label,
             "kind": "text index",
-            "name": index.name,
-            "fields": list(index.fields),
-            "state": state,
-            "problem": reason and f"{reason}.",
+            "fields": list(index.fields) if index else [],
+            **state._asdict(),
+            "lacks": index and engine.lacking_words(index, model),
         }
+    fresh = [each for each in model._meta.constraints if getattr(each, "keeps_fresh", False)]
+    there = engine.names_there(model) if fresh else set()
     for constraint in fresh:
         is_there = engine.same_name(constraint.name) in there
         yield {
@@ -114,6 +108,7 @@ def _others(engine: Engine, model: Any) -> Iterator[dict[str, Any]]:
             "fields": [constraint.field, *constraint.of],
             "state": "valid" if is_there else "absent",
             "problem": None if is_there else "Stale vectors are kept: there is no trigger.",
+            "cure": None if is_there else engine.command("migrate"),
         }
 
 
@@ -177,15 +172,19 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield _column_line(column)
         for index in column["indexes"]:
             yield _index_line(index)
-            if index["problem"]:
-                yield f"      {index['problem']}"
-            if index["cure"]:
-                yield f"      Run {index['cure']}."
+            yield from _advice(index)
     for other in found["others"]:
-        fields = ", ".join(other["fields"])
-        yield f"  {other['model']}: {other['kind']} {other['name']} ({fields}), {other['state']}"
-        if other["problem"]:
-            yield f"      {other['problem']}"
+        fields = f" ({', '.join(other['fields'])})" if other["fields"] else ""
+        said = ", ".join(_parts(other))
+        yield f"  {other['model']}: {other['kind']} {other['name']}{fields}, {said}"
+        yield from _advice(other)
+
+
+def _advice(found: dict[str, Any]) -> Iterator[str]:
+    if found["problem"]:
+        yield f"      {found['problem']}"
+    if found["cure"]:
+        yield f"      Run {found['cure']}."
 
 
 def _column_line(column: dict[str, Any]) -> str:
@@ -200,17 +199,21 @@ def _column_line(column: dict[str, Any]) -> str:
 
 
 def _index_line(index: dict[str, Any]) -> str:
-    state = index["state"].upper() if index["state"] == "invalid" else index["state"]
-    parts = [index["method"], state]
-    if index["size"] is not None:
-        parts.append(_size(index["size"]))
-    if index["uses"] is not None:
-        parts.append(f"{index['uses']:,} uses")
-    if index["lacks"] is not None:
-        parts.append(f"lacks {index['lacks']:,} rows")
-    if not index["declared"]:
-        parts.append("not declared")
-    return f"    {index['name']}: {', '.join(parts)}"
+    others = [] if index["declared"] else ["not declared"]
+    return f"    {index['name']}: {', '.join([*_parts(index), *others])}"
+
+
+def _parts(found: dict[str, Any]) -> Iterator[str]:
+    """What is known of an index, or of a FreshVector, of which only the state is."""
+    if "method" in found:
+        yield found["method"]
+    yield found["state"].upper() if found["state"] == "invalid" else found["state"]
+    if found.get("size") is not None:
+        yield _size(found["size"])
+    if found.get("uses") is not None:
+        yield f"{found['uses']:,} uses"
+    if found.get("lacks") is not None:
+        yield f"lacks {found['lacks']:,} rows"
 
 
 def _size(count: float) -> str:
@@ -222,18 +225,16 @@ def _size(count: float) -> str:
 
 def _judge(found: list[dict[str, Any]]) -> None:
     """Raise CommandError, and so end with 1, where an index is of no use."""
+    looked_at = [
+        (each["database"], one["model"], state)
+        for each in found
+        for one in (*each["columns"], *each["others"])
+        for state in one.get("indexes", [one])
+    ]
     names = {
-        f"{column['model']}, {index['name']} ({each['database']!r}): {index['state']}": None
-        for each in found
-        for column in each["columns"]
-        for index in column["indexes"]
-        if index["state"] in ("invalid", "damaged", "left over", "absent")
+        f"{model}, {state['name']} ({alias!r}): {state['state']}": None
+        for alias, model, state in looked_at
+        if state["state"] in ("invalid", "damaged", "left over", "absent")
     }
-    names.update(
-        (f"{other['model']}, {other['name']} ({each['database']!r}): absent", None)
-        for each in found
-        for other in each["others"]
-        if other["state"] == "absent"
-    )
     if names:
         raise CommandError(f"Unusable: {'; '.join(names)}.")
