@@ -22,7 +22,7 @@ from dorm_vector.database_checks import (
 )
 from dorm_vector.declarations import may_hold_vectors
 from dorm_vector.engines import Engine, engines_of
-from dorm_vector.engines.base.freshness import fresh_vectors
+from dorm_vector.engines.base.freshness import asked_first, fresh_vectors
 from dorm_vector.functions import VectorFunction
 from dorm_vector.methods import MethodIndex, vector_field
 from dorm_vector.migration_checks import check_empty_clusters, check_extension_migrations
@@ -164,13 +164,13 @@ def check_freshness(
     """
     Compare each FreshVector with its model, and with the model's others.
 
-    Django asks them itself for each database that is named.
+    Django asks them itself for each database that is named, and the first one says it.
     """
     return [
         message
         for model in apps.get_models()
         if app_configs is None or model._meta.app_config in app_configs
-        if not any(router.allow_migrate_model(alias, model) for alias in databases or ())
+        if asked_first(model) not in (databases or ())
         for constraint in fresh_vectors(model)
         for message in constraint.check(model)
     ]
