@@ -93,3 +93,60 @@ class TestVectors:
                 fields = "__all__"
 
         assert isinstance(All.base_filters["embedding"], VectorFilter)
+
+
+class TestRESTFramework:
+    """The filter sets for its views know the fields too."""
+
+    def test_filters(self, items: list[Item]) -> None:
+        from django_filters.rest_framework import FilterSet as ViewFilterSet
+
+        class ForViews(ViewFilterSet):
+            class Meta:
+                model = Item
+                fields = {"embedding": ["exact", "isnull"]}
+
+        def found(query: str) -> list[str]:
+            rows = Item.objects.order_by("name")
+            return [row.name for row in ForViews(QueryDict(query), rows).qs]
+
+        assert isinstance(ForViews.base_filters["embedding"], VectorFilter)
+        assert found("embedding=5,0,1") == ["1"]
+        assert found("embedding__isnull=true") == ["3"]
+        assert ForViews(QueryDict("embedding=1"), Item.objects.all()).errors == {
+            "embedding": ["Expected 3 dimensions, not 1."]
+        }
+
+    def test_schema(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """drf-spectacular names what is not understood on stderr."""
+        from django_filters.rest_framework import DjangoFilterBackend
+        from drf_spectacular.generators import SchemaGenerator
+        from drf_spectacular.openapi import AutoSchema
+        from rest_framework import serializers, viewsets
+        from rest_framework.routers import SimpleRouter
+
+        class ItemSerializer(serializers.ModelSerializer):
+            class Meta:
+                model = Item
+                fields = ["name"]
+
+        class View(viewsets.ReadOnlyModelViewSet):
+            queryset = Item.objects.order_by("name")
+            serializer_class = ItemSerializer
+            filter_backends = [DjangoFilterBackend]
+            filterset_class = Items
+            schema = AutoSchema()
+
+        router = SimpleRouter()
+        router.register("items", View)
+        schema = SchemaGenerator(patterns=router.urls).get_schema(public=True)
+        parameters = schema["paths"]["/items/"]["get"]["parameters"]
+        types = {each["name"]: each["schema"]["type"] for each in parameters}
+        assert types == {
+            "near": "string",
+            "like": "string",
+            "name": "string",
+            "embedding": "string",
+            "embedding__isnull": "boolean",
+        }
+        assert "could not resolve" not in capsys.readouterr().err

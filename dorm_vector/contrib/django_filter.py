@@ -15,11 +15,11 @@ Once this module is imported, filter sets know vector fields: ``exact`` and ``is
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from django import forms
-from django_filters import CharFilter, Filter
-from django_filters.filterset import FILTER_FOR_DBFIELD_DEFAULTS
+from django_filters import CharFilter, filterset
 
 from dorm_vector.contrib.near import named
 from dorm_vector.fields import BitField, HalfVectorField, SparseVectorField, VectorField
@@ -29,8 +29,8 @@ from dorm_vector.search.nearest import nearest
 __all__ = ["NearestFilter", "VectorFilter"]
 
 
-class VectorFilter(Filter):
-    """The rows with exactly that vector. Takes the ``dimensions`` and the ``kind`` of the field."""
+class VectorFilter(CharFilter):
+    """The rows with that very vector. Takes the ``dimensions`` and the ``kind`` of the field."""
 
     field_class = VectorFormField
 
@@ -86,5 +86,13 @@ def _form_field(field: Any) -> dict[str, Any]:
     return {"dimensions": field.dimensions, "kind": field.kind}
 
 
-for field_class in (BitField, HalfVectorField, SparseVectorField, VectorField):
-    FILTER_FOR_DBFIELD_DEFAULTS[field_class] = {"filter_class": VectorFilter, "extra": _form_field}
+KNOWN = {
+    field: {"filter_class": VectorFilter, "extra": _form_field}
+    for field in (BitField, HalfVectorField, SparseVectorField, VectorField)
+}
+filterset.FILTER_FOR_DBFIELD_DEFAULTS.update(KNOWN)
+with contextlib.suppress(ImportError):  # without REST framework
+    # The filter sets for its views have a copy.
+    from django_filters.rest_framework import filterset as for_views
+
+    for_views.FILTER_FOR_DBFIELD_DEFAULTS.update(KNOWN)
