@@ -144,14 +144,14 @@ class TestVectors:
 
     def test_schema(self) -> None:
         schema = api.get_openapi_schema()["components"]["schemas"]["ItemIn"]
-        assert schema["properties"]["embedding"] | {"default": None, "title": ""} == {
+        numbers = {
             "type": "array",
             "items": {"type": "number", "format": "float"},
             "minItems": 3,
             "maxItems": 3,
-            "default": None,
-            "title": "",
         }
+        # The field has null=True.
+        assert schema["properties"]["embedding"]["anyOf"] == [numbers, {"type": "null"}]
 
     def test_a_field_without_vectors(self) -> None:
         with pytest.raises(ValueError, match=r"^testapp\.Item\.name has no vectors\.$"):
@@ -179,6 +179,20 @@ class TestModelSchema:
     def test_round_trip(self) -> None:
         status, made = post("whole", {"name": "one", "embedding": [1, 2, 3]})
         assert (status, made["embedding"]) == (200, [1, 2, 3])
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ([1, True, 3], "Component 1 is true, not a number."),
+            ([1, "2", 3], "Component 1 is '2', not a number."),
+            ([1, 2, None], "Component 2 is null, not a number."),
+        ],
+    )
+    def test_what_is_no_number(self, given: Any, message: str) -> None:
+        """Pydantic would take true and text for numbers."""
+        status, answer = post("whole", {"name": "one", "embedding": given})
+        assert (status, answer["detail"][0]["msg"]) == (422, f"Value error, {message}")
+        assert not Item.objects.exists()
 
     def test_refused_when_saved(self) -> None:
         status, answer = post("whole", {"name": "one", "embedding": [1, 2]})

@@ -10,7 +10,14 @@ from pgvector import SparseVector
 from dorm_vector import values
 from dorm_vector.fields import AnyVectorField
 
-__all__ = ["from_json", "json_schema", "sparse_from_json", "sparse_to_json", "to_json"]
+__all__ = [
+    "check_numbers",
+    "from_json",
+    "json_schema",
+    "sparse_from_json",
+    "sparse_to_json",
+    "to_json",
+]
 
 SPARSE_KEYS = {"indices", "values", "dimensions"}
 
@@ -52,11 +59,16 @@ def from_json(field: AnyVectorField, data: Any) -> Any:
         return field.to_python(sparse_from_json(data))
     if not isinstance(data, list):
         raise ValidationError(f"Expected an array of numbers, not {_named(data)}.", code="invalid")
-    for position, number in enumerate(data[: field.dimensions + 1]):
+    check_numbers(data[: field.dimensions + 1])
+    return field.to_python(data)
+
+
+def check_numbers(data: list[Any]) -> None:
+    """Raise ValidationError, with its position, for what is no number of JSON's."""
+    for position, number in enumerate(data):
         if isinstance(number, bool) or not isinstance(number, int | float):
             message = f"Component {position} is {_named(number)}, not a number."
             raise ValidationError(message, code="not_a_number")
-    return field.to_python(data)
 
 
 def json_schema(field: AnyVectorField) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pgvector import SparseVector
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from dorm_vector.contrib.json import (
+    check_numbers,
     from_json,
     json_schema,
     sparse_from_json,
@@ -50,7 +51,10 @@ def VectorType(model: Any, name: str) -> Any:  # noqa: N802 - it stands where ty
     taken = BeforeValidator(lambda data: _taken(field, data, optional=optional))
     shown = _shown(lambda value: to_json(field, value))
     python_type = Any | None if optional else Any
-    return Annotated[python_type, taken, shown, WithJsonSchema(json_schema(field))]
+    schema = json_schema(field)
+    if optional:
+        schema = {"anyOf": [schema, {"type": "null"}]}
+    return Annotated[python_type, taken, shown, WithJsonSchema(schema)]
 
 
 def handle_errors(api: Any) -> None:
@@ -76,8 +80,13 @@ def _taken(field: Any, data: Any, *, optional: bool) -> Any:
 
 
 def _of_any_length(value: Any) -> Any:
-    """Arrays of numpy's and pgvector's as lists, for pydantic."""
-    return value.tolist() if hasattr(value, "tolist") else value
+    """An array as a list, which numpy's are not to pydantic; it would take true and "1" as 1."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    try:
+        check_numbers(value if isinstance(value, list) else [])
+    except ValidationError as error:
+        raise ValueError(" ".join(error.messages)) from None
+    return value
 
 
 def _shown(convert: Any) -> PlainSerializer:
