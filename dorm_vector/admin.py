@@ -174,7 +174,9 @@ class VectorAdmin:
             return False
         term = request.GET.get(SEARCH_VAR, "") if search_term is None else search_term
         words = super().get_search_fields(request)  # type: ignore[misc]
-        return bool(term.strip()) and (not words or request.GET.get(BY) == "similarity")
+        # The list searches for no text that has a NUL, and says so.
+        typed = term.strip() and "\0" not in term
+        return bool(typed) and (not words or request.GET.get(BY) == "similarity")
 
     def _search_field(self) -> str:
         if self.vector_search_field:

@@ -340,6 +340,12 @@ class TestSimilaritySearch:
         register(Portable, vector_search_embedder=method)
         assert len(self.found(page(client, "portable_changelist", q="x"))) == 4
 
+    def test_a_text_with_nul(self, register: Any, client: Client, rows: Any) -> None:
+        register(Portable, vector_search_embedder=embed)
+        text = page(client, "portable_changelist", q="\0")
+        assert "Null characters are not allowed." in text
+        assert self.found(text) == []
+
     def test_words_or_similarity(self, register: Any, client: Client, rows: Any) -> None:
         register(Portable, vector_search_embedder=embed, search_fields=["category"])
         text = page(client, "portable_changelist", q="3")
