@@ -131,6 +131,12 @@ class TestArguments:
                 {},
                 f"--with takes a callable, and '{HERE}not_callable' is not one.",
             ),
+            (
+                FIELD,
+                f"{HERE}Unmade",
+                {},
+                f"{HERE}Unmade cannot be made: KeyError: 'API_KEY'",
+            ),
             (FIELD, f"{HERE}by_name", {"database": "x"}, "There is no database 'x' in the settin"),
             (
                 FIELD,

@@ -147,6 +147,19 @@ class TestArguments:
                 {"filter": ["x"]},
                 "--filter takes name=value, not 'x'.",
             ),
+            *(
+                (
+                    "testapp.Item.embedding",
+                    {"filter": [f"id__range={value}"]},
+                    "--filter takes two values for id__range, the first and the last: 1,9.",
+                )
+                for value in ("1", "", "1,2,3")
+            ),
+            (
+                "testapp.Item.embedding",
+                {"filter": ["other__isnull=maybe"]},
+                "--filter takes true or false for other__isnull, not 'maybe'.",
+            ),
             ("testapp.Item.embedding", {"filter": ["x=1"]}, "Cannot resolve keyword 'x' into"),
             ("testapp.Item.embedding", {"filter": ["category=a"]}, "Field 'category' expected a"),
             ("testapp.Item.embedding", {"metric": "x"}, "nearest() has no metric 'x'; use one of "),
@@ -164,6 +177,16 @@ class TestArguments:
         assert found is None
         assert error is not None
         assert error.startswith(said)
+
+    def test_a_name_given_again(self, db: None) -> None:
+        """All filters hold, and not the last one of a name alone."""
+        for category in (1, 2):
+            Portable.objects.create(category=category, embedding=[1] * DIMENSIONS)
+        nothing = "There are no rows with a vector to search for."
+        assert recall(filter=["category=1", "category=2"]) == (None, nothing)
+        assert recall(filter=["category__range=3,4"]) == (None, nothing)
+        assert recall(filter=["embedding__isnull=true"]) == (None, nothing)
+        assert recall(filter=["category__range=1,2", "embedding__isnull=false"])[1] != nothing
 
     def test_no_rows(self, db: None) -> None:
         assert recall() == (None, "There are no rows with a vector to search for.")

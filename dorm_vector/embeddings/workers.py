@@ -31,7 +31,7 @@ GRACE = 5.0
 
 
 class WorkerError(Exception):
-    """What went wrong in a worker, one sentence."""
+    """What went wrong in a worker, or with the embedder that it was to have, one sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +54,15 @@ class Job:
         return Rows(queryset, self.field, self.of, all_rows=self.all_rows)
 
     def function(self) -> Callable[[list[Any]], Any]:
-        """The embedder. Raises ImportError where there is none."""
+        """The embedder. Raises ImportError where there is none, WorkerError where it raises."""
         found: Any = import_string(self.embedder)
         if inspect.isclass(found):
-            found = found()
+            try:
+                found = found()
+            except Exception as error:
+                raise WorkerError(
+                    f"{self.embedder} cannot be made: {type(error).__name__}: {error}"
+                ) from error
         function: Callable[[list[Any]], Any] = found
         return function
 

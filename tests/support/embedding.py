@@ -97,3 +97,10 @@ def main(alias: str, name: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+
+class Unmade:
+    """An embedder that lacks what it needs."""
+
+    def __init__(self) -> None:
+        raise KeyError("API_KEY")

@@ -25,7 +25,8 @@ from dorm_vector.search.measuring import Measurement, MeasurementError, Trial, m
 
 __all__ = ["Command"]
 
-LISTS = ("__in", "__range")
+LIST, RANGE, IS_NULL = "__in", "__range", "__isnull"
+TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 class Command(BaseCommand):
@@ -59,7 +60,9 @@ class Command(BaseCommand):
         table_of(model, alias)
         k, sample, target = options["k"], options["sample"], options["target"]
         with _one_sentence(), _progress(options["verbosity"]) as progress:
-            rows = model._default_manager.using(alias).filter(**_lookups(options["filter"]))
+            rows = model._default_manager.using(alias)
+            for name, value in map(_lookup, options["filter"]):
+                rows = rows.filter(**{name: value})
             found = measure(
                 rows, field.name, k=k, sample=sample, metric=options["metric"], progress=progress
             )
@@ -73,20 +76,20 @@ class Command(BaseCommand):
             raise CommandError(f"No setting reaches a recall of {target:g}.")
 
 
-def _lookups(filters: list[str]) -> dict[str, Any]:
-    """The keywords of filter() that ``name=value`` stands for."""
-    lookups: dict[str, Any] = {}
-    for text in filters:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
-            raise CommandError(f"--filter takes name=value, not {text!r}.")
-        if name.endswith(LISTS):
-            lookups[name] = value.split(",")
-        elif name.endswith("__isnull"):
-            lookups[name] = value.lower() in ("1", "true", "yes")
-        else:
-            lookups[name] = value
-    return lookups
+def _lookup(text: str) -> tuple[str, Any]:
+    """The keyword of filter() that ``name=value`` stands for."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise CommandError(f"--filter takes name=value, not {text!r}.")
+    if name.endswith(RANGE) and value.count(",") != 1:
+        raise CommandError(f"--filter takes two values for {name}, the first and the last: 1,9.")
+    if name.endswith((LIST, RANGE)):
+        return name, value.split(",")
+    if name.endswith(IS_NULL):
+        if value.lower() not in TRUTHS:
+            raise CommandError(f"--filter takes true or false for {name}, not {value!r}.")
+        return name, TRUTHS[value.lower()]
+    return name, value
 
 
 def _settings(trial: Trial) -> str:
