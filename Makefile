@@ -2,6 +2,7 @@
 # make test: every engine.  make test-browser: the example in Chromium.
 # make bench: against the others, in ten minutes, into the documentation.
 # make fuzz SECONDS=600 SEED=1: random searches, values and ORM work, against numpy and stock Django.
+# make coverage: what of the package the tests run.  make release: all that can be done before an upload.
 # Nothing but Python is needed.
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ QUIETLY := trap 'exit 0' INT;
 export DATABASE
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo serve test test-browser fuzz bench lint docs clean
+.PHONY: demo serve test test-browser fuzz bench lint coverage docs release clean
 
 demo: $(VENV)/.demo
 	@$(QUIETLY) $(MANAGE) demo
@@ -45,11 +46,31 @@ fuzz: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/suite.py --output docs/performance
 
+# What .pre-commit-config.yaml has as hooks.
+SOURCES := .ci benchmarks docs dorm_vector example_project tests
+PYTHONS = $(shell find $(SOURCES) -name '*.py')
+PROSE = $(wildcard *.md docs/*.rst)
+
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@echo $(BIN)/django-upgrade --target-version 5.2 ...
+	@$(BIN)/django-upgrade --target-version 5.2 $(PYTHONS)
+	$(BIN)/codespell $(SOURCES) $(wildcard *.md *.toml)
+	$(BIN)/sphinx-lint $(PROSE)
 	$(BIN)/mypy
 	$(BIN)/python -m tests.lint
+
+# All tests on every engine, in all the processes that they start; the floor is in pyproject.toml.
+coverage: $(VENV)/.coverage
+	rm -rf build/coverage
+	mkdir -p build/coverage
+	$(BIN)/python -m coverage run -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+release: $(VENV)/.release
+	$(BIN)/python .ci/release.py $(if $(TAG),--tag)
 
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
@@ -63,3 +84,4 @@ $(VENV)/.%: pyproject.toml
 	@$(QUIETLY) $(PYTHON) .ci/install.py $(VENV) $*
 
 $(VENV)/.lint: $(VENV)/.demo
+$(VENV)/.coverage: $(VENV)/.test

@@ -42,7 +42,7 @@ from dorm_vector.search.nearest import nearest
 from dorm_vector.search.settings import search_params
 from dorm_vector.search.text import matching
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "BinaryQuantize",

@@ -287,6 +287,20 @@ class TestNearestRows:
         assert [int(pk) for pk, _ in links] == [rows[i].pk for i in nearest]
         assert [float(d) for _, d in links] == pytest.approx(expected[nearest], abs=1e-4)
 
+    def test_everything_is_escaped(
+        self, register: Any, client: Client, rows: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        evil = '<img src=x onerror="alert(1)">'
+        monkeypatch.setattr(Portable, "__str__", lambda self: evil)
+        monkeypatch.setattr(Portable._meta.get_field("embedding"), "verbose_name", evil)
+        register(Portable)
+        pages = [page(client, "portable_change", rows[0].pk), page(client, "portable_changelist")]
+        action = {"action": "find_near_duplicates", "_selected_action": [rows[0].pk]}
+        found = client.post(reverse("admin:testapp_portable_changelist"), action)
+        pages.append(found.content.decode())
+        assert all("&lt;img src=x onerror=" in text for text in pages)
+        assert not any(evil in text for text in pages)
+
     def test_without_a_vector(self, register: Any, client: Client, rows: Any) -> None:
         register(Portable)
         assert '<div class="readonly">None.</div>' in page(client, "portable_change", rows[4].pk)
