@@ -405,6 +405,32 @@ class TestMigrations:
         assert is_fresh(project)
         assert triggers(project) == made(project, NAME)
 
+    def test_fields_that_change_their_names(self, project: Project) -> None:
+        """By a third name; on SQLite the table is rebuilt for one of them, that of a relation."""
+        author = [("id", models.AutoField(primary_key=True))]
+        project.run(migrations.CreateModel("Author", author))
+        key = models.ForeignKey("shop.Author", models.CASCADE, null=True)
+        project.run(migrations.AddField("article", "author", key))
+        project.run(migrations.RemoveConstraint("article", NAME))
+        project.run(migrations.AddConstraint("article", fresh("title", "author")))
+        renames = [
+            migrations.RenameField("article", "title", "other"),
+            migrations.RenameField("article", "author", "title"),
+            migrations.RenameField("article", "other", "author"),
+        ]
+        for operation in renames:
+            assert project.sql(operation)
+            project.run(operation)
+        rows = project.rows()
+        for change in ({"author": "new text"}, {"title": project.rows("author").create()}):
+            rows.update(embedding=NEW)
+            rows.update(**change)
+            assert embedding(project) is None
+        for operation in reversed(renames):
+            project.undo(operation)
+        assert is_fresh(project)
+        assert triggers(project) == made(project, NAME)
+
     def test_a_key_renamed_twice(self, project: Project) -> None:
         """Relations are renamed by a table that is rebuilt."""
         author = [("id", models.AutoField(primary_key=True))]

@@ -153,8 +153,10 @@ class FreshnessEditor:
         """Make a trigger once its table is there, with the rows of the one that it replaces."""
         known = {field.name for field in model._meta.local_fields}
         names = {old: new for old, new in self.renames.items() if old not in known}
-        constraint = constraint.renamed(names)
-        if self.remakes and constraint.misfit(model):
+        # A name that it has already was another field's, before an earlier RenameField.
+        taken = {constraint.field, *constraint.of}.intersection(names.values())
+        constraint = constraint if taken else constraint.renamed(names)
+        if self.remakes and (taken or constraint.misfit(model)):
             return  # its fields were renamed earlier: the trigger's own SQL is kept
         self.deferred_sql.append(constraint.create_sql(model, self))
 
@@ -207,9 +209,10 @@ class FreshnessEditor:
     def _refuse_misfits(self, model: Any, old: Any, new: Any) -> None:
         """Raise FieldError if a constraint would no longer fit its model."""
         for constraint in fresh_vectors(model):
+            if not constraint.reads(model, old.name) or constraint.misfit(model):
+                continue  # a RenameField before has left it with names that may be others' now
             after = constraint.renamed({old.name: new.name})
-            fitted = constraint.reads(model, old.name) and not constraint.misfit(model)
-            if fitted and (sentence := after.misfit(getattr(new, "model", model))):
+            if sentence := after.misfit(getattr(new, "model", model)):
                 raise FieldError(sentence)
 
     def _follow_relations(self, field: Any) -> None:

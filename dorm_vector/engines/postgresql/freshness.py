@@ -101,7 +101,11 @@ class PostgreSQLFreshness:
         names = (each.name for each in fresh_vectors(model))
         table = schema_editor.quote_name(model._meta.db_table)
         if schema_editor.collect_sql:  # by the declarations, which may know the field
-            constraints = (each.renamed({old.name: new.name}) for each in fresh_vectors(model))
+            constraints = (
+                each.renamed({old.name: new.name})
+                for each in fresh_vectors(model)
+                if not each.misfit(model)
+            )
             for constraint in constraints:
                 if constraint.reads(new.model, new.name):
                     body = self._body(constraint, new.model, schema_editor)
