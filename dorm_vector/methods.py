@@ -9,13 +9,12 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.core.exceptions import FieldError
 from django.db import NotSupportedError
-from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.backends.ddl_references import Statement
 from django.db.models import Field, Index, Model
 from django.utils.functional import cached_property
 
-from dorm_vector.engines import Engine, engine_for, engines_of
+from dorm_vector.engines import Engine, engines_of
 from dorm_vector.fields import AnyVectorField
+from dorm_vector.index_base import EngineIndex
 from dorm_vector.kinds import DENSE_KINDS
 from dorm_vector.options import Option
 from dorm_vector.registry import METHODS, METRICS, register
@@ -27,7 +26,7 @@ __all__ = ["MethodIndex", "declared_indexes", "vector_field"]
 PLAIN = (int, float, str)
 
 
-class MethodIndex(Index):
+class MethodIndex(EngineIndex):
     """
     An index of one method of pgvector's; databases that lack the method build nothing.
 
@@ -252,25 +251,10 @@ class MethodIndex(Index):
             if taken is not None and not taken.takes(value):
                 yield f"{engine.label} takes {name} {taken.phrase}, and {self.name!r} has {value!r}"
 
-    def create_sql(
-        self,
-        model: type[Model],
-        schema_editor: BaseDatabaseSchemaEditor,
-        using: str = "",
-        **kwargs: object,
-    ) -> Statement:
-        self.opclasses_for(model)  # a misfit is refused where nothing is built as well
-        engine = engine_for(schema_editor.connection)
+    def check_fit(self, model: type[Model], engine: Engine) -> None:
+        self.opclasses_for(model)
         for sentence in self.refused_options(engine):
             raise NotSupportedError(f"{sentence}.")
-        return engine.create_index(self, model, schema_editor, **kwargs)
-
-    # django-stubs have it give text.
-    def remove_sql(  # type: ignore[override]
-        self, model: type[Model], schema_editor: BaseDatabaseSchemaEditor, **kwargs: object
-    ) -> Statement:
-        engine = engine_for(schema_editor.connection)
-        return engine.remove_index(self, model, schema_editor, **kwargs)
 
     def _only_opclass(self, opclass: str | None, opclasses: Sequence[str]) -> str | None:
         given = [*([opclass] if opclass else []), *opclasses]
@@ -314,12 +298,10 @@ class MethodIndex(Index):
         return names[self.opclass]
 
     def _check_columns(self) -> None:
-        if set('"\0') & set(self.name or ""):
-            raise ValueError(f"{self._label} needs a name without quotation marks or NUL.")
+        self._check_name()
         if not self.expressions and len(self.fields) != 1:
             raise ValueError(f"{self._label} takes one field, not {self.fields!r}.")
-        if self.fields and self.fields[0].startswith("-"):
-            raise ValueError(f"{self._label} takes no ordering: write {self.fields[0][1:]!r}.")
+        self._refuse_order()
         if self.include:
             raise ValueError(f"{self._label} cannot include other columns: {self.include!r}.")
 
@@ -338,10 +320,6 @@ class MethodIndex(Index):
                 raise ValueError(
                     f"{self._label} takes {name} {self.options[name].phrase}, not {value!r}."
                 )
-
-    @property
-    def _label(self) -> str:
-        return f"{type(self).__name__}(name={self.name!r})"
 
 
 def declared_indexes(field: Field) -> Iterator[MethodIndex]:

@@ -138,12 +138,7 @@ class ChangeVectorDimensions(AlterField):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        to_model = to_state.apps.get_model(app_label, self.model_name)
-        if self.allow_migrate_model(schema_editor.connection.alias, to_model):
-            from_model = from_state.apps.get_model(app_label, self.model_name)
-            _require_alterations(schema_editor)
-            with transaction.atomic(schema_editor.connection.alias):
-                self._change(schema_editor, from_model, to_model, self.existing)
+        self._migrate(app_label, schema_editor, from_state, to_state)
 
     def database_backwards(
         self,
@@ -152,15 +147,29 @@ class ChangeVectorDimensions(AlterField):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
+        self._migrate(app_label, schema_editor, from_state, to_state, backwards=True)
+
+    def _migrate(
+        self,
+        app_label: str,
+        schema_editor: Any,
+        from_state: ProjectState,
+        to_state: ProjectState,
+        backwards: bool = False,
+    ) -> None:
         to_model = to_state.apps.get_model(app_label, self.model_name)
         if self.allow_migrate_model(schema_editor.connection.alias, to_model):
             from_model = from_state.apps.get_model(app_label, self.model_name)
-            old, new = (model._meta.get_field(self.name) for model in (from_model, to_model))
-            lossless = old.dimensions == new.dimensions and {old.kind, new.kind} <= set(DENSE_KINDS)
-            lost = self.existing == "truncate" and not lossless
+            lost = backwards and self._loses(from_model, to_model)
             _require_alterations(schema_editor)
             with transaction.atomic(schema_editor.connection.alias):
                 self._change(schema_editor, from_model, to_model, "null" if lost else self.existing)
+
+    def _loses(self, model: Any, to_model: Any) -> bool:
+        """Whether dimensions that were cut off would have to come back."""
+        old, new = (each._meta.get_field(self.name) for each in (model, to_model))
+        lossless = old.dimensions == new.dimensions and {old.kind, new.kind} <= set(DENSE_KINDS)
+        return self.existing == "truncate" and not lossless
 
     def _change(self, schema_editor: Any, model: Any, to_model: Any, existing: str) -> None:
         old, new = model._meta.get_field(self.name), to_model._meta.get_field(self.name)

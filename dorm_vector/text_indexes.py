@@ -6,11 +6,10 @@ import re
 from typing import Any, ClassVar
 
 from django.core.exceptions import FieldError
-from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.backends.ddl_references import Statement
-from django.db.models import CharField, Field, Index, Model, TextField
+from django.db.models import CharField, Field, Model, TextField
 
-from dorm_vector.engines import engine_for
+from dorm_vector.engines import Engine
+from dorm_vector.index_base import EngineIndex
 from dorm_vector.types import Deconstructed
 
 __all__ = ["LANGUAGES", "TextIndex", "declared_text_indexes", "text_field"]
@@ -56,7 +55,7 @@ TOKENIZERS = ("trigram",)
 RESERVED = re.compile(r"rank|rowid|c\d+", re.I)
 
 
-class TextIndex(Index):
+class TextIndex(EngineIndex):
     """
     An index of the words of text fields, which ``matching()`` searches.
 
@@ -112,33 +111,16 @@ class TextIndex(Index):
         fields: list[Any] = [model._meta.get_field(name) for name in self.fields]
         return fields
 
-    def create_sql(
-        self,
-        model: type[Model],
-        schema_editor: BaseDatabaseSchemaEditor,
-        using: str = "",
-        **kwargs: object,
-    ) -> Statement:
-        self.text_fields(model)  # a misfit is refused where nothing is built as well
-        engine = engine_for(schema_editor.connection)
-        return engine.create_index(self, model, schema_editor, **kwargs)
-
-    # django-stubs have it give text.
-    def remove_sql(  # type: ignore[override]
-        self, model: type[Model], schema_editor: BaseDatabaseSchemaEditor, **kwargs: object
-    ) -> Statement:
-        engine = engine_for(schema_editor.connection)
-        return engine.remove_index(self, model, schema_editor, **kwargs)
+    def check_fit(self, model: type[Model], engine: Engine) -> None:
+        self.text_fields(model)
 
     def _check_columns(self) -> None:
-        if set('"\0') & set(self.name or ""):
-            raise ValueError(f"{self._label} needs a name without quotation marks or NUL.")
+        self._check_name()
         if RESERVED.fullmatch(self.name or ""):
             raise ValueError(f"{self._label} needs another name: FTS5 reserves this one.")
         if self.expressions or not self.fields:
             raise ValueError(f"{self._label} takes fields=[...], the names of text fields.")
-        if ordered := [name for name in self.fields if name.startswith("-")]:
-            raise ValueError(f"{self._label} takes no ordering: write {ordered[0][1:]!r}.")
+        self._refuse_order()
         if len(set(self.fields)) < len(self.fields):
             raise ValueError(f"{self._label} takes each field once, not {self.fields!r}.")
         if self.include or self.opclasses:
@@ -165,10 +147,6 @@ class TextIndex(Index):
                 raise ValueError(
                     f"{self._label} takes weights of A, B, C and D, not {weight!r} for {name!r}."
                 )
-
-    @property
-    def _label(self) -> str:
-        return f"{type(self).__name__}(name={self.name!r})"
 
 
 def declared_text_indexes(model: Any) -> list[tuple[Any, TextIndex]]:

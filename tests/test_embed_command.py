@@ -88,7 +88,7 @@ class TestOutput:
     def test_a_bar_on_a_terminal(
         self, items: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr(command.sys.stderr, "isatty", lambda: True)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         run(items, "by_name", "--batch-size=4")
         assert "testapp.Item.embedding: 100%" in capsys.readouterr().err
 

@@ -34,6 +34,7 @@ LAYERS = """
     misuse  undefined  forms  anyvector  fields
     expressions  lookups
     aggregates  distances  functions
+    index_base
     methods
     text_indexes  constraints  indexes  operations
     search

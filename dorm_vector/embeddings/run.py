@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from django.db.models import Manager, Model, QuerySet
@@ -100,14 +100,24 @@ def embed(
     claims = engine_for(rows.connection).claims(rows.field)
     walk = Walk(rows, claims, batch_size, limit)
     with claims, Embedder(embedder, rows.field, retries, backoff) as caller:
-        for keys in walk:
-            result = embed_batch(rows, caller, keys)
-            walk.settle(keys, result.errors, result.changed)
-            report.add(result)
-            if progress is not None:
-                progress(walk.settled)
+        results = ((keys, embed_batch(rows, caller, keys)) for keys in walk)
+        settle(walk, results, report, progress)
     report.seconds = time.monotonic() - started
     return report
+
+
+def settle(
+    walk: Walk,
+    results: Iterable[tuple[list[Any], BatchResult]],
+    report: EmbedReport,
+    progress: Callable[[int], object] | None,
+) -> None:
+    """Settle batches with what became of them, as they come back."""
+    for keys, result in results:
+        walk.settle(keys, result.errors, result.changed)
+        report.add(result)
+        if progress is not None:
+            progress(walk.settled)
 
 
 def embed_batch(rows: Rows, embedder: Embedder, keys: list[Any]) -> BatchResult:

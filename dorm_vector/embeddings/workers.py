@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 
 from dorm_vector.embeddings.embedder import Embedder
 from dorm_vector.embeddings.rows import Rows
-from dorm_vector.embeddings.run import BatchResult, EmbedReport, embed_batch
+from dorm_vector.embeddings.run import BatchResult, EmbedReport, embed_batch, settle
 from dorm_vector.embeddings.walk import Walk
 from dorm_vector.engines import engine_for
 
@@ -86,11 +86,7 @@ def embed_by_workers(
         before = -1
         while walk.dealt > before:  # the last batches may have come back with changed rows
             before = walk.dealt
-            for keys, result in _dealt(iter(walk), workers):
-                walk.settle(keys, result.errors, result.changed)
-                report.add(result)
-                if progress is not None:
-                    progress(walk.settled)
+            settle(walk, _dealt(iter(walk), workers), report, progress)
     report.seconds = time.monotonic() - started
     return report
 

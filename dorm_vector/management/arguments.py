@@ -16,7 +16,6 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 from dorm_vector.fields import AnyVectorField
 
 __all__ = [
-    "INTERRUPTED",
     "add_database",
     "as_json",
     "database",
@@ -24,10 +23,6 @@ __all__ = [
     "table_of",
     "vector_field",
 ]
-
-
-# What shells report for Ctrl-C.
-INTERRUPTED = 130
 
 
 def add_database(parser: ArgumentParser) -> None:

@@ -7,9 +7,9 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.exceptions import FieldDoesNotExist
 from django.db.models import QuerySet
 
+from dorm_vector.search.annotations import refuse_annotation, refuse_field
 from dorm_vector.search.fused import Fusion, joined, without_conditions
 from dorm_vector.types import Rows
 from dorm_vector.values import short
@@ -124,16 +124,6 @@ def name_of_ranks(caller: str, rows: QuerySet[Any], name: str) -> str:
     ranks = f"{name}_ranks"
     for each in (name, ranks):
         if each in rows.query.annotations:
-            raise ValueError(
-                f"{caller}() would annotate its rows with {each!r}, an annotation that they "
-                "already have: pass another name as annotation=."
-            )
-        try:
-            rows.model._meta.get_field(each)
-        except FieldDoesNotExist:
-            continue
-        raise ValueError(
-            f"{caller}() would annotate its rows with {each!r}, which is a field of "
-            f"{rows.model._meta.label}: pass another name as annotation=."
-        )
+            refuse_annotation(caller, each)
+        refuse_field(caller, rows.model, each)
     return ranks

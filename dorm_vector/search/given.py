@@ -6,13 +6,14 @@ import math
 import numbers
 from typing import Any, NamedTuple
 
-from django.core.exceptions import FieldDoesNotExist, FieldError
+from django.core.exceptions import FieldError
 from django.db.models import Manager, Model, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.db.models.query import RawQuerySet
 from django.db.models.sql import Query
 
 from dorm_vector.fields import AnyVectorField
+from dorm_vector.search.annotations import refuse_annotation, refuse_field
 from dorm_vector.search.limits import check_rows
 from dorm_vector.values import short
 
@@ -95,23 +96,8 @@ def check_annotation(rows: QuerySet[Any], name: str) -> None:
     there = query.annotations.get(name)
     is_other = there is not None and getattr(there, "search", None) is None
     if is_other or name in query.extra or name in query._filtered_relations:
-        raise ValueError(
-            f"nearest() would annotate its rows with {name!r}, an annotation that they already "
-            "have: pass another name as annotation=."
-        )
-    if name == "pk" or _is_field(rows.model, name):
-        raise ValueError(
-            f"nearest() would annotate its rows with {name!r}, which is a field of "
-            f"{rows.model._meta.label}: pass another name as annotation=."
-        )
-
-
-def _is_field(model: type[Model], name: str) -> bool:
-    try:
-        model._meta.get_field(name)
-    except FieldDoesNotExist:
-        return False
-    return True
+        refuse_annotation("nearest", name)
+    refuse_field("nearest", rows.model, name)
 
 
 def check_limits(k: Any, max_distance: Any, oversample: Any) -> None:

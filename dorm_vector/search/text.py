@@ -12,6 +12,7 @@ from django.db.models.constants import LOOKUP_SEP
 from django.utils.functional import Promise
 
 from dorm_vector.engines import engine_for
+from dorm_vector.search.annotations import refuse_annotation, refuse_field
 from dorm_vector.search.given import queryset_of
 from dorm_vector.search.limits import check_rows
 from dorm_vector.search.query import Key, Named, searching
@@ -107,18 +108,8 @@ def _check(text: Any, match: Any, k: Any) -> None:
 def _check_annotation(rows: QuerySet[Any], name: str) -> None:
     there = rows.query.annotations.get(name)
     if there is not None and not isinstance(there, TextRank):
-        raise ValueError(
-            f"matching() would annotate its rows with {name!r}, an annotation that they already "
-            "have: pass another name as annotation=."
-        )
-    try:
-        rows.model._meta.get_field(name)
-    except FieldDoesNotExist:
-        return
-    raise ValueError(
-        f"matching() would annotate its rows with {name!r}, which is a field of "
-        f"{rows.model._meta.label}: pass another name as annotation=."
-    )
+        refuse_annotation("matching", name)
+    refuse_field("matching", rows.model, name)
 
 
 def _search(rows: QuerySet[Any], text: str, fields: Sequence[str] | None, match: str) -> TextSearch:

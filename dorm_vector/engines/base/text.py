@@ -8,9 +8,9 @@ from typing import Any, ClassVar, NoReturn
 from django.db import NotSupportedError
 from django.db.models.sql.compiler import SQLCompiler
 
-from dorm_vector.sql import SQL
+from dorm_vector.sql import SQL, joined
 
-__all__ = ["EngineText"]
+__all__ = ["EngineText", "PartConditions"]
 
 
 class EngineText:
@@ -61,3 +61,28 @@ class EngineText:
     def text_rank(self, compiler: SQLCompiler, text: Any) -> SQL:
         """How well a row matches; greater is better."""
         self.refuse_text(text.text_search)
+
+
+class PartConditions:
+    """The condition of a search for parts of words; subclasses know how a row has one of them."""
+
+    search: Any
+
+    def condition(self) -> SQL:
+        search, query = self.search, self.search.query
+        if search.is_any:
+            found = joined("OR", map(self.has, query.wanted))
+            return joined("AND", [found, *map(self.has_not, query.excluded)])
+        return joined("OR", map(self.has_all, query.alternatives))
+
+    def has_all(self, alternative: Any) -> SQL:
+        wanted = map(self.has, alternative.wanted)
+        return joined("AND", [*wanted, *map(self.has_not, alternative.excluded)])
+
+    def has(self, unit: Any) -> SQL:
+        """The condition that a row has a part."""
+        raise NotImplementedError
+
+    def has_not(self, unit: Any) -> SQL:
+        """The condition that a row lacks a part; never NULL."""
+        raise NotImplementedError

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.backends.ddl_references import Columns
 
+from dorm_vector.engines.base.text import PartConditions
 from dorm_vector.sql import SQL, joined, literal
 
 __all__ = ["PartColumns", "Parts", "has_trigrams"]
@@ -34,26 +35,12 @@ class PartColumns(Columns):
         return ", ".join(f"{self.quote_name(column)} gin_trgm_ops" for column in self.columns)
 
 
-class Parts:
+class Parts(PartConditions):
     """Conditions on parts of the words of columns."""
 
     def __init__(self, search: Any, columns: dict[str, str]) -> None:
         self.search = search
         self.columns = {name: columns[name] for name in search.fields}
-
-    def condition(self) -> SQL:
-        search, query = self.search, self.search.query
-        if search.is_any:
-            found = joined("OR", map(self.has, query.wanted))
-            return joined("AND", [found, *map(self.has_not, query.excluded)])
-        return joined("OR", map(self.has_all, query.alternatives))
-
-    def has_all(self, alternative: Any) -> SQL:
-        wanted, excluded = (
-            map(self.has, alternative.wanted),
-            map(self.has_not, alternative.excluded),
-        )
-        return joined("AND", [*wanted, *excluded])
 
     def has(self, unit: Any) -> SQL:
         pattern = f"%{unit[0].translate(ESCAPED)}%"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
+from dorm_vector.engines.base.text import PartConditions
 from dorm_vector.sql import SQL, joined, literal
 
 __all__ = ["found_rows"]
@@ -70,7 +71,7 @@ def cases(part: str) -> Iterable[str]:
     return sorted({"".join(each) for each in product(*letters)})
 
 
-class Scan:
+class Scan(PartConditions):
     """A search with parts of words that are too short for the index: all texts are read."""
 
     def __init__(self, search: Any, table: str) -> None:
@@ -98,20 +99,6 @@ class Scan:
             f"WHERE {condition.sql} LIMIT -1"
         )
         return SQL(sql, (*rank.params, *source.params, *condition.params))
-
-    def condition(self) -> SQL:
-        search, query = self.search, self.search.query
-        if search.is_any:
-            found = joined("OR", map(self.has, query.wanted))
-            return joined("AND", [found, *map(self.has_not, query.excluded)])
-        return joined("OR", map(self.has_all, query.alternatives))
-
-    def has_all(self, alternative: Any) -> SQL:
-        wanted, excluded = (
-            map(self.has, alternative.wanted),
-            map(self.has_not, alternative.excluded),
-        )
-        return joined("AND", [*wanted, *excluded])
 
     def has(self, unit: Any) -> SQL:
         if is_short(unit):

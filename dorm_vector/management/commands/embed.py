@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-from django.core.exceptions import FieldError, ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
 
 from dorm_vector.embeddings import EmbedReport, embed
 from dorm_vector.embeddings.rows import Rows
 from dorm_vector.embeddings.workers import Job, WorkerError, embed_by_workers
 from dorm_vector.engines import engine_for
 from dorm_vector.management.arguments import (
-    INTERRUPTED,
     add_database,
     as_json,
     database,
@@ -25,8 +20,11 @@ from dorm_vector.management.arguments import (
     table_of,
     vector_field,
 )
+from dorm_vector.management.running import one_sentence, progress_bar
 
 __all__ = ["Command"]
+
+STOPPED = "Stopped; run the command again for the rows that are left."
 
 
 class Command(BaseCommand):
@@ -52,9 +50,8 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--of", nargs="+", metavar="field",
-            help="The fields that vectors are computed from: a row is embedded again if one of "
-            "them "
-            "changes meanwhile. By default those of FreshVector, or all that hold no vectors.",
+            help="The fields that vectors are computed from: if one changes meanwhile, its row is "
+            "embedded again. By default those of FreshVector, or all that hold no vectors.",
         )  # fmt: skip
         parser.add_argument(
             "--workers", type=number_from(1, 1024), default=1, help="Processes; 1 by default."
@@ -80,7 +77,7 @@ class Command(BaseCommand):
         given = {name: options[name] for name in names}
         given["all_rows"] = options["all"]
         job = Job(model=model._meta.label, field=field.name, alias=alias, **given)
-        with _one_sentence():
+        with one_sentence(STOPPED, WorkerError):
             function = job.function()
             if not callable(function):
                 raise CommandError(f"--with takes a callable, and {job.embedder!r} is not one.")
@@ -92,8 +89,7 @@ class Command(BaseCommand):
         self._tell(report, rows, options)
 
     def _count(self, rows: Rows, options: dict[str, Any]) -> None:
-        found = rows.count()
-        count = found if options["limit"] is None else min(found, options["limit"])
+        count = _count(rows, options["limit"])
         calls = -(-count // options["batch_size"])
         if options["json"]:
             self.stdout.write(as_json({"rows": count, "calls": calls}))
@@ -104,7 +100,8 @@ class Command(BaseCommand):
         size, limit, workers = (options[name] for name in ("batch_size", "limit", "workers"))
         if workers > 1 and (reason := engine_for(rows.connection).why_not_shared()):
             raise CommandError(f"{reason} Use one worker.")
-        with _progress(rows, limit, options["verbosity"]) as progress:
+        with progress_bar(options["verbosity"], desc=str(rows.field), unit=" rows") as bar:
+            progress = _shown(bar, rows, limit)
             if workers > 1:
                 return embed_by_workers(
                     job, workers, batch_size=size, limit=limit, progress=progress
@@ -135,6 +132,24 @@ class Command(BaseCommand):
             )
 
 
+def _count(rows: Rows, limit: int | None) -> int:
+    """How many rows need a vector, up to a limit."""
+    found = rows.count()
+    return found if limit is None else min(found, limit)
+
+
+def _shown(bar: Any, rows: Rows, limit: int | None) -> Callable[[int], object] | None:
+    """What shows how many rows are done."""
+    if bar is None:
+        return None
+    bar.reset(_count(rows, limit))
+
+    def show(done: int) -> None:
+        bar.update(done - bar.n)
+
+    return show
+
+
 def _plain(report: EmbedReport, left: int | None) -> dict[str, Any]:
     """A report as JSON has it."""
     return {
@@ -146,37 +161,3 @@ def _plain(report: EmbedReport, left: int | None) -> dict[str, Any]:
         "seconds": round(report.seconds, 3),
         "errors": [{"pk": key, "error": error} for key, error in report.errors.items()],
     }
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """What the embedder, the field or the database has to say, as the command's own error."""
-    try:
-        yield
-    except ValidationError as error:
-        raise CommandError(" ".join(error.messages)) from error
-    except (WorkerError, ImportError, FieldError, TypeError, ValueError, DatabaseError) as error:
-        raise CommandError(str(error)) from error
-    except KeyboardInterrupt:
-        raise CommandError(
-            "Stopped; run the command again for the rows that are left.", returncode=INTERRUPTED
-        ) from None
-
-
-@contextmanager
-def _progress(
-    rows: Rows, limit: int | None, verbosity: int
-) -> Iterator[Callable[[int], object] | None]:
-    """A bar with the rate and the rows that are left, where somebody sees it."""
-    if not verbosity or not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        yield None
-        return
-    total = rows.count()
-    total = total if limit is None else min(total, limit)
-    with tqdm(total=total, desc=str(rows.field), unit=" rows") as bar:
-        yield lambda done: bar.update(done - bar.n)

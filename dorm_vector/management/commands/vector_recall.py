@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from django.core.exceptions import FieldError, ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
 
 from dorm_vector.management.arguments import (
-    INTERRUPTED,
     add_database,
     as_json,
     database,
@@ -21,6 +16,7 @@ from dorm_vector.management.arguments import (
     table_of,
     vector_field,
 )
+from dorm_vector.management.running import one_sentence, progress_bar
 from dorm_vector.search.measuring import Measurement, MeasurementError, Trial, measure
 
 __all__ = ["Command"]
@@ -59,12 +55,15 @@ class Command(BaseCommand):
         model, field = vector_field(options["field"])
         table_of(model, alias)
         k, sample, target = options["k"], options["sample"], options["target"]
-        with _one_sentence(), _progress(options["verbosity"]) as progress:
+        with (
+            one_sentence("Stopped.", MeasurementError),
+            progress_bar(options["verbosity"], unit=" searches") as bar,
+        ):
             rows = model._default_manager.using(alias)
             for name, value in map(_lookup, options["filter"]):
                 rows = rows.filter(**{name: value})
             found = measure(
-                rows, field.name, k=k, sample=sample, metric=options["metric"], progress=progress
+                rows, field.name, k=k, sample=sample, metric=options["metric"], progress=_shown(bar)
             )
         best = found.smallest(target)
         if options["json"]:
@@ -139,32 +138,13 @@ def _trial(trial: Trial) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    try:
-        yield
-    except ValidationError as error:
-        raise CommandError(" ".join(error.messages)) from error
-    except (MeasurementError, FieldError, TypeError, ValueError, DatabaseError) as error:
-        raise CommandError(str(error)) from error
-    except KeyboardInterrupt:
-        raise CommandError("Stopped.", returncode=INTERRUPTED) from None
+def _shown(bar: Any) -> Callable[[str], object] | None:
+    """What shows the settings of a search that was made."""
+    if bar is None:
+        return None
 
+    def show(settings: str) -> None:
+        bar.set_description(settings, refresh=False)
+        bar.update()
 
-@contextmanager
-def _progress(verbosity: int) -> Iterator[Callable[[str], object] | None]:
-    if not verbosity or not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        yield None
-        return
-    with tqdm(unit=" searches") as bar:
-
-        def show(settings: str) -> None:
-            bar.set_description(settings, refresh=False)
-            bar.update()
-
-        yield show
+    return show

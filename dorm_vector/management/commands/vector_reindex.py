@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from django.apps import apps
@@ -15,7 +13,8 @@ from django.db.models import Model
 
 from dorm_vector.engines import Engine, engine_for
 from dorm_vector.engines.base.inspection import Progress
-from dorm_vector.management.arguments import INTERRUPTED, add_database, as_json, database
+from dorm_vector.management.arguments import add_database, as_json, database
+from dorm_vector.management.running import INTERRUPTED, progress_bar
 from dorm_vector.methods import MethodIndex
 from dorm_vector.text_indexes import TextIndex
 
@@ -54,8 +53,8 @@ class Command(BaseCommand):
         self, engine: Engine, model: Any, index: MethodIndex | TextIndex, verbosity: int
     ) -> None:
         try:
-            with _bar(index.name, verbosity) as progress:
-                reason = engine.reindex(index, model, progress)
+            with progress_bar(verbosity, desc=index.name, unit=" blocks") as bar:
+                reason = engine.reindex(index, model, _shown(bar))
         except DatabaseError as error:
             raise CommandError(f"{model._meta.label}, {index.name}: {error}") from error
         except KeyboardInterrupt:
@@ -74,26 +73,18 @@ class Command(BaseCommand):
         self.lines.append({"model": model._meta.label, "index": name, "result": line})
 
 
-@contextmanager
-def _bar(name: str, verbosity: int) -> Iterator[Callable[[Progress], object] | None]:
-    """A bar with what the database says of its progress, where somebody sees it."""
-    if not verbosity or not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        yield None
-        return
-    with tqdm(desc=name, unit=" blocks") as bar:
+def _shown(bar: Any) -> Callable[[Progress], object] | None:
+    """What shows the progress that the database reports."""
+    if bar is None:
+        return None
 
-        def show(progress: Progress) -> None:
-            if bar.total != progress.total:
-                bar.reset(progress.total)
-            bar.set_postfix_str(progress.phase)
-            bar.update(progress.done - bar.n)
+    def show(progress: Progress) -> None:
+        if bar.total != progress.total:
+            bar.reset(progress.total)
+        bar.set_postfix_str(progress.phase)
+        bar.update(progress.done - bar.n)
 
-        yield show
+    return show
 
 
 def _missing(model: type[Model], alias: str) -> str:
