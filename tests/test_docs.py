@@ -203,12 +203,16 @@ def test_commands_are_understood(page: Path) -> None:
     """Commands of ``manage.py`` are there, and take the arguments; programs are known ones."""
     for command in typed(page):
         words = shlex.split(re.sub(r"^\w+=\S+ ", "", command).partition(" < ")[0])
-        if words[:2] == ["python", "manage.py"]:
-            _parse(words[2], words[3:])
-        elif words[0].endswith("python"):
-            assert words[1] == "-m" or (ROOT / words[1]).exists(), command
-        else:
-            assert words[0] in PROGRAMS or (ROOT / words[0]).exists(), command
+        assert is_understood(words), command
+
+
+def is_understood(words: list[str]) -> bool:
+    if words[:2] == ["python", "manage.py"]:
+        _parse(words[2], words[3:])
+        return True
+    if words[0].endswith("python"):
+        return words[1] == "-m" or (ROOT / words[1]).exists()
+    return words[0] in PROGRAMS or (ROOT / words[0]).exists()
 
 
 def _parse(name: str, arguments: list[str]) -> None:
@@ -465,7 +469,9 @@ def test_signatures_of_functions(name: str) -> None:
     namespace: dict[str, Any] = {}
     exec(f"def described{described()[name]}: pass", namespace)
     written = inspect.signature(namespace["described"]).parameters
-    for argument in inspect.signature(getattr(dorm_vector, name)).parameters.values():
-        if argument.kind is not argument.VAR_KEYWORD:
-            there = written[argument.name]
-            assert (there.kind, there.default) == (argument.kind, argument.default), argument.name
+    arguments = inspect.signature(getattr(dorm_vector, name)).parameters.values()
+    named = [each for each in arguments if each.kind is not each.VAR_KEYWORD]
+    there = [written[each.name] for each in named]
+    assert [(each.kind, each.default) for each in there] == [
+        (each.kind, each.default) for each in named
+    ]
