@@ -80,6 +80,10 @@ class VectorIndex(HnswIndex):
     ``max_neighbors``, ``compress_neighbors``, ``alpha``, ``insert_l`` and ``search_l``, the number
     of rows that it finds at most. ``nearest()`` searches all three.
 
+    ``precision="int8"`` keeps a byte of each component on SQLite, where that is what an index for
+    the cosine distance has by default; PostgreSQL, which has no bytes, keeps float16.
+    ``precision="full"`` keeps all of each component everywhere.
+
     Raises ValueError for what a database would refuse, or make a useless index of.
     """
 
@@ -96,6 +100,7 @@ class VectorIndex(HnswIndex):
         "insert_l": Int(1, 10_000, of="graph"),
         "search_l": Int(1, 10_000, of="graph"),
     }
+    precisions = ("half", "bit", "int8", "full")
     compress_neighbors: str | None
 
     def __init__(
@@ -113,6 +118,11 @@ class VectorIndex(HnswIndex):
         if self.compress_neighbors == "float1bit" and self.metric != "cosine":
             raise ValueError(
                 f"{self._label} takes compress_neighbors='float1bit' only with the metric 'cosine'."
+            )
+        if self.precision == "int8" and self.metric != "cosine":
+            raise ValueError(
+                f"{self._label} takes precision='int8' with the metric 'cosine' only, which orders "
+                f"vectors of one length as 'l2' and 'ip' do, not with {self.metric!r}."
             )
 
 

@@ -25,6 +25,9 @@ __all__ = ["MethodIndex", "declared_indexes", "vector_field"]
 # What migrations can write: no numbers of numpy's, which are floats as well.
 PLAIN = (int, float, str)
 
+# What pgvector's types make of a precision: they have no bytes, of which float16 has room for all.
+REDUCTIONS: dict[str, str | None] = {"half": "half", "int8": "half", "bit": "bit", "full": None}
+
 
 class MethodIndex(EngineIndex):
     """
@@ -58,6 +61,8 @@ class MethodIndex(EngineIndex):
     max_dimensions: ClassVar[Mapping[str, int]] = {}
     #: Whether its scans deliver the nearest row first.
     is_ordered: ClassVar[bool] = True
+    #: The values of ``precision``.
+    precisions: ClassVar[tuple[str, ...]] = ("half", "bit")
 
     def __init__(
         self,
@@ -154,11 +159,12 @@ class MethodIndex(EngineIndex):
     @property
     def reduction(self) -> str | int | None:
         """What a coarse index holds of a vector: "half", "bit" or a number of first components."""
-        return self.prefix or self.precision
+        return self.prefix or REDUCTIONS.get(self.precision or "")
 
     def kind_of(self, field: AnyVectorField) -> str:
         """The field kind that is indexed: that of the field, unless it is rounded."""
-        return {"half": "halfvec", "bit": "bit"}.get(self.precision or "", field.kind)
+        reduced = REDUCTIONS.get(self.precision or "")
+        return {"half": "halfvec", "bit": "bit"}.get(reduced or "", field.kind)
 
     def expected_opclass(self, field: AnyVectorField) -> str:
         """The operator class that serves the metric of the index over a field."""
@@ -306,9 +312,11 @@ class MethodIndex(EngineIndex):
             raise ValueError(f"{self._label} cannot include other columns: {self.include!r}.")
 
     def _check_options(self) -> None:
-        if self.precision not in (None, "half", "bit") or (self.reduction and self.expressions):
+        taken = self.precision in (None, *self.precisions)
+        if not taken or (self.expressions and (self.precision or self.prefix)):
+            *others, last = [f'"{name}"' for name in self.precisions]
             raise ValueError(
-                f'{self._label} takes precision="half" or "bit" over a field, '
+                f"{self._label} takes precision={', '.join(others)} or {last} over a field, "
                 f"not {self.precision!r}."
             )
         if self.prefix is not None and (type(self.prefix) is not int or self.prefix < 1):

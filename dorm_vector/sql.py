@@ -58,6 +58,8 @@ class Plan(NamedTuple):
     search: Any = None
     #: The slice of the rows that are read of which the database is to send, or None for all.
     sent: tuple[int, int] | None = None
+    #: The distance by which an index has chosen the rows, to be sent behind each of them, or None.
+    coarse: SQL | None = None
 
 
 def fill(template: str, **parts: SQL | Operand) -> SQL:

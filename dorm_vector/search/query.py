@@ -12,8 +12,8 @@ import dataclasses
 import functools
 from typing import Any, Literal
 
-from django.db.models import F, OrderBy
-from django.db.models.expressions import Ref
+from django.db.models import F, Field, OrderBy
+from django.db.models.expressions import RawSQL, Ref
 from django.db.models.lookups import Lookup
 from django.db.models.sql import Query
 from django.db.models.sql.constants import MULTI
@@ -264,6 +264,16 @@ class SearchCompiler:
         finally:
             self.query = query
         return self._sliced(sql, query.plan), params
+
+    def get_select(self, *args: Any, **kwargs: Any) -> Any:
+        """What is selected, and behind it the distance by which an index has chosen the rows."""
+        select, klass_info, annotations = super().get_select(*args, **kwargs)  # type: ignore[misc]
+        plan = getattr(self.query, "plan", None)
+        if plan is not None and plan.coarse is not None:
+            sql, params = plan.coarse
+            coarse = RawSQL(sql, params, Field())  # noqa: S611 - quoted
+            select = [*select, (coarse, (sql, params), None)]
+        return select, klass_info, annotations
 
     def _sliced(self, sql: str, plan: Plan | None) -> str:
         """The statement that sends a slice of the rows of another one, and counts them all."""

@@ -10,7 +10,7 @@ from django.db import connections, migrations
 from django.db.models import F, GeneratedField
 
 from dorm_vector import models
-from tests.support.side_tables import Table, index, packed
+from tests.support.side_tables import Table, index
 
 __all__ = ["SideTableMigrations"]
 
@@ -80,7 +80,7 @@ class SideTableMigrations:
         altered = models.VectorField(3, default=[1, 1, 1])
         table.run(migrations.AlterField("thing", "embedding", altered))
         table.assert_in_step()
-        assert list(table.side().values()).count(packed([1, 1, 1])) == 1
+        assert list(table.side().values()).count(table.held([1, 1, 1])) == 1
 
     def test_many_changes_one_after_the_other(self, table: Table) -> None:
         metric = table.model._meta.indexes[0].metric
@@ -221,4 +221,4 @@ class SideTableMigrations:
         table.fill()
         table.run(migrations.AddIndex("thing", index(metric, fields=["same"])))
         self.check_writes(table)
-        assert packed([7, 8, 9]) in table.side().values()
+        assert table.held([7, 8, 9]) in table.side().values()

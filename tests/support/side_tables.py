@@ -46,6 +46,20 @@ def packed(vector: Any) -> bytes:
     return np.asarray(vector, "<f4").tobytes()
 
 
+def in_bytes(vector: bytes) -> bytes:
+    """
+    A packed vector of fewer than 64 dimensions as one of length 1, at a byte a component.
+
+    As sqlite-vec computes it, in float32: 255 steps from -1 to 1, rounded towards zero.
+    """
+    one, numbers = np.float32(1), np.frombuffer(vector, "<f4")
+    squares = np.float32(0)
+    for number in numbers:
+        squares += number * number
+    steps = (numbers / np.sqrt(squares) + one) / (np.float32(2) / np.float32(255)) - np.float32(128)
+    return np.trunc(np.clip(steps, -128, 127)).astype("i1").tobytes()
+
+
 class Table(Schema):
     """The table of a model in a SQLite database of its own, and the side tables of its indexes."""
 
@@ -94,25 +108,43 @@ class Table(Schema):
         vector = quote(meta.get_field(index.fields[0] if known else self.column).column)
         rows = self.query(f"SELECT {quote(meta.pk.column)}, {vector} FROM {quote(meta.db_table)}")
         return {
-            pk: value
+            pk: in_bytes(value) if self.holds_bytes(index) else value
             for pk, value in rows
             if value is not None and (index.metric != "cosine" or np.frombuffer(value, "<f4").any())
         }
 
+    def holds_bytes(self, index: Any) -> bool:
+        """Whether a side table has a byte of each component."""
+        return bool(index.metric == "cosine" and index.precision in (None, "int8"))
+
+    def held(self, vector: Any) -> bytes:
+        """What the side table of the first index has of a vector."""
+        (declared, *_) = self.model._meta.indexes
+        return in_bytes(packed(vector)) if self.holds_bytes(declared) else packed(vector)
+
     def side(self, name: str = "i") -> dict[int, bytes]:
         return dict(self.query(f'SELECT rowid, vector FROM "{name}"'))
 
-    def found(self, name: str = "i") -> set[int]:
+    def found(self, index: Any) -> set[int]:
         """The rows that a search of the side table meets, which reads other parts of it."""
-        sql = f'SELECT rowid FROM "{name}" WHERE vector MATCH %s AND k = 4096'
-        return {pk for (pk,) in self.query(sql, packed(QUERY))}
+        place = "vec_int8(%s)" if self.holds_bytes(index) else "%s"
+        vector = in_bytes(packed(QUERY)) if self.holds_bytes(index) else packed(QUERY)
+        sql = f'SELECT rowid FROM "{index.name}" WHERE vector MATCH {place} AND k = 4096'
+        return {pk for (pk,) in self.query(sql, vector)}
 
     def assert_in_step(self) -> None:
         assert self.model._meta.indexes
         for declared in self.model._meta.indexes:
-            stored = self.stored(declared)
-            assert self.side(declared.name) == stored
-            assert self.found(declared.name) == set(stored)
+            stored, side = self.stored(declared), self.side(declared.name)
+            if self.holds_bytes(declared):  # the last digit of a float32 may round otherwise
+                off = {
+                    pk: np.frombuffer(stored[pk], "i1") - np.frombuffer(value, "i1").astype(int)
+                    for pk, value in side.items()
+                }
+                assert all(np.abs(differences).max() <= 1 for differences in off.values())
+            else:
+                assert side == stored
+            assert self.found(declared) == set(stored)
 
     def objects(self) -> set[str]:
         """Everything in the schema; SQLite's own tables come with the first AUTOINCREMENT."""
@@ -141,6 +173,9 @@ class LibSQLTable(Table):
         [1e8, -1e8, 1e-8] if vector == [1e15, -1e15, 1e-15] else vector
         for vector in ([-0.0, 1e-8, 0.0] if v == [-0.0, 1e-15, 0.0] else v for v in VECTORS)
     ]
+
+    def holds_bytes(self, index: Any) -> bool:
+        return False
 
     def side(self, name: str = "i") -> dict[int, bytes]:
         """The vectors of the side table, numbered in an order of their own."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from django.db.models import Q, QuerySet
@@ -114,18 +114,22 @@ class Run:
         plan = engine.indexed(self.query, search, index, step)
         before = engine.widen(plan, index, step)
         wanted = self.high - self.low
-        least = step.rows - engine.slack if engine.reads_blocks else wanted
+        least = step.rows - engine.slack if engine.reads_blocks else wanted + before
         with engine.settings_for(search, index, step):
             rows, there = self._counted(flat(self._run(plan)), plan.plan)
             column = driver_column(self.compiler, self.search.annotation)
             if column is not None:  # scans in relaxed order deliver them unsorted
                 rows.sort(key=operator.itemgetter(column))
+            rows, proven = self._proven(rows, column, plan.plan, step)
             rows = rows[before:]
             short = there < least and engine.is_cut_short(self.compiler)
         if short and engine.needs_other_settings(search, index):
             return self._at_once(step)
         distances = [] if column is None else [row[column] for row in rows]
-        if short or engine.is_undecided(distances, wanted):
+        if not proven and (wider := engine.wider(index, step, there)):
+            return self._at_once(wider)
+        undecided = plan.plan.coarse is None and engine.is_undecided(distances, wanted)
+        if short or undecided or not proven:
             return self._exactly()
         if len(rows) < wanted and there >= least:  # the whole block, except perhaps its last row
             return self._in_sequence(self._found())
@@ -144,6 +148,21 @@ class Run:
         if plan.sent is None:
             return rows, len(rows)
         return [row[:-1] for row in rows], rows[0][-1] if rows else 0
+
+    def _proven(self, rows: Rows, column: int | None, plan: Plan, step: Step) -> tuple[Rows, bool]:
+        """The rows without what is sent behind them, and whether that shows that none is missed."""
+        if plan.coarse is None or column is None:
+            return rows, True
+        measured = [(row[column], row[-1]) for row in rows]
+        return [row[:-1] for row in rows], self._is_proven(measured, step)
+
+    def _is_proven(self, measured: Sequence[tuple[float, float]], step: Step) -> bool:
+        if len(measured) < step.rows:
+            return False
+        last = measured[step.rows - 1][0]
+        if self.search.max_distance is not None:
+            last = min(last, self.search.max_distance)
+        return bool(self.engine.is_proven(self.index, measured, last))
 
     def _within_max_distance(self, rows: Rows, column: int | None) -> Rows:
         if column is None or self.search.max_distance is None:
@@ -183,7 +202,8 @@ class Run:
         with engine.settings_for(search, self.index, step):
             queryset = self._keyed(query)
             # The number of rows may follow them.
-            block = [(row[0], row[1]) for row in queryset]
+            read = list(queryset)
+            block = [(row[0], row[1]) for row in read]
             short = len(block) < step.rows - engine.slack
             compiler = queryset.query.get_compiler(self.compiler.using)
             cut_short = short and engine.is_cut_short(compiler)
@@ -191,8 +211,12 @@ class Run:
             again = engine.needs_other_settings(search, self.index)
             return self._block(step) if again else (None, False)
         block.sort(key=operator.itemgetter(1))
-        if engine.is_undecided([d for _, d in block], step.rows):
-            return None, False
+        if query.plan.coarse is None:
+            undecided = engine.is_undecided([d for _, d in block], step.rows)
+            return (None, False) if undecided else (block[: step.rows], short)
+        if not self._is_proven([row[1:3] for row in read], step):
+            wider = engine.wider(self.index, step, len(read))
+            return self._block(wider) if wider else (None, False)
         return block[: step.rows], short
 
     def _unlocked(self) -> Any:

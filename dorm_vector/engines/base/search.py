@@ -199,6 +199,18 @@ class EngineSearch:
         """Whether a search that came back short is to run once more, with other settings."""
         return False
 
+    def is_proven(self, index: Any, measured: Sequence[tuple[float, float]], last: float) -> bool:
+        """
+        Whether no row is missed that is as near as ``last``.
+
+        ``measured`` has the distance of each row that was read, and that by which it was chosen.
+        """
+        return True
+
+    def wider(self, index: Any, step: Step, read: int) -> Step | None:
+        """A step of more candidates for a search that has ``read`` rows, which prove nothing."""
+        return None
+
     def is_undecided(self, distances: Sequence[Any], wanted: int) -> bool:
         """Whether the index may have chosen the last rows among others that are as near."""
         return False

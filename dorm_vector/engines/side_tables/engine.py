@@ -126,7 +126,8 @@ class SideTableEngine(
         if model._meta.get_field(index.fields[0]).generated:  # no UPDATE names its column
             templates = tuple(template.replace(WATCHED, "") for template in templates)
         parts = self._parts(index, model, schema_editor)
-        rows = {"storable": self.storable[index.metric], "value": self.stored_value(index)}
+        value = self.stored_value(index, parts["dimensions"])
+        rows = {"storable": self.storable[index.metric], "value": value}
         return SideTableStatement(index.name, templates, rows, **parts)
 
     def templates(self, index: Any) -> tuple[str, ...]:
@@ -137,7 +138,7 @@ class SideTableEngine(
         """The statements that remove what an index may have."""
         return self.drop_templates
 
-    def stored_value(self, index: Any) -> str:
+    def stored_value(self, index: Any, dimensions: int) -> str:
         """What the side table has of the vector of ``{row}``."""
         return "{row}%(column)s"
 

@@ -31,7 +31,7 @@ INSERT = "_insert"
 MEASURE = re.compile(r"THEN (\w+)\(")
 STORABLE = re.compile(r'WHEN NEW\."((?:[^"]|"")+)" IS NOT NULL\s+THEN (\w+)\(')
 PREFIX = re.compile(r', substr\(NEW\."(?:[^"]|"")+", 1, (\d+)\)')
-BITS = re.compile(r"USING vec0\(vector bit\[")
+ELEMENT = re.compile(r"USING vec0\(vector (\w+)\[")
 GRAPH = re.compile(r"libsql_vector_idx\([^,]+,(.*)\)", re.DOTALL)
 OPTION = re.compile(r"'(\w+)=([\w.]+)'")
 
@@ -79,13 +79,16 @@ class SideTableIntrospection(EngineIntrospection):
             return None
         definition = "\n".join(row[0] for row in self._rows(PARTS, name))
         options: dict[str, Any] = {}
-        if BITS.search(definition):
-            options["precision"] = "bit"
-        elif prefix := PREFIX.search(trigger):
+        element, metric = ELEMENT.search(definition), metrics[match[2]]
+        if prefix := PREFIX.search(trigger):
             options["prefix"] = int(prefix[1]) // 4
+        elif element and element[1] == "bit":
+            options["precision"] = "bit"
+        elif element and element[1] == "float" and metric == "cosine":  # not what is made now
+            options["precision"] = "full"
         options.update(_graph_options(definition))
         column = match[1].replace('""', '"')
-        return FoundIndex(name, column, "vector", metrics[match[2]], options, definition=definition)
+        return FoundIndex(name, column, "vector", metric, options, definition=definition)
 
     def _made_triggers(self) -> list[SchemaObject]:
         """The triggers that fill side tables: one for each."""

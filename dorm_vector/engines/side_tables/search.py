@@ -65,7 +65,7 @@ class SideTableSearch(EngineSearch):
         if query.explain_info:
             built = (each for each in built if self.reaches(query, search, each))
         # Also one that does not reach as far: pages further on follow those that it gives.
-        return next((each for each in built if self.is_ready(each.name)), None)
+        return next(filter(None, map(self.as_built, built)), None)
 
     def _built(self, query: Query, search: Any) -> Iterator[Any]:
         model = query.get_meta().concrete_model
@@ -103,6 +103,10 @@ class SideTableSearch(EngineSearch):
                 "The index is declared, but missing or incomplete: migrate, or run vector_reindex."
             )
         return self.too_few
+
+    def as_built(self, index: Any) -> Any:
+        """The index as the database has it, or None where it is not fit to be searched."""
+        return index if self.is_ready(index.name) else None
 
     def is_ready(self, table: str) -> bool:
         """Whether the side table is there, and better than reading all rows."""

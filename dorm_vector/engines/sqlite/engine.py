@@ -21,9 +21,10 @@ from dorm_vector.engines.side_tables.schema import SchemaObject, Site
 from dorm_vector.engines.sqlite import functions as sqlite_functions
 from dorm_vector.engines.sqlite import schema as schema  # the editor with side tables
 from dorm_vector.engines.sqlite import writes
+from dorm_vector.engines.sqlite.bytes import quantized, scale_for
 from dorm_vector.engines.sqlite.extension import best_tier, load_first, warn_of_fallback
 from dorm_vector.engines.sqlite.inspection import SQLiteInspection
-from dorm_vector.engines.sqlite.search import SQLiteSearch
+from dorm_vector.engines.sqlite.search import SQLiteSearch, built_precision
 from dorm_vector.kinds import DENSE_KINDS
 from dorm_vector.sql import literal, word
 
@@ -84,7 +85,7 @@ DROP = (
     "DROP TABLE IF EXISTS %(index)s",
 )
 CREATE = (
-    "CREATE VIRTUAL TABLE %(index)s %(mark)s USING vec0(vector %(element)s)",
+    "CREATE VIRTUAL TABLE %(index)s %(mark)s %(scale)sUSING vec0(vector %(element)s)",
     "INSERT INTO %(index)s (rowid, vector) "
     "SELECT %(pk)s, %(value)s FROM %(table)s WHERE %(storable)s",
     # OR REPLACE takes rows away without a DELETE that a trigger would see.
@@ -119,10 +120,10 @@ SELF_DISTANCES = {
     "cosine": "vec_distance_cosine",
 }
 
-# SQLite forgets that a value is of bits where a SELECT hands it over in a trigger that has written
-# to the table before: a row of VALUES goes in, and out again if it should not be there.
+# SQLite forgets that a value is of bits or bytes where a SELECT hands it over in a trigger that has
+# written to the table before: a row of VALUES goes in, and out again if it should not be there.
 ADD = "SELECT NEW.%(pk)s, %(value_new)s WHERE %(storable_new)s"
-ADD_BITS = (
+ADD_VALUES = (
     "VALUES (NEW.%(pk)s, %(value_new)s); "
     "DELETE FROM %(index)s WHERE rowid = NEW.%(pk)s AND NOT (%(storable_new)s)"
 )
@@ -257,9 +258,13 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         parts = super()._parts(index, model, schema_editor)
         size = min(parts["dimensions"], index.prefix or parts["dimensions"])
         element = f"float[{literal(size)}] distance_metric={word(index.metric)}"
-        if index.precision == "bit":
+        scale = ""
+        if built_precision(index) == "bit":
             element = f"bit[{(size + 7) // 8 * 8}]"
-        return {**parts, "element": element}
+        elif built_precision(index) == "int8":
+            element = f"int8[{literal(size)}] distance_metric=l2"
+            scale = f"/* times {scale_for(size)} */ "
+        return {**parts, "element": element, "scale": scale}
 
     def _drop(self, site: Site, found: SchemaObject, endings: set[str]) -> list[str]:
         """
@@ -281,18 +286,21 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         modules = self.connection.connection.execute("PRAGMA module_list").fetchall()
         return ("vec0",) in modules
 
-    def stored_value(self, index: Any) -> str:
-        if index.precision == "bit":
-            vector = "COALESCE({row}%(column)s, zeroblob(4 * %(dimensions)s))"
+    def stored_value(self, index: Any, dimensions: int) -> str:
+        precision = built_precision(index)
+        vector = "COALESCE({row}%(column)s, zeroblob(4 * %(dimensions)s))"
+        if precision == "bit":
             return QUANTIZED.replace("{a}", vector)
+        if precision == "int8":
+            return quantized(vector, scale_for(dimensions))
         if index.prefix:
             return f"substr({{row}}%(column)s, 1, {literal(4 * index.prefix)})"
-        return super().stored_value(index)
+        return super().stored_value(index, dimensions)
 
     def templates(self, index: Any) -> tuple[str, ...]:
-        if index.precision != "bit":
+        if built_precision(index) not in ("bit", "int8"):
             return super().templates(index)
-        return tuple(template.replace(ADD, ADD_BITS) for template in super().templates(index))
+        return tuple(template.replace(ADD, ADD_VALUES) for template in super().templates(index))
 
     # Connections
 

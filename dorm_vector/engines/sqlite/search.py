@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db.models import Model, QuerySet
@@ -13,7 +14,15 @@ from dorm_vector import codecs
 from dorm_vector.engines.base.run import Step
 from dorm_vector.engines.base.search import oversampled, tried
 from dorm_vector.engines.side_tables.search import SideTableSearch
-from dorm_vector.parameters import abbreviated
+from dorm_vector.engines.sqlite.bytes import (
+    QUANTIZE,
+    built_element,
+    proves_all_found,
+    quantized,
+    scale_for,
+    scaled,
+)
+from dorm_vector.parameters import PackedVector, abbreviated
 from dorm_vector.sql import SQL
 
 __all__ = ["MAX_K", "SQLiteSearch"]
@@ -30,10 +39,34 @@ def reduction_of(index: Any) -> Any:
     return None if index.reduction == "half" else index.reduction
 
 
+# The greatest number of candidates with which vec0 is faster than reading all rows: it looks
+# through a chunk of its rows once for each. Measured at 100,000 rows.
+CANDIDATES, CANDIDATES_PER_DIMENSION = 300, 0.5
+# Of bytes: twice as many as rows are wanted, and some more to compare with.
+BYTES_OVERSAMPLE, BYTES_MORE = 2, 10
+# Where these prove too little.
+WIDER, MOST_WIDER = 4, 400
+# The bearers of the names of an index, and the statement that made its side table.
+BUILT = (
+    "SELECT count(*), max(CASE WHEN name = ? THEN sql END) FROM sqlite_master "
+    "WHERE name IN ({places})"
+)
+
+
+def built_precision(index: Any) -> str:
+    """What the side table of an index is made of: "bit", "int8" or "full"."""
+    if index.precision in ("bit", "int8"):
+        return str(index.precision)
+    is_default = index.precision is None and not index.prefix
+    return "int8" if is_default and index.metric == "cosine" else "full"
+
+
 class SQLiteSearch(SideTableSearch):
     """The part of the engine that searches."""
 
-    too_many = f"sqlite-vec finds at most {MAX_K} rows; more are searched exactly."
+    _needed: Callable[[str], tuple[str, ...]]
+
+    too_many = "So many rows are found faster by reading all of them than by sqlite-vec's index."
 
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
         if reduction_of(index):
@@ -42,7 +75,17 @@ class SQLiteSearch(SideTableSearch):
         # The index itself is exact, and one row more shows whether the last ones are equally near.
         wanted = query.high_mark or 0
         needed = wanted + query.left_out
-        return [Step(wanted, min(needed + 1, MAX_K))] if 0 < needed <= MAX_K else []
+        candidates = needed + 1
+        if built_precision(index) == "int8":
+            oversample = max(search.oversample or 0, BYTES_OVERSAMPLE)
+            candidates = oversample * needed + BYTES_MORE
+        most = self._most_candidates(query)
+        return [Step(wanted, candidates)] if needed > 0 and candidates <= most else []
+
+    def _most_candidates(self, query: Any) -> int:
+        vector = query.query_vector
+        dimensions = 0 if vector is None else len(vector.value) // 4
+        return min(CANDIDATES + int(CANDIDATES_PER_DIMENSION * dimensions), MAX_K)
 
     def tunable(self, index: Any) -> list[dict[str, Any]]:
         if not reduction_of(index):  # which compares all of a vector, and of all rows
@@ -50,9 +93,57 @@ class SQLiteSearch(SideTableSearch):
         return tried("oversample", (1, 2, 4, 8, 16, 32), OVERSAMPLE)
 
     def widen(self, plan: Any, index: Any, step: Step) -> int:
+        if plan.plan.coarse is not None:
+            low = int(plan.low_mark)
+            plan.clear_limits()
+            plan.set_limits(0, step.candidates)
+            return low
         if not reduction_of(index):
             plan.high_mark += 1
         return 0
+
+    def indexed(self, query: Any, search: Any, index: Any, step: Step) -> Any:
+        plan = super().indexed(query, search, index, step)
+        if hasattr(index, "scale") and query.query_vector is not None:
+            plan.plan = plan.plan._replace(coarse=self._distance_of_bytes(index, plan))
+        return plan
+
+    def _distance_of_bytes(self, index: Any, query: Any) -> SQL:
+        """The distance by which a side table of bytes orders."""
+        column, vector = query.annotations[query.search.annotation].get_source_expressions()
+        quote = self.connection.ops.quote_name
+        stored = f"{quote(column.alias)}.{quote(column.target.column)}".replace("%", "%%")
+        sql = f"vec_distance_l2({quantized(stored, index.scale)}, {QUANTIZE.format('%s')})"
+        return SQL(sql, (PackedVector(scaled(vector.value, index.scale)),))
+
+    def is_proven(self, index: Any, measured: Sequence[tuple[float, float]], last: float) -> bool:
+        return proves_all_found(measured, last, index.scale)
+
+    def wider(self, index: Any, step: Step, read: int) -> Step | None:
+        candidates = WIDER * step.candidates
+        # With fewer rows than candidates there are no others.
+        if read < step.candidates or candidates > MOST_WIDER:
+            return None
+        return step._replace(candidates=candidates)
+
+    def as_built(self, index: Any) -> Any:
+        """
+        The index with the precision of its side table, which older versions built otherwise.
+
+        That of a table of bytes has a ``scale`` besides.
+        """
+        names = self._needed(index.name)
+        sql = BUILT.format(places=", ".join("?" * len(names)))
+        row = self.connection.connection.execute(sql, (index.name, *names)).fetchone()
+        if row[0] != len(names):
+            return None
+        element, scale = built_element(row[1] or "")
+        built = copy.copy(index)
+        if element == "int8":
+            built.precision, built.scale = "int8", scale
+        elif built_precision(index) == "int8":
+            built.precision = "full"
+        return built
 
     def is_undecided(self, distances: Sequence[Any], wanted: int) -> bool:
         return len(distances) > wanted > 0 and distances[wanted] == distances[wanted - 1]
@@ -66,7 +157,10 @@ class SQLiteSearch(SideTableSearch):
         quote = self.connection.ops.quote_name
         key = f"{quote(query.get_initial_alias())}.{quote(query.get_meta().pk.column)}"
         place, packed = "%s", vector.value
-        if index.precision == "bit":
+        if built_precision(index) == "int8":
+            scale = getattr(index, "scale", None) or scale_for(len(packed) // 4)
+            place, packed = QUANTIZE.format(place), PackedVector(scaled(packed, scale))
+        elif index.precision == "bit":
             place = "vec_bit(%s)"
             signs = "".join("1" if number > 0 else "0" for number in codecs.from_packed(packed))
             packed = codecs.bits_to_reversed_bytes(signs)

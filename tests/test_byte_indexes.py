@@ -1,0 +1,422 @@
+"""precision="int8": side tables of SQLite with a byte a component; what other databases make."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.db import migrations
+from django.db.migrations.autodetector import MigrationAutodetector
+
+from dorm_vector import VectorIndex, models, nearest
+from dorm_vector.engines import engine_for
+from dorm_vector.engines.sqlite.bytes import proves_all_found, scale_for
+from dorm_vector.testing import explain_nearest
+from tests.support.matrix import only
+from tests.support.schema import Schema, hnsw, ivfflat
+from tests.support.side_tables import uses_index
+
+RANDOM = np.random.default_rng(77)
+
+
+def index(precision: str | None = None, **kwargs: Any) -> VectorIndex:
+    given = {"fields": ["wide"], "name": "i", "metric": "cosine", "precision": precision}
+    return VectorIndex(**{**given, **kwargs})
+
+
+def whole(sentence: str) -> str:
+    return f"^{re.escape(sentence)}$"
+
+
+class TestDeclaration:
+    @pytest.mark.parametrize("precision", ["int8", "full"])
+    def test_deconstruct(self, precision: str) -> None:
+        declared = index(precision)
+        assert declared.deconstruct()[2] == {
+            "fields": ["wide"],
+            "name": "i",
+            "metric": "cosine",
+            "precision": precision,
+        }
+        assert declared.clone() == declared != index()
+
+    def test_no_precision_stays_out_of_migrations(self) -> None:
+        assert "precision" not in index().deconstruct()[2]
+
+    @pytest.mark.parametrize("metric", ["l2", "ip", "l1"])
+    def test_other_metrics(self, metric: str) -> None:
+        sentence = (
+            "VectorIndex(name='i') takes precision='int8' with the metric 'cosine' only, which "
+            f"orders vectors of one length as 'l2' and 'ip' do, not with '{metric}'."
+        )
+        with pytest.raises(ValueError, match=whole(sentence)):
+            index("int8", metric=metric)
+
+    @pytest.mark.parametrize("make", [hnsw, ivfflat])
+    @pytest.mark.parametrize("precision", ["int8", "full"])
+    def test_other_indexes(self, make: Any, precision: str) -> None:
+        kind = "HnswIndex" if make is hnsw else "IvfflatIndex"
+        sentence = (
+            f"{kind}(name='i') takes precision=\"half\" or \"bit\" over a field, not '{precision}'."
+        )
+        with pytest.raises(ValueError, match=whole(sentence)):
+            make(metric="cosine", precision=precision)
+
+    def test_unknown(self) -> None:
+        sentence = (
+            'VectorIndex(name=\'i\') takes precision="half", "bit", "int8" or "full" over a field, '
+            "not 'byte'."
+        )
+        with pytest.raises(ValueError, match=whole(sentence)):
+            index("byte")
+
+    def test_with_a_prefix(self) -> None:
+        with pytest.raises(ValueError, match="takes either precision or prefix, not both"):
+            index("int8", prefix=8)
+
+
+@pytest.fixture
+def database(open_database: Any, tmp_path: Path) -> Any:
+    options = {"init_command": "PRAGMA synchronous = OFF", "timeout": 30}
+    return open_database("default", NAME=str(tmp_path / "db"), OPTIONS=options)
+
+
+class Wide(Schema):
+    """A table with vectors of some dimensions."""
+
+    def __init__(self, dimensions: int, alias: str = "scratch") -> None:
+        super().__init__(alias)
+        field = models.VectorField(dimensions, null=True)
+        self.run(migrations.AddField("thing", "wide", field))
+        self.vectors = np.zeros((0, dimensions), "f4")
+
+    @property
+    def rows(self) -> Any:
+        return self.model.objects.using(self.connection.alias)
+
+    def fill(self, vectors: Any) -> None:
+        self.vectors = np.asarray(vectors, "f4")
+        self.rows.bulk_create([self.model(wide=vector) for vector in self.vectors])
+
+    def side(self, name: str = "i") -> str:
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT sql FROM sqlite_master WHERE name = %s", [name])
+            return str(cursor.fetchone()[0])
+
+    def expected(self, query: Any) -> list[tuple[float, int]]:
+        """The cosine distances and the keys, in float64, in their order."""
+        vectors, query = self.vectors.astype("f8"), np.asarray(query, "f4").astype("f8")
+        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+        with np.errstate(invalid="ignore"):
+            distances = 1 - vectors @ query / lengths
+        keys = range(1, len(vectors) + 1)
+        found = zip(distances.tolist(), keys, strict=True)
+        return sorted(pair for pair in found if not np.isnan(pair[0]))
+
+    def check(self, query: Any, part: slice = slice(10), **kwargs: Any) -> None:
+        """The rows are as near as the nearest ones that there are, and in their order."""
+        found = list(nearest(self.rows, "wide", query, **kwargs)[part])
+        distances = [row.distance for row in found]
+        expected = self.expected(query)
+        assert distances == pytest.approx([d for d, _ in expected[part]], abs=2e-6)
+        assert sorted(zip(distances, [row.pk for row in found], strict=True)) == [
+            (row.distance, row.pk) for row in found
+        ]
+        assert len({row.pk for row in found}) == len(found)
+
+
+def clusters(rows: int, dimensions: int, spread: float, count: int = 20) -> Any:
+    centers = RANDOM.normal(size=(count, dimensions))
+    chosen = centers[RANDOM.integers(0, count, rows)]
+    return chosen + spread * RANDOM.normal(size=(rows, dimensions))
+
+
+class TestSideTables:
+    @pytest.mark.parametrize(
+        ("declared", "element"),
+        [
+            (index(), "/* times 2 */ USING vec0(vector int8[64] distance_metric=l2)"),
+            (index("int8"), "/* times 2 */ USING vec0(vector int8[64] distance_metric=l2)"),
+            (index("full"), "USING vec0(vector float[64] distance_metric=cosine)"),
+            (index("half"), "USING vec0(vector float[64] distance_metric=cosine)"),
+            (index(metric="l2"), "USING vec0(vector float[64] distance_metric=l2)"),
+            (index(prefix=8), "USING vec0(vector float[8] distance_metric=cosine)"),
+            (index("bit"), "USING vec0(vector bit[64])"),
+        ],
+    )
+    def test_what_is_in_them(self, database: Any, declared: VectorIndex, element: str) -> None:
+        table = Wide(64)
+        table.run(migrations.AddIndex("thing", declared))
+        assert table.side() == f'CREATE VIRTUAL TABLE "i" /* dorm_vector */ {element}'
+
+    @pytest.mark.parametrize(
+        ("dimensions", "scale"), [(1, 1), (63, 1), (64, 2), (255, 2), (256, 4), (4096, 4)]
+    )
+    def test_scales(self, dimensions: int, scale: int) -> None:
+        assert scale_for(dimensions) == scale
+
+    def test_they_follow_their_table(self, database: Any) -> None:
+        table = Wide(64)
+        table.run(migrations.AddIndex("thing", index()))
+        table.fill(clusters(300, 64, 0.5))
+        table.vectors[4], table.vectors[7] = table.vectors[100], -table.vectors[7]
+        for number in (4, 7):
+            table.rows.filter(pk=number + 1).update(wide=table.vectors[number])
+        table.check(table.vectors[100])
+        table.rows.filter(pk__gt=250).delete()
+        table.vectors = table.vectors[:250]
+        table.check(table.vectors[100])
+        table.run(migrations.AlterField("thing", "category", models.IntegerField(null=True)))
+        table.check(table.vectors[7])
+
+    def test_a_field_of_half_precision(self, database: Any) -> None:
+        table = Wide(64)
+        half = models.HalfVectorField(64, null=True)
+        table.run(migrations.AddField("thing", "half", half))
+        table.run(migrations.AddIndex("thing", index(fields=["half"])))
+        table.vectors = clusters(300, 64, 0.5).astype("f2").astype("f4")
+        table.rows.bulk_create([table.model(half=vector) for vector in table.vectors])
+        found = nearest(table.rows, "half", table.vectors[3], k=10)
+        assert uses_index(found)
+        assert [row.distance for row in found] == pytest.approx(
+            [d for d, _ in table.expected(table.vectors[3])[:10]], abs=1e-6
+        )
+
+
+class TestTablesOfOlderVersions:
+    """Side tables of float32 for the cosine distance, which were the only ones."""
+
+    @pytest.fixture
+    def table(self, database: Any) -> Wide:
+        table = Wide(64)
+        table.run(migrations.AddIndex("thing", index("full")))
+        table.fill(clusters(500, 64, 0.5))
+        # The state that a project has whose model and migrations name no precision.
+        state = table.state.clone()
+        state.models["shop", "thing"].options["indexes"] = [index()]
+        state.clear_delayed_apps_cache()
+        table.states.append(state)
+        assert table.model._meta.indexes == [index()]
+        return table
+
+    def test_they_are_searched(self, table: Wide) -> None:
+        query = table.vectors[3]
+        assert explain_nearest(nearest(table.rows, "wide", query, k=10)).index == "i"
+        table.check(query)
+        table.check(query, slice(5, 20))
+        table.fill(-table.vectors)
+        table.vectors = np.concatenate([-table.vectors, table.vectors])
+        table.check(query)
+        assert "float[64]" in table.side()
+
+    def test_no_migration_is_due(self, table: Wide) -> None:
+        before, after = table.states[-2].clone(), table.state
+        before.models["shop", "thing"].options["indexes"] = [index()]
+        assert MigrationAutodetector(before, after)._detect_changes() == {}
+
+    def test_a_rebuilt_table_has_bytes(self, table: Wide) -> None:
+        table.run(migrations.AlterField("thing", "category", models.IntegerField(null=True)))
+        assert "int8[64]" in table.side()
+        table.check(table.vectors[3])
+
+    def test_reindex(self, table: Wide) -> None:
+        assert engine_for(table.connection).reindex(index(), table.model) is None
+        assert "int8[64]" in table.side()
+        table.check(table.vectors[3])
+        assert engine_for(table.connection).reindex(index("full"), table.model) is None
+        assert "float[64]" in table.side()
+
+    def test_they_go(self, table: Wide) -> None:
+        table.run(migrations.RemoveIndex("thing", "i"))
+        table.check(table.vectors[3])
+        table.undo(migrations.RemoveIndex("thing", "i"))
+        assert "int8[64]" in table.side()
+        table.check(table.vectors[3])
+
+    def test_another_scale(self, table: Wide) -> None:
+        """A side table says by which factor its vectors are made longer."""
+        table.run(migrations.RemoveIndex("thing", "i"))
+        with table.connection.schema_editor() as editor:
+            statement = index().create_sql(table.model, editor)
+            for sql in statement.statements:
+                once = sql.replace("times 2", "times 1")
+                while "vec_add(" in once:  # one of the two that are added
+                    start = once.index("vec_add(")
+                    first = once[start + 8 : once.index("), vec_normalize", start) + 1]
+                    once = once.replace(f"vec_add({first}, {first})", first)
+                editor.execute(once, None)
+        table.states.append(table.states[-2].clone())
+        assert "/* times 1 */" in table.side()
+        assert explain_nearest(nearest(table.rows, "wide", table.vectors[3], k=10)).index == "i"
+        table.check(table.vectors[3])
+
+
+@pytest.fixture(params=[8, 64, 384])
+def wide(request: pytest.FixtureRequest, database: Any) -> Wide:
+    table = Wide(request.param)
+    table.run(migrations.AddIndex("thing", index()))
+    return table
+
+
+class TestSearches:
+    @pytest.mark.parametrize("spread", [1, 0.3, 0.1, 0.03, 0.003])
+    def test_clusters(self, wide: Wide, spread: float) -> None:
+        """However close together: what bytes cannot tell apart is searched exactly."""
+        wide.fill(clusters(1500, wide.vectors.shape[1], spread))
+        for query in wide.vectors[:5]:
+            assert uses_index(nearest(wide.rows, "wide", query, k=10))
+            wide.check(query)
+            wide.check(query + spread * RANDOM.normal(size=query.shape), slice(3))
+
+    def test_equal_vectors(self, wide: Wide) -> None:
+        one, other = clusters(2, wide.vectors.shape[1], 1)
+        wide.fill([*[one] * 700, *[other] * 700, *clusters(100, len(one), 1)])
+        for part in (slice(10), slice(5, 15), slice(95, 105)):
+            found = nearest(wide.rows, "wide", one)[part]
+            assert uses_index(found)
+            assert [row.pk for row in found] == list(range(1, 701))[part]
+
+    def test_few_components_of_large_numbers(self, wide: Wide) -> None:
+        """What is beyond a byte is cut."""
+        dimensions = wide.vectors.shape[1]
+        vectors = 0.05 * RANDOM.normal(size=(1500, dimensions))
+        vectors[:, 2] += 1 + RANDOM.normal(size=1500)
+        wide.fill(vectors)
+        for query in wide.vectors[:5]:
+            wide.check(query)
+
+    def test_few_values(self, wide: Wide) -> None:
+        """Zeros and ones, of which rounding errors are all alike."""
+        vectors = (RANDOM.random((1500, wide.vectors.shape[1])) < 0.3).astype("f4")
+        vectors[:, 0] = 1
+        wide.fill(vectors)
+        for query in wide.vectors[:5]:
+            found = [row.distance for row in nearest(wide.rows, "wide", query, k=10)]
+            assert found == pytest.approx([d for d, _ in wide.expected(query)[:10]], abs=2e-6)
+
+    def test_lengths_of_all_orders(self, wide: Wide) -> None:
+        lengths = 10.0 ** RANDOM.uniform(-12, 12, size=(1000, 1))
+        wide.fill(lengths * clusters(1000, wide.vectors.shape[1], 0.5))
+        for number in (0, 1, 2):
+            wide.check(wide.vectors[number])
+
+    def test_null_and_zero(self, wide: Wide) -> None:
+        vectors = clusters(200, wide.vectors.shape[1], 0.5)
+        vectors[::4] = 0
+        wide.fill(vectors)
+        wide.rows.bulk_create([wide.model()])
+        wide.check(vectors[1], slice(300))
+        wide.check(vectors[1])
+
+    def test_few_rows(self, wide: Wide) -> None:
+        wide.fill(clusters(6, wide.vectors.shape[1], 0.5))
+        wide.check(wide.vectors[0])
+        wide.check(wide.vectors[0], slice(2))
+
+    @pytest.mark.parametrize("size", [1, 7, 40, 333])
+    def test_pages(self, wide: Wide, size: int) -> None:
+        wide.fill(clusters(1200, wide.vectors.shape[1], 0.3))
+        query = wide.vectors[5]
+        whole = list(nearest(wide.rows, "wide", query, exact=True).values_list("pk", flat=True))
+        starts = range(0, 1000, size) if size > 7 else [*range(0, 60, size), 400, 990]
+        for start in starts:
+            page = slice(start, start + size)
+            pks = nearest(wide.rows, "wide", query).values_list("pk", flat=True)[page]
+            assert list(pks) == whole[page]
+            assert [row.pk for row in nearest(wide.rows, "wide", query)[page]] == whole[page]
+
+    def test_max_distance(self, wide: Wide) -> None:
+        wide.fill(clusters(1000, wide.vectors.shape[1], 0.3))
+        query = wide.vectors[5]
+        expected = wide.expected(query)
+        most = (expected[19][0] + expected[20][0]) / 2
+        for part in (slice(10), slice(30), slice(15, 30)):
+            found = nearest(wide.rows, "wide", query, max_distance=most)[part]
+            assert uses_index(found)
+            assert [row.pk for row in found] == [pk for _, pk in expected[:20][part]]
+
+    def test_what_else_is_selected(self, wide: Wide) -> None:
+        wide.fill(clusters(500, wide.vectors.shape[1], 0.5))
+        query = wide.vectors[5]
+        found = nearest(wide.rows, "wide", query, k=4)
+        rows = [(row.pk, row.distance, row.category) for row in found]
+        assert set(vars(found[0])) == {
+            "_state",
+            "id",
+            "category",
+            "embedding",
+            "wide",
+            "distance",
+        }
+        assert list(found.values_list("pk", "distance", "category")) == rows
+        assert list(found.values_list("category", "pk")) == [(row[2], row[0]) for row in rows]
+        assert list(found.values("distance", "pk")) == [
+            {"pk": row[0], "distance": row[1]} for row in rows
+        ]
+        assert [row.pk for row in found.only("pk")] == [row[0] for row in rows]
+        assert [row.distance for row in found.defer("wide").iterator()] == [r[1] for r in rows]
+
+    def test_oversample(self, wide: Wide) -> None:
+        wide.fill(clusters(500, wide.vectors.shape[1], 0.5))
+        for oversample in (1, 20):
+            wide.check(wide.vectors[5], oversample=oversample)
+            wide.check(wide.vectors[5], recall="high")
+
+    def test_a_row_that_sqlite_replaced(self, wide: Wide) -> None:
+        """The triggers see no row that goes with INSERT OR REPLACE."""
+        wide.fill(clusters(100, wide.vectors.shape[1], 0.5))
+        with wide.connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT OR REPLACE INTO shop_thing (id, category, wide) SELECT 3, 0, NULL"
+            )
+        wide.vectors[2] = 0
+        wide.check(wide.vectors[5])
+
+
+class TestProof:
+    def test_too_close(self) -> None:
+        """Rows that are as near as the last one prove nothing of those that were not chosen."""
+        assert not proves_all_found([(0.5, 127.5)] * 20, 0.5, 1)
+
+    def test_far_enough(self) -> None:
+        measured = [(d, 127.5 * (2 * d) ** 0.5) for d in np.linspace(0.1, 0.5, 20).tolist()]
+        assert proves_all_found(measured, 0.45, 1)
+        # Four times 0.41 steps, of which the last row is closer to the end.
+        assert not proves_all_found(measured, 0.495, 1)
+
+    def test_large_errors(self) -> None:
+        """How far the distances of bytes are off is seen by those that are there."""
+        measured = [
+            (d, 127.5 * (2 * d) ** 0.5 + (9 if n % 2 else -9))
+            for n, d in enumerate(np.linspace(0.1, 0.5, 20).tolist())
+        ]
+        assert not proves_all_found(measured, 0.45, 1)
+        assert proves_all_found(measured, 0.2, 1)
+
+
+@pytest.mark.django_db(databases="__all__", transaction=True)
+class TestOtherDatabases:
+    @only("postgresql")
+    def test_half_precision_on_postgresql(self, alias: str) -> None:
+        table = Wide(3, alias)
+        table.fill([[1, 2, 3], [3, 2, 1], [-1, 0, 1], [0, 0, 0]])
+        table.run(migrations.AddIndex("thing", index("int8")))
+        assert "((wide)::halfvec(3)) halfvec_cosine_ops" in table.indexes()["i"]
+        table.check([1, 2, 3], slice(2))
+        table.run(migrations.RemoveIndex("thing", "i"))
+        table.run(migrations.AddIndex("thing", index("full")))
+        assert "(wide vector_cosine_ops)" in table.indexes()["i"]
+        table.run(migrations.DeleteModel("Thing"))
+
+    @only("libsql")
+    @pytest.mark.parametrize("precision", ["int8", "full"])
+    def test_the_same_graph_on_libsql(self, alias: str, precision: str) -> None:
+        table = Wide(3, alias)
+        table.fill([[1, 2, 3], [3, 2, 1], [-1, 0, 1], [0, 0, 0]])
+        table.run(migrations.AddIndex("thing", index(precision)))
+        table.check([1, 2, 3], slice(2))
+        assert table.sql(migrations.RemoveIndex("thing", "i"))
+        table.run(migrations.DeleteModel("Thing"))
