@@ -170,10 +170,10 @@ class Maker:
     def start(self) -> str:
         """All rows, or those of another search: by words, or of several fused."""
         draw = self.rng.random()
-        if draw < 0.3 and self.kind.has_words:
+        if draw < 0.3 and self.setup.has_words:
             names = self.rng.sample(range(max(self.data.count, 12)), 8)
             found = f"matching(rows, {' '.join(f'n{name:05}' for name in names)!r})"
-            is_inner = draw < 0.1 and not self.kind.is_composite
+            is_inner = draw < 0.1 and not self.setup.is_composite
             return f"rows.filter(pk__in={found})" if is_inner else found
         if draw > 0.96:
             last = self.rng.randrange(1, 9)
