@@ -253,8 +253,16 @@ class SearchCompiler:
 
     query: Any
     connection: Any
+    #: The class that this one is composed with.
+    composed_with: type
+    #: The statement that was written last for an index, and its parameters.
+    written: Any = None
+    #: Whether it is sent as it is.
+    is_written: bool = False
 
     def as_sql(self, *args: Any, **kwargs: Any) -> Any:
+        if self.is_written:
+            return self.written
         query = self.query
         search = getattr(query, "search_in_force", None)
         if search is not None and query.plan is None:  # shown, and not run
@@ -263,7 +271,8 @@ class SearchCompiler:
             sql, params = super().as_sql(*args, **kwargs)  # type: ignore[misc]
         finally:
             self.query = query
-        return self._sliced(sql, query.plan), params
+        self.written = self._sliced(sql, query.plan), params
+        return self.written
 
     def get_select(self, *args: Any, **kwargs: Any) -> Any:
         """What is selected, and behind it the distance by which an index has chosen the rows."""
@@ -316,7 +325,7 @@ def searching_compiler(base: type) -> type:
     """A compiler class that runs searches."""
     if issubclass(base, SearchCompiler):
         return base
-    return type(base.__name__, (SearchCompiler, base), {})
+    return type(base.__name__, (SearchCompiler, base), {"composed_with": base})
 
 
 def _rebuilt(base: type[Query]) -> SearchQuery:

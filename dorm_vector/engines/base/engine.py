@@ -24,6 +24,7 @@ from dorm_vector.engines.base.inspection import EngineInspection
 from dorm_vector.engines.base.introspection import EngineIntrospection
 from dorm_vector.engines.base.loaders import Inserts, Loader
 from dorm_vector.engines.base.search import EngineSearch
+from dorm_vector.engines.base.statements import Statements
 from dorm_vector.engines.base.text import EngineText
 from dorm_vector.kinds import DENSE_KINDS, KINDS
 from dorm_vector.parameters import abbreviated
@@ -86,6 +87,7 @@ class Engine(
         self.prepare_wrapper(connection)
         #: ``parameter`` of query vectors: one query asks for the same one several times.
         self.cached_parameter = functools.lru_cache(maxsize=8)(self.parameter)
+        self.search_statements = Statements()
 
     @classmethod
     def prepare_wrapper(cls, wrapper: BaseDatabaseWrapper) -> None:

@@ -17,6 +17,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.expressions import ColPairs
 from django.db.transaction import TransactionManagementError
 
+from dorm_vector.engines.base.statements import statement_of
 from dorm_vector.sql import Plan
 
 __all__ = ["Found", "Run", "Step", "driver_column"]
@@ -66,6 +67,9 @@ class Run:
         if self.high is not None and self.high <= self.low:
             return self.execute()
         engine, query, search = self.engine, self.query, self.search
+        self.form = engine.form(self.compiler, search)
+        if self.form is not None and (rows := self._once_more()) is not None:
+            return rows
         if search.members is not None:
             found = search.members.found(query, search, self.compiler.using)
             return self._exactly() if found is None else self._in_sequence(found)
@@ -108,6 +112,27 @@ class Run:
         with self.engine.settings_for(self.search, self.index, step):
             return list(self._run(plan))
 
+    def _once_more(self) -> Any:
+        """The rows by a statement that is written already, or None."""
+        statement = self.engine.search_statements.get(self.form)
+        if statement is None:
+            return None
+        compiler, vector = self.compiler, self.query.query_vector
+        param = self.engine.cached_parameter(vector.value, vector.kind)
+        compiler.written = statement.sql, (param,) * statement.vectors
+        vars(compiler).update(statement.written)
+        compiler.is_written = True
+        try:
+            rows, there = self._counted(flat(self.execute()), statement.is_counted)
+        finally:
+            compiler.is_written = False
+        wanted = self.high - self.low
+        rows = rows[statement.before : statement.before + wanted]
+        if there < statement.least or len(rows) < wanted:
+            self.engine.search_statements.drop(self.form)
+            return None
+        return [self._within_max_distance(rows, statement.column)]
+
     def _at_once(self, step: Step) -> Any:
         """One statement, and others if it comes back short."""
         engine, search, index = self.engine, self.search, self.index
@@ -116,7 +141,7 @@ class Run:
         wanted = self.high - self.low
         least = step.rows - engine.slack if engine.reads_blocks else wanted + before
         with engine.settings_for(search, index, step):
-            rows, there = self._counted(flat(self._run(plan)), plan.plan)
+            rows, there = self._counted(flat(self._run(plan)), plan.plan.sent is not None)
             column = driver_column(self.compiler, self.search.annotation)
             if column is not None:  # scans in relaxed order deliver them unsorted
                 rows.sort(key=operator.itemgetter(column))
@@ -133,19 +158,40 @@ class Run:
             return self._exactly()
         if len(rows) < wanted and there >= least:  # the whole block, except perhaps its last row
             return self._in_sequence(self._found())
+        if len(rows) >= wanted and there >= least and self._is_all_that_it_takes(step):
+            self._keep(plan, before, least, column)
         within = self._within_max_distance(rows[:wanted], column)
         if len(within) < len(rows[:wanted]) and self._may_have_missed:
             return self._in_sequence(self._found())
         return [within]
+
+    def _is_all_that_it_takes(self, step: Step) -> bool:
+        """Whether the statement alone gives the rows, each time in the same way."""
+        needs = self.engine.needs_settings(self.search, self.index, step)
+        return self.form is not None and not (needs or self._may_have_missed)
+
+    def _keep(self, plan: Any, before: int, least: int, column: int | None) -> None:
+        vector = self.query.query_vector
+        statement = statement_of(
+            self.compiler,
+            self.engine.cached_parameter(vector.value, vector.kind),
+            self.search,
+            before=before,
+            least=least,
+            is_counted=plan.plan.sent is not None,
+            column=column,
+        )
+        if statement is not None:
+            self.engine.search_statements.keep(self.form, statement)
 
     @property
     def _may_have_missed(self) -> bool:
         """Whether rows that the index has not found may be nearer than those that it has."""
         return self.index.reduction not in (None, "half") or not self.index.is_ordered
 
-    def _counted(self, rows: Rows, plan: Plan) -> tuple[Rows, int]:
+    def _counted(self, rows: Rows, is_counted: bool) -> tuple[Rows, int]:
         """The rows, and how many of them there are in the block."""
-        if plan.sent is None:
+        if not is_counted:
             return rows, len(rows)
         return [row[:-1] for row in rows], rows[0][-1] if rows else 0
 

@@ -10,7 +10,7 @@ it came back short.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ClassVar
 
 from django.db.models import Model, OneToOneRel, QuerySet
@@ -19,6 +19,7 @@ from django.db.models.sql import Query
 from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector.engines.base.run import Run, Step
+from dorm_vector.engines.base.statements import Statements
 from dorm_vector.sql import SQL, Plan
 
 __all__ = ["OBSTACLES", "EngineSearch", "Obstacle", "joins_many", "oversampled", "tried"]
@@ -83,6 +84,8 @@ class EngineSearch:
 
     connection: Any
     label: str
+    #: Those that a connection has written for searches.
+    search_statements: Statements
 
     #: Whether the index may find other rows each time. What is past its reach is then read
     #: exactly, from the first row on.
@@ -105,6 +108,14 @@ class EngineSearch:
     def obstacle(self, query: Query, search: Any) -> str | None:
         """Why no index serves a search, in one sentence, or None. Sends no SQL."""
         return next((said for said, is_there in self.obstacles if is_there(query, search)), None)
+
+    def form(self, query_compiler: Any, search: Any) -> Hashable | None:
+        """What searches have in common that one statement serves, or None; see ``statements``."""
+        return None
+
+    def needs_settings(self, search: Any, index: Any, step: Step) -> bool:
+        """Whether the search of a step takes settings of its own."""
+        return True
 
     def declared_index(self, query: Query, search: Any) -> Any:
         """The index that a search without obstacles goes through, or None. Sends no SQL."""

@@ -6,9 +6,10 @@ import contextlib
 import functools
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import EmptyResultSet
 from django.db import transaction
 from django.db.models import Model, Q, QuerySet
@@ -16,6 +17,7 @@ from django.db.models.sql import Query
 from django.db.models.sql.compiler import SQLCompiler
 
 from dorm_vector import conf
+from dorm_vector.engines.base import statements
 from dorm_vector.engines.base.inspection import IndexState
 from dorm_vector.engines.base.run import EXACT, Step
 from dorm_vector.engines.base.search import EngineSearch, oversampled, tried
@@ -244,6 +246,15 @@ class PostgreSQLSearch(EngineSearch):
         return not index.is_ordered or mode == "relaxed_order"
 
     # Running
+
+    def form(self, query_compiler: Any, search: Any) -> Hashable | None:
+        # Under DEBUG each distance that is written may be advised on.
+        if settings.DEBUG or self.lacks_settings:
+            return None
+        return statements.form(query_compiler, query_compiler.query, search)
+
+    def needs_settings(self, search: Any, index: Any, step: Step) -> bool:
+        return bool(self.lacks_settings or search.params or step.candidates > DEFAULT_EF_SEARCH)
 
     def settings_for(
         self, search: Any, index: Any, step: Step
