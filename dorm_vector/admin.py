@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ORDER_VAR, SEARCH_VAR, ChangeList
 from django.core import checks
 from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db import models
 from django.db.models import Field, Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -25,6 +27,9 @@ from dorm_vector.display import brief
 from dorm_vector.fields import AnyVectorField
 from dorm_vector.methods import vector_field
 from dorm_vector.search.nearest import nearest
+
+# Of Django 6.1 and later.
+FETCH_PEERS: Any = getattr(models, "FETCH_PEERS", None)
 
 __all__ = ["VectorAdmin", "check_admin"]
 
@@ -111,6 +116,22 @@ class VectorAdmin:
     def _shown(self, name: str) -> Any:
         field = isinstance(name, str) and shown_in_short(self.model, name)
         return Brief(name, capfirst(field.verbose_name)) if field else name
+
+    # Lists without vectors
+
+    def get_changelist(self, request: HttpRequest, **kwargs: object) -> Any:
+        return without_vectors(super().get_changelist(request, **kwargs))  # type: ignore[misc]
+
+    def _unread(self, shown: Iterable[Any]) -> list[str]:
+        """The names of the vectors that a list, which shows so many columns, need not read."""
+        names = {getattr(column, "name", column) for column in shown}
+        fields = self.model._meta.fields
+        known = {"pk", "__str__", "action_checkbox", distance, *(field.name for field in fields)}
+        # A method may read what is left out: row by row, unless Django reads it for all at once.
+        if FETCH_PEERS is None and not names <= known:
+            return []
+        vectors = vector_fields(self.model)
+        return [each.name for each in vectors if not (each.generated or each.name in names)]
 
     # The nearest rows
 
@@ -322,6 +343,23 @@ def check_admin(app_configs: Any = None, **kwargs: object) -> list[checks.CheckM
         for name in getattr(model_admin, place)
         if isinstance(name, str) and shown_in_short(model, name)
     ]
+
+
+@functools.cache
+def without_vectors(base: type[ChangeList]) -> type[ChangeList]:
+    """The class of a list that reads no vectors but those that it shows."""
+
+    class VectorChangeList(base):  # type: ignore[misc,valid-type]
+        def get_results(self, request: HttpRequest) -> None:
+            super().get_results(request)
+            rows: Any = vars(self)["result_list"]
+            names = self.model_admin._unread([*self.list_display, *self.list_editable])
+            if not names or not isinstance(rows, QuerySet):
+                return
+            rows = rows.defer(*names)
+            self.result_list = rows if FETCH_PEERS is None else rows.fetch_mode(FETCH_PEERS)
+
+    return VectorChangeList
 
 
 def vector_fields(model: type[Model]) -> list[Any]:

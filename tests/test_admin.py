@@ -7,13 +7,18 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import django
 import numpy as np
 import pytest
+from django.conf import settings
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import Permission, User
 from django.core.exceptions import ValidationError
+from django.db import connection, connections
 from django.template import Context, Template
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import clear_url_caches, reverse
 from pgvector import SparseVector
 
@@ -137,6 +142,15 @@ def embed(text: str) -> list[float]:
     return [float(len(text))] + [1.0] * 7
 
 
+def there(alias: str) -> Any:
+    """The rows of another database, as an admin's get_queryset()."""
+
+    def get_queryset(self: Any, request: Any) -> Any:
+        return self.model._default_manager.using(alias).order_by("pk")
+
+    return get_queryset
+
+
 def reload_urls() -> None:
     importlib.reload(urls)
     clear_url_caches()
@@ -204,6 +218,68 @@ class TestLists:
         text = page(client, "portable_changelist")
         assert text.count(", ... 8]") == 100
         assert len(text) < 60_000
+
+    @pytest.mark.parametrize("alias", settings.ENGINES)
+    def test_vectors_are_not_read_for_a_list(
+        self, register: Any, client: Client, alias: str
+    ) -> None:
+        Portable.objects.using(alias).bulk_create(
+            Portable(category=number, embedding=[float(number)] * 8) for number in range(100)
+        )
+        register(Portable, list_display=["pk", "category"], get_queryset=there(alias))
+        with CaptureQueriesContext(connections[alias]) as queries:
+            assert page(client, "portable_changelist").count("field-category") == 100
+        asked = [query["sql"] for query in queries if "testapp_portable" in query["sql"]]
+        assert len(asked) == 3  # two of them count
+        assert "embedding" not in " ".join(asked)
+
+    def test_vectors_that_are_shown_are_read(
+        self, register: Any, client: Client, rows: Any
+    ) -> None:
+        register(Portable, list_display=["category", "embedding"])
+        with CaptureQueriesContext(connection) as queries:
+            assert "[9, 1, ... 8]" in page(client, "portable_changelist")
+        assert sum("testapp_portable" in query["sql"] for query in queries) == 3
+
+    def test_methods_may_read_vectors(self, register: Any, client: Client, rows: Any) -> None:
+        """Without a query for each row."""
+
+        def length(self: Any, row: Any) -> int:
+            return -1 if row.embedding is None else len(row.embedding)
+
+        register(Portable, list_display=["category", "length"], length=length)
+        with CaptureQueriesContext(connection) as queries:
+            assert page(client, "portable_changelist").count('"field-length">8<') == 4
+        asked = sum("testapp_portable" in query["sql"] for query in queries)
+        assert asked == (4 if django.VERSION >= (6, 1) else 3)
+
+    def test_actions_get_whole_rows(self, register: Any, client: Client, rows: Any) -> None:
+        deferred = []
+
+        def look(modeladmin: Any, request: Any, queryset: Any) -> None:
+            deferred.extend(row.get_deferred_fields() for row in queryset)
+
+        register(Portable, list_display=["category"], actions=[look])
+        keys = list(Portable.objects.values_list("pk", flat=True))
+        client.post(
+            reverse("admin:testapp_portable_changelist"),
+            {"action": "look", "_selected_action": keys},
+        )
+        assert deferred == [set()] * 5
+
+    def test_a_list_of_the_projects_own(self, register: Any, client: Client, rows: Any) -> None:
+        class Reversed(ChangeList):
+            def get_results(self, request: Any) -> None:
+                super().get_results(request)
+                self.result_list = list(self.result_list)[::-1]
+
+        def get_changelist(self: Any, request: Any, **kwargs: Any) -> Any:
+            return Reversed
+
+        base = type("Base", (admin.ModelAdmin,), {"get_changelist": get_changelist})
+        register(Portable, list_display=["category"], bases=(VectorAdmin, base))
+        text = page(client, "portable_changelist")
+        assert re.findall(r">(\d)</a>", text) == ["0", "1", "2", "3", "4"]
 
     def test_arrays(self, register: Any, client: Client) -> None:
         register(Numpy, list_display=["vector"])
