@@ -1,23 +1,34 @@
 """
-Tests that may end without having tested anything: ``python -m tests.lint [files...]``.
+Tests that may end without having tested anything, and pages that Sphinx could not build.
+
+``python -m tests.lint [files...]``; without files it reads all tests and ``docs/*.rst``.
 
 A test that does not apply somewhere is not made for it (tests/support/matrix.py), or is skipped by
 name. So in a test function ``return`` is refused, and assertions that all stand below an ``if``
 without an ``else``. Modules of tests do not import each other: what they share lies in
-tests/support.
+tests/support. Of pages it finds in a second what ``make docs`` needs a minute for: tables and
+markup that docutils cannot read, and references without a text to labels that have no title.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from docutils import core, nodes
 
 ROOT = Path(__file__).parent.parent
 RETURN = "returns: parametrize the test by what applies, or skip it by name"
 IMPORT = "is imported: what modules of tests share lies in tests/support"
 CONDITIONAL = "asserts only below an if: parametrize the test by what applies, or write the else"
+UNTITLED = "is referred to without a text, and stands before no title"
+# What Sphinx brings along.
+SPHINX = re.compile(r'Unknown (interpreted|directive)|No (role|directive) entry|in "code-block"')
+LABEL = re.compile(r"^\.\. _([\w-]+):\n+(?:\.\. _.+:\n+)*(?P<next>.+\n.+)?", re.M)
+TITLED = re.compile(r"(?:.+\n([=\-~^\"'])\1+$)|\.\. (?:figure|table|list-table|code-block)::.*")
 # A scope of their own: what stands in them does not end the test.
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 EXPECTED = {"raises", "warns", "fail"}
@@ -80,6 +91,28 @@ def faults(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield test.lineno, f"{test.name} {CONDITIONAL}"
 
 
+def page_faults(
+    text: str, referred: set[str], path: Path | None = None
+) -> Iterator[tuple[int, str]]:
+    """The lines of a page, and what is wrong there; ``referred`` are labels without a text."""
+    settings = {"report_level": 5}
+    document = core.publish_doctree(text, path and str(path), settings_overrides=settings)
+    for message in document.findall(nodes.system_message):
+        said = message.children[0].astext().partition("\n")[0] if message.children else ""
+        if message["level"] > 1 and not SPHINX.search(said):
+            yield message.get("line", 1), said
+    for label in LABEL.finditer(text):
+        if label[1] in referred and not TITLED.match(label["next"] or ""):
+            yield text.count("\n", 0, label.start()) + 1, f"{label[1]} {UNTITLED}"
+
+
+def faults_of_pages(pages: list[Path]) -> Iterator[str]:
+    texts = {page: page.read_text() for page in pages}
+    referred = set(re.findall(r":ref:`([\w-]+)`", "".join(texts.values())))
+    for page, text in texts.items():
+        yield from (f"{page}:{line}: {fault}" for line, fault in page_faults(text, referred, page))
+
+
 def main(paths: list[str]) -> int:
     files = [Path(path) for path in paths] or sorted((ROOT / "tests").rglob("*.py"))
     found = [
@@ -87,6 +120,8 @@ def main(paths: list[str]) -> int:
         for path in files
         for line, fault in faults(ast.parse(path.read_text()))
     ]
+    if not paths:
+        found += faults_of_pages(sorted((ROOT / "docs").glob("*.rst")))
     print(*found, sep="\n", end="\n" if found else "")
     return int(bool(found))
 

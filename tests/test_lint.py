@@ -124,6 +124,48 @@ def test_none(name: str) -> None:
     assert list(lint.faults(ast.parse(textwrap.dedent(SOUND[name])))) == []
 
 
+PAGES = {
+    "a table that is cut": (
+        """
+        =====  =====
+        One    Two
+        =====  =====
+        three times
+        =====  =====
+        """,
+        ["Malformed table."],
+    ),
+    "a label without a title": (
+        """
+        .. _here:
+
+        A paragraph.
+        """,
+        [f"here {lint.UNTITLED}"],
+    ),
+    "a label with one, and what Sphinx knows": (
+        """
+        .. _here:
+
+        A title
+        =======
+
+        See :ref:`here`.
+
+        .. versionadded:: 1.0
+        """,
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages(name: str) -> None:
+    source, expected = PAGES[name]
+    faults = lint.page_faults(textwrap.dedent(source), {"here"})
+    assert [fault for _, fault in faults] == expected
+
+
 @pytest.mark.parametrize(
     ("reason", "outcome"),
     [
