@@ -1,4 +1,5 @@
 # make demo: search Python's documentation; DATABASE=postgresql or libsql changes where.
+# make test-scale: more than one server.
 # make test: every engine.  make test-browser: the example in Chromium.
 # make bench: against the others, in ten minutes, into the documentation.
 # make fuzz SECONDS=600 SEED=1: random searches, values and ORM work, against numpy and stock Django.
@@ -17,7 +18,7 @@ QUIETLY := trap 'exit 0' INT;
 export DATABASE
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo serve test test-browser fuzz bench lint coverage docs release clean
+.PHONY: demo serve test test-scale test-browser fuzz bench lint coverage docs release clean
 
 demo: $(VENV)/.demo
 	@$(QUIETLY) $(MANAGE) demo
@@ -27,6 +28,11 @@ serve: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# More than one server: replicas, partitions, shards, pools. Without the environment variable the
+# tests that take minutes are left out, as by ``make test``.
+test-scale: $(VENV)/.test
+	DORM_VECTOR_TEST_SCALE=1 $(BIN)/python -m pytest tests/scale tests/test_diskann.py
 
 # The example's pages in headless Chromium, which Debian calls chromium and chromium-driver.
 test-browser: $(VENV)/.browser

@@ -31,9 +31,13 @@ from dorm_vector.functions import (
     VectorSum,
     VectorToJSON,
 )
-from dorm_vector.indexes import HnswIndex, IvfflatIndex, TextIndex, VectorIndex
+from dorm_vector.indexes import DiskAnnIndex, HnswIndex, IvfflatIndex, TextIndex, VectorIndex
 from dorm_vector.lookups import VectorIn as VectorIn  # registered as it is imported
-from dorm_vector.operations import ChangeVectorDimensions, VectorExtension
+from dorm_vector.operations import (
+    AddPartitionedIndexConcurrently,
+    ChangeVectorDimensions,
+    VectorExtension,
+)
 from dorm_vector.querysets import VectorQuerySet
 from dorm_vector.search import advice as advice  # registers itself with the distances
 from dorm_vector.search.fusion import fuse
@@ -45,11 +49,13 @@ from dorm_vector.search.text import matching
 __version__ = "0.2.0.dev0"
 
 __all__ = [
+    "AddPartitionedIndexConcurrently",
     "BinaryQuantize",
     "BitField",
     "ChangeVectorDimensions",
     "CosineDistance",
     "CosineSimilarity",
+    "DiskAnnIndex",
     "EmbedReport",
     "FreshVector",
     "HalfVectorField",

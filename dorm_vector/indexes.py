@@ -13,6 +13,7 @@ from dorm_vector.text_indexes import TextIndex
 from dorm_vector.types import HnswOptions, IvfflatOptions, VectorIndexOptions
 
 __all__ = [
+    "DiskAnnIndex",
     "HnswIndex",
     "IvfflatIndex",
     "MethodIndex",
@@ -54,6 +55,7 @@ class HnswIndex(MethodIndex):
         "max_scan_tuples": Int(1, 2147483647),
         "scan_mem_multiplier": Float(1, 1000),
     }
+    candidates_option = "ef_search"
     m: int | None
     ef_construction: int | None
 
@@ -156,3 +158,7 @@ class IvfflatIndex(MethodIndex):
         super()._check_options()
         if self.lists is None:
             raise ValueError(f"{self._label} needs lists, the number of clusters: 1 to 32768.")
+
+
+# Registered behind pgvector's own.
+from dorm_vector.diskann import DiskAnnIndex  # noqa: E402

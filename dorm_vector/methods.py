@@ -63,6 +63,11 @@ class MethodIndex(EngineIndex):
     is_ordered: ClassVar[bool] = True
     #: The values of ``precision``.
     precisions: ClassVar[tuple[str, ...]] = ("half", "bit")
+    #: The search option that says how many candidates a scan keeps: ``nearest()`` raises it where
+    #: more rows are wanted.
+    candidates_option: ClassVar[str | None] = None
+    #: How many candidates a scan needs for each row: some where vectors are compressed.
+    candidates_per_row: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -161,6 +166,14 @@ class MethodIndex(EngineIndex):
         """What a coarse index holds of a vector: "half", "bit" or a number of first components."""
         return self.prefix or REDUCTIONS.get(self.precision or "")
 
+    def other_columns(self) -> dict[str, str]:
+        """The fields that are indexed besides the vector, with their operator classes."""
+        return {}
+
+    def dimensions_of(self, field: AnyVectorField) -> int:
+        """How many components of a field's vectors are indexed."""
+        return min(field.dimensions, self.prefix or field.dimensions)
+
     def kind_of(self, field: AnyVectorField) -> str:
         """The field kind that is indexed: that of the field, unless it is rounded."""
         reduced = REDUCTIONS.get(self.precision or "")
@@ -219,25 +232,31 @@ class MethodIndex(EngineIndex):
 
     def _line_that_fits(self, field: AnyVectorField, engine: Engine) -> str | None:
         """The declaration of this index at a precision that has room for a field, to be pasted."""
-        _, expressions, options = self.deconstruct()
-        options.pop("opclasses", None)
         for precision in ("half", "bit"):
-            given = {**options, "metric": self.metric, "precision": precision}
-            index = type(self)(*expressions, **given)
+            given = self._options_with(precision=precision)
+            index = type(self)(*self.expressions, **given)
             kind = index.kind_of(field)
             most = engine.most_dimensions(index, kind)
             fits = most is not None and field.dimensions <= most
             if fits and kind != self.kind_of(field) and index.misfit(field) is None:
-                listed = ", ".join(f"{name}={value!r}" for name, value in given.items())
-                return f"{type(self).__name__}({listed})"
+                return self._line(given)
         return None
+
+    def _options_with(self, **changes: Any) -> dict[str, Any]:
+        _, _, options = self.deconstruct()
+        options.pop("opclasses", None)
+        return {**options, "metric": self.metric, **changes}
+
+    def _line(self, options: Mapping[str, Any]) -> str:
+        listed = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        return f"{type(self).__name__}({listed})"
 
     def _check_built(
         self, model: type[Model], field: AnyVectorField, alias: str, engine: Engine
     ) -> Iterator[CheckMessage]:
         """What only the database says that builds the index."""
         most = engine.most_dimensions(self, self.kind_of(field))
-        dimensions = min(field.dimensions, self.prefix or field.dimensions)
+        dimensions = self.dimensions_of(field)
         if most and dimensions > most:
             yield checks.Error(
                 f"{self.name!r} is over {dimensions} dimensions, and an index of "

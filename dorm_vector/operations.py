@@ -9,7 +9,7 @@ from typing import Any
 from django.core.exceptions import FieldError, ImproperlyConfigured
 from django.db import NotSupportedError, router, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.migrations import AlterField, RemoveField
+from django.db.migrations import AddIndex, AlterField, RemoveField
 from django.db.migrations.operations.base import Operation, OperationCategory
 from django.db.migrations.state import ProjectState
 
@@ -19,7 +19,7 @@ from dorm_vector.indexes import declared_indexes
 from dorm_vector.kinds import DENSE_KINDS
 from dorm_vector.sql import Operand
 
-__all__ = ["ChangeVectorDimensions", "VectorExtension"]
+__all__ = ["AddPartitionedIndexConcurrently", "ChangeVectorDimensions", "VectorExtension"]
 
 #: What ChangeVectorDimensions may do with the vectors that are there.
 EXISTING = ("null", "truncate", "fail")
@@ -33,20 +33,37 @@ class VectorExtension(Operation):
     DROP EXTENSION backwards. On SQLite sqlite-vec is loaded here and into every later connection.
     Nothing elsewhere. Both directions may run any number of times. ``hints`` go to the database
     routers' ``allow_migrate()``.
+
+    ``name`` is that of another extension of PostgreSQL over pgvector, such as "vectorscale": it is
+    created with those that it needs, and is nothing on other databases. Backwards it is dropped
+    alone. Raises ValueError for a name that is none.
     """
 
     reversible = True
     category = OperationCategory.ADDITION
 
     def __init__(
-        self, hints: dict[str, object] | None = None, *, schema: str | None = None
+        self,
+        hints: dict[str, object] | None = None,
+        *,
+        schema: str | None = None,
+        name: str = "vector",
     ) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"VectorExtension() takes the name of an extension, not {name!r}.")
         self.hints = dict(hints or {})
-        self.schema = schema
+        self.schema, self.name = schema, name
 
     def deconstruct(self) -> tuple[str, list[object], dict[str, object]]:
         given = {"hints": self.hints, "schema": self.schema}
+        if self.is_other:
+            given["name"] = self.name
         return type(self).__name__, [], {name: value for name, value in given.items() if value}
+
+    @property
+    def is_other(self) -> bool:
+        """Whether it is for another extension than pgvector."""
+        return self.name != "vector"
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
         """The state of the models is as before."""
@@ -60,7 +77,11 @@ class VectorExtension(Operation):
     ) -> None:
         if self._allowed(app_label, schema_editor):
             engine = engine_for(schema_editor.connection)
-            engine.enable(schema_editor, **({"schema": self.schema} if self.schema else {}))
+            given = {"schema": self.schema} if self.schema else {}
+            if self.is_other:
+                engine.enable_other(self.name, schema_editor, **given)
+            else:
+                engine.enable(schema_editor, **given)
 
     def database_backwards(
         self,
@@ -70,17 +91,56 @@ class VectorExtension(Operation):
         to_state: ProjectState,
     ) -> None:
         if self._allowed(app_label, schema_editor):
-            engine_for(schema_editor.connection).disable(schema_editor)
+            engine = engine_for(schema_editor.connection)
+            if self.is_other:
+                engine.disable_other(self.name, schema_editor)
+            else:
+                engine.disable(schema_editor)
 
     def describe(self) -> str:
+        if self.is_other:
+            return f"Install the extension {self.name} (PostgreSQL)"
         return "Install vector support (pgvector or sqlite-vec)"
 
     @property
     def migration_name_fragment(self) -> str:
-        return "enable_pgvector"
+        return f"enable_{self.name.lower()}" if self.is_other else "enable_pgvector"
 
     def _allowed(self, app_label: str, schema_editor: BaseDatabaseSchemaEditor) -> bool:
         return router.allow_migrate(schema_editor.connection.alias, app_label, **self.hints)
+
+
+class AddPartitionedIndexConcurrently(AddIndex):
+    """
+    Add an index to a partitioned table while searches and writes go on.
+
+    PostgreSQL refuses ``CREATE INDEX CONCURRENTLY`` on a partitioned table. So the index is made
+    on it alone, then by ``CREATE INDEX CONCURRENTLY`` on each partition, whose index is attached.
+    Where that was interrupted, migrating again goes on: what was built stays, and what was left
+    INVALID is built again. A table without partitions gets the index as by ``AddIndex``, and so
+    does another database. Backwards it is dropped with all of its parts.
+
+    Needs ``atomic = False`` in the migration: NotSupportedError within a transaction of
+    PostgreSQL's. Raises ProgrammingError where the index is there with another definition, and
+    OperationalError where another session builds a part of it.
+    """
+
+    atomic = False
+
+    def describe(self) -> str:
+        return f"Concurrently, on each partition: {super().describe()}"
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if self.allow_migrate_model(schema_editor.connection.alias, model):
+            engine = engine_for(schema_editor.connection)
+            engine.add_index_by_parts(model, self.index, schema_editor)
 
 
 class ChangeVectorDimensions(AlterField):

@@ -188,6 +188,16 @@ class VectorIndexOptions(HnswOptions, total=False):
     search_l: int | None
 
 
+class DiskAnnOptions(IndexOptions, total=False):
+    """The options of ``DiskAnnIndex``."""
+
+    storage_layout: str | None
+    num_neighbors: int | None
+    search_list_size: int | None
+    max_alpha: float | None
+    num_dimensions: int | None
+
+
 class IvfflatOptions(IndexOptions, total=False):
     """The options of ``IvfflatIndex``."""
 

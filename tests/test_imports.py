@@ -36,7 +36,7 @@ LAYERS = """
     aggregates  distances  functions
     index_base
     methods
-    text_indexes  constraints  indexes  operations
+    diskann  text_indexes  constraints  indexes  operations
     search
     bulk  abulk  embeddings  querysets
     database_checks  migration_checks

@@ -29,53 +29,53 @@ OPTIONS = {
 }
 
 
-class DiskAnnIndex(MethodIndex):
+class HopIndex(MethodIndex):
     """A graph on disk; see ``method`` below."""
 
-    suffix = "diskann"
-    method = "diskann"
+    suffix = "hop"
+    method = "hop"
     engines = frozenset({"postgresql"})
     metrics = {"vector": ("l2", "cosine")}
     options = OPTIONS
-    search_options = {"query_rescore": Int(0, 1000), "query_mode": Word("fast", "good")}
+    search_options = {"hop_rescore": Int(0, 1000), "hop_mode": Word("fast", "good")}
     max_dimensions = {"vector": 16}
 
 
-def index(**kwargs: Any) -> DiskAnnIndex:
-    return DiskAnnIndex(**{"fields": ["embedding"], "name": "d", **kwargs})
+def index(**kwargs: Any) -> HopIndex:
+    return HopIndex(**{"fields": ["embedding"], "name": "d", **kwargs})
 
 
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> Iterator[None]:
     """Other modules count the methods that there are."""
-    METHODS["diskann"] = DiskAnnIndex
+    METHODS["hop"] = HopIndex
     yield
-    del METHODS["diskann"]
+    del METHODS["hop"]
 
 
-del METHODS["diskann"]
+del METHODS["hop"]
 
 
 @pytest.fixture
 def method(db: None) -> Iterator[None]:
-    """An access method ``diskann``: the one of HNSW under another name."""
+    """An access method ``hop``: the one of HNSW under another name."""
     with connections["postgresql"].cursor() as cursor:
-        cursor.execute("CREATE ACCESS METHOD diskann TYPE INDEX HANDLER hnswhandler")
+        cursor.execute("CREATE ACCESS METHOD hop TYPE INDEX HANDLER hnswhandler")
         cursor.execute(
-            "CREATE OPERATOR CLASS vector_l2_ops FOR TYPE vector USING diskann AS "
+            "CREATE OPERATOR CLASS vector_l2_ops FOR TYPE vector USING hop AS "
             "OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops, "
             "FUNCTION 1 vector_l2_squared_distance(vector, vector)"
         )
     yield
     with connections["postgresql"].cursor() as cursor:
-        cursor.execute("DROP ACCESS METHOD diskann CASCADE")
+        cursor.execute("DROP ACCESS METHOD hop CASCADE")
 
 
 class TestDeclaration:
     def test_deconstruct(self) -> None:
         made = index(metric="cosine", m=8, storage_layout="plain", max_alpha=1.5)
         path, args, kwargs = made.deconstruct()
-        assert path == "tests.test_own_method.DiskAnnIndex"
+        assert path == "tests.test_own_method.HopIndex"
         assert args == ()
         assert kwargs == {
             "fields": ["embedding"],
@@ -85,7 +85,7 @@ class TestDeclaration:
             "storage_layout": "plain",
             "max_alpha": 1.5,
         }
-        assert DiskAnnIndex(**kwargs) == made
+        assert HopIndex(**kwargs) == made
         written, imports = MigrationWriter.serialize(made)
         assert imports == {"import tests.test_own_method"}
         assert "storage_layout='plain'" in written
@@ -110,7 +110,7 @@ class TestDeclaration:
     def test_bad_options(self, option: str, value: Any, message: str) -> None:
         with pytest.raises(ValueError, match=option) as caught:
             index(**{option: value})
-        assert str(caught.value) == f"DiskAnnIndex(name='d') {message}"
+        assert str(caught.value) == f"HopIndex(name='d') {message}"
 
     def test_an_unknown_option(self) -> None:
         with pytest.raises(TypeError, match="lists"):
@@ -120,7 +120,7 @@ class TestDeclaration:
         with pytest.raises(ValueError, match="ip") as caught:
             index(metric="ip")
         assert str(caught.value) == (
-            "DiskAnnIndex(name='d') has no metric 'ip'; use one of cosine, l2."
+            "HopIndex(name='d') has no metric 'ip'; use one of cosine, l2."
         )
         assert index(opclass="vector_cosine_ops").metric == "cosine"
 
@@ -165,18 +165,18 @@ class TestBuilding:
         with schema.connection.schema_editor(collect_sql=True) as editor:
             sql = str(made.create_sql(schema.model, editor))
         assert sql == (
-            'CREATE INDEX "d" ON "shop_thing" USING diskann ("embedding" vector_cosine_ops) '
+            'CREATE INDEX "d" ON "shop_thing" USING hop ("embedding" vector_cosine_ops) '
             "WITH (m = 8, storage_layout = 'memory_optimized', max_alpha = 1.5)"
         )
 
     def test_migrate_search_and_drop(self, method: None, schema: Schema) -> None:
         schema.run(migrations.AddIndex("thing", index(m=8)))
-        assert "USING diskann (embedding vector_l2_ops) WITH (m='8')" in schema.indexes()["d"]
+        assert "USING hop (embedding vector_l2_ops) WITH (m='8')" in schema.indexes()["d"]
         things = schema.model.objects.using("postgresql")
         vectors = np.random.default_rng(14).normal(size=(300, 3))
         things.bulk_create(schema.model(embedding=vector) for vector in vectors)
         with forced("postgresql"):
-            found = nearest(things, "embedding", vectors[7], k=5, query_rescore=50)
+            found = nearest(things, "embedding", vectors[7], k=5, hop_rescore=50)
             expected = np.sort(np.linalg.norm(vectors - vectors[7], axis=1))[:5]
             assert [thing.distance for thing in found] == pytest.approx(expected, abs=1e-6)
             assert explain_nearest(found).index == "d"
@@ -188,10 +188,10 @@ class TestBuilding:
         schema.run(migrations.AddIndex("thing", index(m=8)))
         things = schema.model.objects.using(alias)
         things.create(embedding=[1, 2, 3])
-        found = nearest(things, "embedding", [1, 2, 3], k=1, query_mode="good")
+        found = nearest(things, "embedding", [1, 2, 3], k=1, hop_mode="good")
         assert [thing.distance for thing in found] == [0.0]
         label = schema.connection.display_name
-        assert explain_nearest(found).reason == (f"{label} has no diskann index: d is not built.")
+        assert explain_nearest(found).reason == (f"{label} has no hop index: d is not built.")
         schema.run(migrations.RemoveIndex("thing", "d"))
 
     def test_an_option_that_a_database_does_not_take(self, schema: Schema) -> None:
@@ -237,7 +237,7 @@ class TestChecks:
 
     def test_not_built(self, model: Any) -> None:
         assert [message.msg for message in check_not_built(databases=ALIASES)] == [
-            f"{label} has no diskann index: 'd' is not built on the database {alias!r}, and "
+            f"{label} has no hop index: 'd' is not built on the database {alias!r}, and "
             "searches read every row."
             for alias, label in (("default", "SQLite"), ("libsql", "libSQL"))
         ]
@@ -254,23 +254,23 @@ class TestSearchParameters:
             return str(cursor.fetchone()[0] or "")
 
     def test_of_a_block(self, db: None) -> None:
-        with search_params("postgresql", query_rescore=33, query_mode="fast", ef_search=50):
-            assert self.current("diskann.query_rescore") == "33"
-            assert self.current("diskann.query_mode") == "fast"
+        with search_params("postgresql", hop_rescore=33, hop_mode="fast", ef_search=50):
+            assert self.current("hop.hop_rescore") == "33"
+            assert self.current("hop.hop_mode") == "fast"
             assert self.current("hnsw.ef_search") == "50"
-            assert self.current("diskann.ef_search") == ""
-        assert self.current("diskann.query_rescore") == ""
+            assert self.current("hop.ef_search") == ""
+        assert self.current("hop.hop_rescore") == ""
 
     @pytest.mark.parametrize("alias", ["default", "libsql"])
     def test_where_there_is_nothing_to_tune(self, alias: str, db: None) -> None:
-        with search_params(alias, query_rescore=33):
+        with search_params(alias, hop_rescore=33):
             assert connections[alias].in_atomic_block
 
     @pytest.mark.parametrize(
         ("params", "message"),
         [
-            ({"query_rescore": 1001}, "query_rescore takes 0 to 1000, not 1001."),
-            ({"query_mode": "best"}, "query_mode takes one of 'fast', 'good', not 'best'."),
+            ({"hop_rescore": 1001}, "hop_rescore takes 0 to 1000, not 1001."),
+            ({"hop_mode": "best"}, "hop_mode takes one of 'fast', 'good', not 'best'."),
         ],
     )
     def test_out_of_range(self, params: Any, message: str) -> None:
@@ -290,7 +290,7 @@ class TestSearchParameters:
 
         names = (
             "ef_search, iterative_scan, max_scan_tuples, scan_mem_multiplier, probes, "
-            "query_rescore, query_mode"
+            "query_search_list_size, query_rescore, hop_rescore, hop_mode"
         )
         with pytest.raises(TypeError) as caught:
             nearest(Item, "embedding", [1, 2, 3], metrc="l2")

@@ -52,7 +52,8 @@ def _loader(app_label: str) -> MigrationLoader:
 def _present(loader: MigrationLoader, app_label: str) -> str | None:
     for (label, name), migration in loader.disk_migrations.items():
         if label == app_label and any(
-            isinstance(operation, VectorExtension) for operation in migration.operations
+            isinstance(operation, VectorExtension) and not operation.is_other
+            for operation in migration.operations
         ):
             return str(name)
     return None

@@ -38,6 +38,10 @@ class SearchParams(TypedDict, total=False):
     #: Where an iterative scan of HNSW ends: that many rows, and that many times ``work_mem``.
     max_scan_tuples: int | None
     scan_mem_multiplier: float | None
+    #: How many candidates a DiskANN index looks at, and how many of them it orders by the true
+    #: distance: 1 to 10000, and 0 to 1000.
+    query_search_list_size: int | None
+    query_rescore: int | None
 
 
 def validated(caller: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +75,9 @@ class search_params(contextlib.ContextDecorator):  # noqa: N801 - a function to 
     or a savepoint where one is open, and what was set before is restored at its end. ``ef_search``
     (1 to 1000), ``iterative_scan`` ("off", "relaxed_order", "strict_order"), ``max_scan_tuples``
     and ``scan_mem_multiplier`` (1 to 1000) are for HNSW indexes, ``probes`` (1 to 32768) and
-    ``iterative_scan`` for IVFFlat ones. Databases that have nothing to tune do nothing.
+    ``iterative_scan`` for IVFFlat ones, ``query_search_list_size`` (1 to 10000) and
+    ``query_rescore`` (0 to 1000) for those of pgvectorscale. Databases that have nothing to tune do
+    nothing.
 
     A queryset is lazy: evaluate it inside the block. Raises ValueError for a value out of range.
 

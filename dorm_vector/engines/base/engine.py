@@ -266,3 +266,11 @@ class Engine(
 
     def disable(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
         """Undo ``enable``."""
+
+    def enable_other(
+        self, name: str, schema_editor: BaseDatabaseSchemaEditor, *, schema: str | None = None
+    ) -> None:
+        """Install another extension of PostgreSQL's over its vectors, where it is that."""
+
+    def disable_other(self, name: str, schema_editor: BaseDatabaseSchemaEditor) -> None:
+        """Undo ``enable_other``."""

@@ -39,6 +39,12 @@ class EngineIndexes:
         """The statement that builds an index."""
         return self._nothing_built(index, model)
 
+    def add_index_by_parts(
+        self, model: type[Model], index: Any, schema_editor: BaseDatabaseSchemaEditor
+    ) -> None:
+        """Add an index, of a partitioned table one partition at a time."""
+        schema_editor.add_index(model, index)
+
     def remove_index(
         self,
         index: Any,

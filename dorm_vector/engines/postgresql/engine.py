@@ -27,6 +27,7 @@ from dorm_vector.engines.postgresql.embedding import PostgreSQLEmbedding
 from dorm_vector.engines.postgresql.freshness import PostgreSQLFreshness
 from dorm_vector.engines.postgresql.inspection import PostgreSQLInspection
 from dorm_vector.engines.postgresql.introspection import PostgreSQLIntrospection
+from dorm_vector.engines.postgresql.partitions import add_index_by_parts
 from dorm_vector.engines.postgresql.rebuilding import without_indexes
 from dorm_vector.engines.postgresql.reindexing import reindex
 from dorm_vector.engines.postgresql.schema import PostgreSQLAlterations
@@ -185,7 +186,10 @@ class PostgreSQLEngine(
         if index.method == "text":
             return self.create_text_index(index, model, schema_editor, **kwargs)
         prepared = copy.copy(index)
-        prepared.opclasses = opclasses = list(map(word, index.opclasses_for(model)))
+        others = index.other_columns()
+        opclasses = list(map(word, [*index.opclasses_for(model), *others.values()]))
+        prepared.opclasses = opclasses
+        prepared.fields_orders = [*index.fields_orders, *((name, "") for name in others)]
         using = f" USING {word(self.access_method(index))}"
         statement: Statement = models.Index.create_sql(
             prepared, model, schema_editor, using=using, **kwargs
@@ -212,6 +216,11 @@ class PostgreSQLEngine(
         **kwargs: object,
     ) -> Any:
         return models.Index.remove_sql(index, model, schema_editor, **kwargs)
+
+    def add_index_by_parts(
+        self, model: type[Model], index: Any, schema_editor: BaseDatabaseSchemaEditor
+    ) -> None:
+        add_index_by_parts(self, model, index, schema_editor)
 
     # Loading
 
@@ -267,3 +276,11 @@ class PostgreSQLEngine(
 
     def disable(self, schema_editor: BaseDatabaseSchemaEditor) -> None:
         extension.drop(schema_editor)
+
+    def enable_other(
+        self, name: str, schema_editor: BaseDatabaseSchemaEditor, *, schema: str | None = None
+    ) -> None:
+        extension.create_other(name, schema_editor, schema)
+
+    def disable_other(self, name: str, schema_editor: BaseDatabaseSchemaEditor) -> None:
+        extension.drop(schema_editor, name)

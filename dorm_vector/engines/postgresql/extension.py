@@ -16,20 +16,31 @@ NO_FILES = (
     "The PostgreSQL server has no pgvector files: install pgvector on the server (the package is "
     "often called postgresql-NN-pgvector, NN being the server's major version), then migrate again."
 )
+NO_OTHER_FILES = (
+    "The PostgreSQL server has no files of the extension {extension}, or of one that it needs: "
+    "install them on the server, then migrate again."
+)
+NO_PERMISSION = (
+    "This database user may not create or drop the extension {extension}. Ask an administrator to "
+    "run CREATE EXTENSION {extension} in the database {database}, then migrate again: where the "
+    "extension is present, no permission is needed."
+)
+IN_USE = (
+    "The extension vector cannot be dropped while columns of the database {database} use its "
+    "types: migrate the apps that declare vector fields back first."
+)
+OTHER_IN_USE = (
+    "The extension {extension} cannot be dropped while indexes, columns or other extensions of the "
+    "database {database} use it: migrate the apps that declare them back first."
+)
 # By SQLSTATE: feature_not_supported, and undefined_file on older servers; insufficient_privilege;
 # dependent_objects_still_exist.
-ADVICE = {
-    "0A000": NO_FILES,
-    "58P01": NO_FILES,
-    "42501": (
-        "This database user may not create or drop the extension vector. Ask an administrator to "
-        "run CREATE EXTENSION vector in the database {database}, then migrate again: where the "
-        "extension is present, no permission is needed."
-    ),
-    "2BP01": (
-        "The extension vector cannot be dropped while columns of the database {database} use its "
-        "types: migrate the apps that declare vector fields back first."
-    ),
+ADVICE = {"0A000": NO_FILES, "58P01": NO_FILES, "42501": NO_PERMISSION, "2BP01": IN_USE}
+OTHER_ADVICE = {
+    "0A000": NO_OTHER_FILES,
+    "58P01": NO_OTHER_FILES,
+    "42501": NO_PERMISSION,
+    "2BP01": OTHER_IN_USE,
 }
 
 
@@ -43,23 +54,36 @@ def create(schema_editor: BaseDatabaseSchemaEditor, schema: str | None = None) -
     if schema is None and not schema_editor.collect_sql:
         _refuse_tenants(connection)
     where = f" SCHEMA {schema_editor.quote_name(schema)}" if schema else ""
-    _execute(schema_editor, f"CREATE EXTENSION IF NOT EXISTS vector{where}")
+    _execute(schema_editor, "vector", f"CREATE EXTENSION IF NOT EXISTS vector{where}")
     if not schema_editor.collect_sql:
         _require_type_on_search_path(connection)
 
 
-def _refuse_tenants(connection: BaseDatabaseWrapper) -> None:
+def create_other(
+    name: str, schema_editor: BaseDatabaseSchemaEditor, schema: str | None = None
+) -> None:
+    """CREATE EXTENSION of another one, unless it is there, with those that it needs."""
+    if schema is None and not schema_editor.collect_sql:
+        _refuse_tenants(schema_editor.connection, name)
+    quoted = schema_editor.quote_name(name)
+    where = f" SCHEMA {schema_editor.quote_name(schema)}" if schema else ""
+    _execute(schema_editor, name, f"CREATE EXTENSION IF NOT EXISTS {quoted}{where} CASCADE")
+
+
+def _refuse_tenants(connection: BaseDatabaseWrapper, name: str = "vector") -> None:
     """An extension in the schema of a tenant is missing for others, and is dropped with it."""
-    if not _has_tenants(connection) or _installed(connection):
+    if not _has_tenants(connection) or _installed(connection, name):
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_schema()")
         (schema,) = cursor.fetchone()
     if schema not in (None, "public"):
+        given = "" if name == "vector" else f"name={name!r}"
+        with_schema = ", ".join([*([given] if given else []), "schema='public'"])
         raise ImproperlyConfigured(
-            f"VectorExtension() would install the extension vector in the schema {schema} of one "
-            "tenant, where the others do not find it, and with which it would be dropped: write "
-            "VectorExtension(schema='public')."
+            f"VectorExtension({given}) would install the extension {name} in the schema {schema} "
+            "of one tenant, where the others do not find it, and with which it would be dropped: "
+            f"write VectorExtension({with_schema})."
         )
 
 
@@ -68,28 +92,31 @@ def _has_tenants(connection: BaseDatabaseWrapper) -> bool:
     return hasattr(connection, "set_schema") and hasattr(connection, "schema_name")
 
 
-def _installed(connection: BaseDatabaseWrapper) -> bool:
+def _installed(connection: BaseDatabaseWrapper, name: str) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT FROM pg_extension WHERE extname = 'vector'")
+        cursor.execute("SELECT FROM pg_extension WHERE extname = %s", [name])
         return bool(cursor.fetchall())
 
 
-def drop(schema_editor: BaseDatabaseSchemaEditor) -> None:
+def drop(schema_editor: BaseDatabaseSchemaEditor, name: str = "vector") -> None:
     """DROP EXTENSION, where it is there."""
-    _execute(schema_editor, "DROP EXTENSION IF EXISTS vector")
+    quoted = name if name == "vector" else schema_editor.quote_name(name)
+    _execute(schema_editor, name, f"DROP EXTENSION IF EXISTS {quoted}")
 
 
-def _execute(schema_editor: BaseDatabaseSchemaEditor, sql: str) -> None:
+def _execute(schema_editor: BaseDatabaseSchemaEditor, name: str, sql: str) -> None:
     try:
         schema_editor.execute(sql)
     except Error as error:
         # psycopg's name for it, and psycopg2's.
         cause: Any = error.__cause__
         state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-        if state not in ADVICE:
+        advice = ADVICE if name == "vector" else OTHER_ADVICE
+        if state not in advice:
             raise
         database = schema_editor.connection.settings_dict["NAME"]
-        raise type(error)(ADVICE[state].format(database=database)) from error
+        sentence = advice[state].format(extension=name, database=database)
+        raise type(error)(sentence) from error
 
 
 def _require_type_on_search_path(connection: BaseDatabaseWrapper) -> None:

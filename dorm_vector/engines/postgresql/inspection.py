@@ -191,6 +191,15 @@ def _state(row: Row, declared: set[str], reindex: str) -> IndexState:
             ),
             cure=f"DROP INDEX CONCURRENTLY {row.quoted}",
         )
+    if row.is_partitioned:
+        return found._replace(
+            state="invalid",
+            problem=(
+                f"{row.name} is INVALID: partitions lack their part of it, so that searches read "
+                "all rows of these, or one of them went while it was built."
+            ),
+            cure=reindex,
+        )
     return found._replace(
         state="invalid",
         problem=(

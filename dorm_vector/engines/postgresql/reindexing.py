@@ -12,6 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
 from dorm_vector.engines.base.inspection import Progress, Reported
+from dorm_vector.engines.postgresql import partitions
 
 __all__ = ["reindex"]
 
@@ -22,7 +23,6 @@ SELECT phase, COALESCE(NULLIF(tuples_total, 0), blocks_total),
     CASE WHEN tuples_total > 0 THEN tuples_done ELSE blocks_done END
 FROM pg_catalog.pg_stat_progress_create_index WHERE pid = %s
 """
-PARTITIONED = "SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = to_regclass(%s)"
 
 
 def reindex(engine: Any, index: Any, model: type[Model], progress: Reported | None = None) -> None:
@@ -41,11 +41,17 @@ def reindex(engine: Any, index: Any, model: type[Model], progress: Reported | No
         if state.state == "left over" and state.name.startswith(f"{index.name}_cc"):
             _execute(connection, state.cure)
     with _watched(connection, progress):
-        if states[index.name].state == "absent":
+        state = states[index.name]
+        if state.state == "absent" or _is_unfinished(engine, model, state):
             _create(engine, index, model)
         else:
             name = connection.ops.quote_name(index.name)
             _execute(connection, f"REINDEX INDEX CONCURRENTLY {name}")
+
+
+def _is_unfinished(engine: Any, model: type[Model], state: Any) -> bool:
+    """Whether partitions of a table lack their part of its index, which REINDEX does not make."""
+    return state.state == "invalid" and partitions.is_partitioned(engine, model)
 
 
 def _execute(connection: Any, statement: Any) -> None:
@@ -55,13 +61,11 @@ def _execute(connection: Any, statement: Any) -> None:
 
 def _create(engine: Any, index: Any, model: type[Model]) -> None:
     connection = engine.connection
-    with connection.cursor() as cursor:
-        cursor.execute(PARTITIONED, [connection.ops.quote_name(model._meta.db_table)])
-        (is_partitioned,) = cursor.fetchone()
     editor = connection.SchemaEditorClass(connection, atomic=False)
-    # PostgreSQL cannot do that for all partitions at once.
-    concurrently = {} if is_partitioned else {"concurrently": True}
-    editor.execute(engine.create_index(index, model, editor, **concurrently), params=None)
+    if partitions.is_partitioned(engine, model):
+        partitions.build(engine, model, index, editor)
+    else:
+        editor.execute(engine.create_index(index, model, editor, concurrently=True), params=None)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,10 @@ __all__ = ["PostgreSQLSearch"]
 ITERATIVE_SCAN = "hnsw.iterative_scan"
 
 DEFAULT_EF_SEARCH = 40
-MAX_EF_SEARCH = 1000
+# How many candidates a scan keeps, by the search option that says so: what the extensions' own
+# default is, and the most.
+DEFAULT_CANDIDATES = {"ef_search": DEFAULT_EF_SEARCH, "query_rescore": 50}
+MAX_KEPT = 1000
 
 # How many rows the blocks of the sequence reach, and with how many candidates. The first one is
 # what an index finds with its defaults; later ones are large enough not to miss much.
@@ -51,6 +54,7 @@ TRIED = {
     "oversample": (1, 2, 4, 8, 16, 32),
     "ef_search": (40, 60, 100, 200, 400, 600, 1000),
     "probes": (1, 2, 4, 8, 16, 32, 64, 128, 256),
+    "query_rescore": (50, 100, 200, 400, 1000),
 }
 # The most candidates that are ordered by their true distance; past them the table is read.
 MAX_CANDIDATES = 4000
@@ -204,8 +208,11 @@ class PostgreSQLSearch(EngineSearch):
     def tunable(self, index: Any) -> list[dict[str, Any]]:
         if index.reduction:
             return tried("oversample", TRIED["oversample"], OVERSAMPLE.get(index.reduction, 4))
+        name = index.candidates_option
+        if name in TRIED:
+            return tried(name, TRIED[name], DEFAULT_CANDIDATES[name])
         if self.access_method(index) != "ivfflat":
-            return tried("ef_search", TRIED["ef_search"], DEFAULT_EF_SEARCH)
+            return [{}]
         lists = index.parameters("storage").get("lists", 1)
         return tried("probes", [number for number in TRIED["probes"] if number <= lists], 1)
 
@@ -260,9 +267,12 @@ class PostgreSQLSearch(EngineSearch):
         self, search: Any, index: Any, step: Step
     ) -> contextlib.AbstractContextManager[None]:
         params = self._given(search, index)
-        if "ef_search" in index.search_options and step.candidates > DEFAULT_EF_SEARCH:
-            name = f"{self.access_method(index)}.ef_search"
-            self._raise_ef_search(params, step.candidates, name)
+        if index.candidates_option is not None:
+            wanted = step.candidates
+            if index.candidates_option not in params:
+                wanted = max(wanted, step.rows * index.candidates_per_row)
+            if wanted > DEFAULT_EF_SEARCH:
+                self._raise_candidates(params, wanted, index)
         if self.lacks_settings and self.iterative_scan:
             params.setdefault("iterative_scan", self.iterative_scan)
         return self.local_settings(self.search_settings(params))
@@ -278,12 +288,14 @@ class PostgreSQLSearch(EngineSearch):
         known = {name: meant[name] for name in meant if name in index.search_options}
         return {**known, **search.params}
 
-    def _raise_ef_search(self, params: dict[str, Any], count: int, name: str) -> None:
-        """An index search has ``ef_search`` candidates at a time; more rows want more of them."""
-        given = params.get("ef_search") or self._current_settings([name])[name]
-        current = int(given or DEFAULT_EF_SEARCH)
+    def _raise_candidates(self, params: dict[str, Any], count: int, index: Any) -> None:
+        """A scan keeps ``ef_search`` candidates, or the like, at a time; more rows want more."""
+        option = index.candidates_option
+        name = f"{self.access_method(index)}.{option}"
+        given = params.get(option) or self._current_settings([name])[name]
+        current = int(given or DEFAULT_CANDIDATES.get(option, DEFAULT_EF_SEARCH))
         if count > current:
-            params["ef_search"] = min(count, MAX_EF_SEARCH)
+            params[option] = min(count, MAX_KEPT)
 
     def needs_other_settings(self, search: Any, index: Any) -> bool:
         """
