@@ -10,9 +10,12 @@ their own.
 from __future__ import annotations
 
 import ast
+import contextlib
 import itertools
 import os
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 import sysconfig
@@ -110,11 +113,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> dict[
     }
 
 
-@pytest.fixture
-def typed(tmp_path: Path, environment: dict[str, str]) -> Callable[[str], str]:
-    """A function that executes a command in an empty folder, and returns what it prints."""
-    work = tmp_path / "empty"
-    work.mkdir()
+def shell(work: Path, environment: dict[str, str]) -> Callable[[str], str]:
+    """A function that executes a command in a folder, and returns what it prints."""
     variables = environment.copy()
 
     def run(command: str) -> str:
@@ -127,6 +127,22 @@ def typed(tmp_path: Path, environment: dict[str, str]) -> Callable[[str], str]:
     run.folder = work  # type: ignore[attr-defined]
     run.environment = variables  # type: ignore[attr-defined]
     return run
+
+
+@pytest.fixture
+def typed(tmp_path: Path, environment: dict[str, str]) -> Callable[[str], str]:
+    """A shell in an empty folder."""
+    work = tmp_path / "empty"
+    work.mkdir()
+    return shell(work, environment)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Path:
+    """The project of the tutorial, as it is on SQLite at its end."""
+    work = tmp_path_factory.mktemp("finished")
+    walk(shell(work, environment), page("tutorial", "sqlite"), None)
+    return work
 
 
 @pytest.fixture(params=ENGINES)
@@ -176,21 +192,27 @@ def test_five_minutes(
     assert shown[-1].startswith("When will my package arrive? A parcel takes three days")
 
 
+@pytest.mark.parametrize("database", ["postgresql", "libsql"], indirect=True)
 def test_tutorial(
     typed: Any, database: dict[str, Any] | None, request: pytest.FixtureRequest
 ) -> None:
     walk(typed, page("tutorial", request.node.callspec.params["database"]), database)
 
 
-def test_tutorial_on_postgresql(typed: Any, own_server: None) -> None:
-    walk(typed, page("tutorial", "sqlite"), None)
+def test_tutorial_on_sqlite(finished: Path) -> None:
+    with contextlib.closing(sqlite3.connect(finished / "db.sqlite3")) as there:
+        assert there.execute("SELECT count(*) FROM palette_colour").fetchone() == (8,)
+
+
+def test_tutorial_on_postgresql(typed: Any, finished: Path, own_server: None) -> None:
+    shutil.copytree(finished, typed.folder, dirs_exist_ok=True)
     walk(typed, page("tutorial_postgresql", "postgresql"), None)
     with psycopg.connect(os.environ[postgres.VARIABLE], dbname="palette") as there:
         assert there.execute("SELECT count(*) FROM palette_colour").fetchone() == (8,)
 
 
-def test_tutorial_on_libsql(typed: Any) -> None:
-    walk(typed, page("tutorial", "sqlite"), None)
+def test_tutorial_on_libsql(typed: Any, finished: Path) -> None:
+    shutil.copytree(finished, typed.folder, dirs_exist_ok=True)
     walk(typed, page("tutorial_libsql", "libsql"), None)
     assert (typed.folder / "palette.libsql").exists()
 
