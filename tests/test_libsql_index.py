@@ -197,7 +197,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "alpha from 1.0 to 10.0, not 0.9": {"alpha": 0.9},
     "insert_l from 1 to 10000, not '70'": {"insert_l": "70"},
     "search_l from 1 to 10000, not 0": {"search_l": 0},
-    "compress_neighbors='float1bit' with the metric 'cosine' only": {
+    "compress_neighbors='float1bit' only with the metric 'cosine'": {
         "compress_neighbors": "float1bit"
     },
 }

@@ -811,8 +811,8 @@ class TestNotBuilt:
         return migrations.AddIndex("thing", index(**NOT_BUILT[reason].get("index", {})))
 
     def key(self, reason: str, number: int) -> Any:
-        keys = {"U": f"{number:032x}", "Ch": f"{number}"}
-        return next((key for start, key in keys.items() if f"a {start}" in reason), number)
+        keys = {"UUIDField": f"{number:032x}", "CharField": f"{number}"}
+        return next((key for name, key in keys.items() if reason.endswith(name)), number)
 
     def test_the_statement_says_why(self, plain: Table, reason: str) -> None:
         text = reason.replace("'", "''")

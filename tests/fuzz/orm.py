@@ -59,6 +59,10 @@ REASONS = {
     "Sums past 64 bits are an error on both.": (r"integer overflow", r"integer overflow"),
 }
 
+# SQLite before 3.43 rounds 103.55, whose float is less than that, to 103.6; later ones, libSQL and
+# Python round it to 103.5.
+PAST_HALVES = 1e-7
+
 
 class Difference(AssertionError):  # noqa: N818 - it is a finding
     """The two databases do not say the same."""
@@ -214,7 +218,7 @@ def number_expression(random_: random.Random) -> Any:
             lambda: fn.Abs("real"),
             lambda: fn.Ceil(small),
             lambda: fn.Floor(small),
-            lambda: fn.Round(small, precision=random_.randrange(3)),
+            lambda: fn.Round(small + PAST_HALVES, precision=random_.randrange(3)),
             lambda: fn.Sign("real"),
             lambda: fn.Sqrt(small),
             lambda: fn.Ln(small),

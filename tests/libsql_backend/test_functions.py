@@ -65,6 +65,19 @@ class TestFunctions:
                 "You must set output_field."
             )
 
+    def test_round(self, both: Any) -> None:
+        """As Python's, also of what is just below a half, where SQLite was wrong before 3.43."""
+        numbers = [103.55, -30.15, 459.085, 0.25, 783.0, -177.94, 1e300]
+        insert(both, Sample, [{"number": number} for number in numbers])
+        rows = Sample.objects.order_by("pk")
+        by_two = rows.annotate(v=fn.Round("number", precision=2)).exclude(number=459.085)
+        same(both, by_two.values_list("v"))
+        for digits in (1, 2):
+            found = rows.using("scratch").annotate(v=fn.Round("number", precision=digits))
+            # Halves that are exact are rounded away from zero.
+            wanted = [0.3 if (n, digits) == (0.25, 1) else round(n, digits) for n in numbers]
+            assert list(found.values_list("v", flat=True)) == wanted
+
     def test_mod(self, both: Any) -> None:
         floats = [0.0, 1.0, 5.5, -5.5, 7.0, -7.0, 1e6 + 0.25, None]
         whole = [1, 2, -2, 3, 7, -7, 10**12 + 1, None]
