@@ -16,7 +16,7 @@ from django.db import connections
 from django.db.models import Model, Q
 from django.test.utils import isolate_apps
 
-from dorm_vector import HnswIndex, IvfflatIndex, VectorIndex, models, nearest
+from dorm_vector import HnswIndex, IvfflatIndex, TextIndex, VectorIndex, matching, models, nearest
 from dorm_vector.engines import engine_for
 from dorm_vector.testing import explain_nearest
 
@@ -303,3 +303,101 @@ def test_connections_have_one_class(engine: str, connection: Any) -> None:
     assert type(connection.introspection) is connection.introspection_class
     alias = {"sqlite": "default"}.get(engine, engine)
     assert type(connection.introspection) is type(connections[alias].introspection)
+
+
+TEXT_INDEXES = [
+    TextIndex(fields=["title", "body"], name="t_both", weights={"title": "A", "body": "B"}),
+    TextIndex(fields=["body"], name="t_plain"),
+    TextIndex(fields=["title"], name="t_d", weights={"title": "D"}, language="simple"),
+    TextIndex(fields=["body", "title"], name="t german", language="german"),
+    TextIndex(fields=["title", "body"], name="t_parts", tokenize="trigram"),
+    TextIndex(fields=["body"], name="t_some", condition=Q(title="x")),
+]
+TEXT_WRITTEN = {
+    "postgresql": [
+        "TextIndex(name='t german', fields=['body', 'title'], language='german')",
+        "TextIndex(name='t_both', fields=['title', 'body'], weights={'title': 'A', 'body': 'B'})",
+        "TextIndex(name='t_d', fields=['title'], language='simple', weights={'title': 'D'})",
+        "TextIndex(name='t_parts', fields=['title', 'body'], tokenize='trigram')",
+        "TextIndex(name='t_plain', fields=['body'])",
+    ],
+    "others": [
+        "TextIndex(name='t german', fields=['body', 'title'], language='simple')",
+        "TextIndex(name='t_both', fields=['title', 'body'])",
+        "TextIndex(name='t_d', fields=['title'], language='simple')",
+        "TextIndex(name='t_parts', fields=['title', 'body'], tokenize='trigram')",
+        "TextIndex(name='t_plain', fields=['body'])",
+    ],
+}
+UNKNOWN = "    # The database does not know {} of the text index {!r}."
+TEXT_NOTES = {
+    "postgresql": ["    # The text index 't_some' is partial."],
+    "others": [
+        UNKNOWN.format("the weights and the language", "t german"),
+        UNKNOWN.format("the weights", "t_both"),
+        UNKNOWN.format("the weights and the language", "t_d"),
+        UNKNOWN.format("the weights", "t_parts"),
+        UNKNOWN.format("the weights", "t_plain"),
+    ],
+}
+
+
+@pytest.mark.parametrize("of_text", [False, True], ids=["number", "text"])
+def test_text_indexes(
+    engine: str, connection: Any, of_text: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if engine == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE EXTENSION pg_trgm")
+    with isolate_apps("tests.testapp"):
+
+        class Thing(Model):
+            key = (
+                models.CharField(max_length=9, primary_key=True)
+                if of_text
+                else models.BigAutoField(primary_key=True)
+            )
+            title = models.CharField(max_length=50)
+            body = models.TextField(null=True, db_column="the 'body'")
+
+            class Meta:
+                app_label = "shop"
+                db_table = "shop_thing"
+                indexes = TEXT_INDEXES
+
+        with connection.schema_editor() as editor:
+            editor.create_model(Thing)
+        Thing.objects.using("scratch").create(pk=1, title="Cats", body="A hat.")
+        text = inspected("shop_thing").replace("the_body_field", "body").replace("the_body", "body")
+        written = sorted(
+            line.strip().removeprefix("dorm_vector.indexes.").removesuffix(",")
+            for line in text.splitlines()
+            if "dorm_vector.indexes." in line and not line.startswith("import")
+        )
+        of = "postgresql" if engine == "postgresql" else "others"
+        notes = sorted(line for line in text.splitlines() if "text index" in line)
+        partial = "TextIndex(name='t_some', fields=['body'])"
+        if engine != "postgresql":
+            assert partial in written
+            written.remove(partial)
+            notes.remove(UNKNOWN.format("the weights", "t_some"))
+        assert (written, notes) == (TEXT_WRITTEN[of], sorted(TEXT_NOTES[of]))
+        model = loaded(text, monkeypatch)
+        assert model.check() == []
+        for words in ("cats", "CATS -dog"):
+            assert matching(model.objects.using("scratch"), words, fields=["title", "body"])
+
+
+def test_indexes_of_words_of_others(connection: Any, engine: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE shop_thing (id integer PRIMARY KEY, a text, b text[])")
+        if engine == "postgresql":
+            for over in ("to_tsvector('english', a)", "b", "to_tsvector('english', a || 'x')"):
+                cursor.execute(f"CREATE INDEX ON shop_thing USING gin ({over})")
+        else:
+            cursor.execute("CREATE VIRTUAL TABLE words USING fts5(c0)")
+            cursor.execute(
+                "CREATE TRIGGER words_insert AFTER INSERT ON shop_thing BEGIN "
+                "INSERT INTO words (rowid, c0) VALUES (NEW.id, NEW.a); END"
+            )
+    assert engine_for(connection).found_text_indexes("shop_thing") == []

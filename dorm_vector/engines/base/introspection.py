@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any, ClassVar, NamedTuple
 
-__all__ = ["EngineIntrospection", "FoundIndex", "VectorColumn"]
+__all__ = ["EngineIntrospection", "FoundIndex", "FoundTextIndex", "VectorColumn"]
 
 
 class VectorColumn(NamedTuple):
@@ -30,6 +30,21 @@ class FoundIndex(NamedTuple):
     options: dict[str, Any]
     gap: str | None = None
     definition: str | None = None
+
+
+class FoundTextIndex(NamedTuple):
+    """
+    A text index of a table.
+
+    ``options`` are keyword arguments of ``TextIndex``, with the weights by column; ``gap`` is what
+    they cannot say of it, so that it is not written, and ``note`` what the database does not know.
+    """
+
+    name: str
+    columns: list[str]
+    options: dict[str, Any]
+    gap: str | None = None
+    note: str | None = None
 
 
 class EngineIntrospection:
@@ -57,6 +72,10 @@ class EngineIntrospection:
 
     def vector_indexes(self, table: str) -> list[FoundIndex]:
         """The vector indexes of a table, including those made without this package."""
+        return []
+
+    def found_text_indexes(self, table: str) -> list[FoundTextIndex]:
+        """The text indexes of a table that a TextIndex can declare."""
         return []
 
     def own_tables(self) -> frozenset[str]:

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 from dorm_vector.engines.base.introspection import (
     EngineIntrospection,
     FoundIndex,
+    FoundTextIndex,
     VectorColumn,
 )
 from dorm_vector.engines.introspection import VectorIntrospection
+from dorm_vector.engines.postgresql.text_introspection import TEXT_INDEXES, text_index
 
 __all__ = ["PostgreSQLIntrospection"]
 
@@ -87,6 +89,10 @@ class PostgreSQLIntrospection(EngineIntrospection):
             for row in self._rows(INDEXES, table, methods)
             if (found := _index(IndexRow(*row)))
         ]
+
+    def found_text_indexes(self, table: str) -> list[FoundTextIndex]:
+        found = (text_index(*row) for row in self._rows(TEXT_INDEXES, table))
+        return [each for each in found if each]
 
     def _rows(self, sql: str, *parameters: object) -> list[Any]:
         # The driver's own cursor: what projects count and log does not change.

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from dorm_vector.engines.base.introspection import (
     EngineIntrospection,
     FoundIndex,
+    FoundTextIndex,
     VectorColumn,
 )
 from dorm_vector.engines.introspection import VectorIntrospection
@@ -33,6 +34,12 @@ STORABLE = re.compile(r'WHEN NEW\."((?:[^"]|"")+)" IS NOT NULL\s+THEN (\w+)\(')
 PREFIX = re.compile(r', substr\(NEW\."(?:[^"]|"")+", 1, (\d+)\)')
 ELEMENT = re.compile(r"USING vec0\(vector (\w+)\[")
 GRAPH = re.compile(r"libsql_vector_idx\([^,]+,(.*)\)", re.DOTALL)
+# A table of words, and what its trigger puts into it.
+FTS5 = re.compile(r"USING fts5\((?P<columns>[^)]*), tokenize='(?P<tokenizer>[^']*)'\)")
+TEXTS = re.compile(r"\(rowid, [c\d, ]+\) VALUES \((.*)\); END$", re.DOTALL)
+NEW = re.compile(r'NEW\."((?:[^"]|"")+)"')
+TOKENIZERS: dict[str, dict[str, Any]] = {"porter": {}, "trigram": {"tokenize": "trigram"}}
+NOTE = "The database does not know {unknown} of the text index {name!r}."
 OPTION = re.compile(r"'(\w+)=([\w.]+)'")
 
 # How numbers stand in the templates of checks.
@@ -66,6 +73,25 @@ class SideTableIntrospection(EngineIntrospection):
             if fold(trigger.table) == fold(table)
             and (found := self._index(trigger.name.removesuffix(INSERT), trigger.sql or ""))
         ]
+
+    def found_text_indexes(self, table: str) -> list[FoundTextIndex]:
+        return [
+            found
+            for trigger in self._made_triggers()
+            if fold(trigger.table) == fold(table)
+            and (found := self._text_index(trigger.name.removesuffix(INSERT), trigger.sql or ""))
+        ]
+
+    def _text_index(self, name: str, trigger: str) -> FoundTextIndex | None:
+        made, texts = FTS5.search(self._statement(name)), TEXTS.search(trigger)
+        if made is None or texts is None:
+            return None
+        count = made["columns"].count(",") + 1  # before these may be columns of the key
+        columns = [each.replace('""', '"') for each in NEW.findall(texts[1])][-count:]
+        tokenizer = made["tokenizer"].split()[0]
+        options = TOKENIZERS.get(tokenizer, {"language": "simple"})
+        unknown = "the weights" if tokenizer in TOKENIZERS else "the weights and the language"
+        return FoundTextIndex(name, columns, options, note=NOTE.format(unknown=unknown, name=name))
 
     def own_tables(self) -> frozenset[str]:
         sides = [trigger.name.removesuffix(INSERT) for trigger in self._made_triggers()]

@@ -10,7 +10,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dorm_vector.engines import engine_for
-from dorm_vector.indexes import HnswIndex, IvfflatIndex, VectorIndex
+from dorm_vector.indexes import HnswIndex, IvfflatIndex, TextIndex, VectorIndex
 from dorm_vector.management.chaining import others_command
 from dorm_vector.registry import FIELDS
 
@@ -51,25 +51,48 @@ class Command(inspectdb.Command):
 
     def get_meta(self, table_name: Any, constraints: Any, names: Any, *args: Any) -> list[str]:
         meta: list[str] = super().get_meta(table_name, constraints, names, *args)
-        found = engine_for(self._connection).vector_indexes(table_name)
+        engine = engine_for(self._connection)
+        found = engine.vector_indexes(table_name)
+        texts = [
+            index
+            for index in engine.found_text_indexes(table_name)
+            if all(column in names for column in index.columns)
+        ]
         notes = [
-            f"    # The vector index {index.name!r} {index.gap}." for index in found if index.gap
+            *(f"The vector index {index.name!r} {index.gap}." for index in found if index.gap),
+            *(f"The text index {index.name!r} {index.gap}." for index in texts if index.gap),
+            *(index.note for index in texts if index.note and not index.gap),
         ]
         indexes = [
             f"            {self._index(index, names[index.column])},"
             for index in found
             if not index.gap and index.column in names
         ]
+        indexes += [
+            f"            {self._text_index(index, names)}," for index in texts if not index.gap
+        ]
         listed = ["        indexes = [", *indexes, "        ]"] if indexes else []
-        return [*meta[:1], *notes, *meta[1:], *listed]
+        commented = [f"    # {note}" for note in notes]
+        return [*meta[:1], *commented, *meta[1:], *listed]
 
     def _index(self, found: Any, field: str) -> str:
         index = INDEXES[found.method](
             fields=[field], name=found.name, metric=found.metric, **found.options
         )
-        _, _, kwargs = index.deconstruct()
+        return self._written(index)
+
+    def _text_index(self, found: Any, names: dict[str, str]) -> str:
+        options = dict(found.options)
+        if "weights" in options:
+            options["weights"] = {names[column]: w for column, w in options["weights"].items()}
+        fields = [names[column] for column in found.columns]
+        return self._written(TextIndex(fields=fields, name=found.name, **options))
+
+    def _written(self, index: Any) -> str:
+        path, _, kwargs = index.deconstruct()
+        self._imports.add(path.rpartition(".")[0])
         arguments = ", ".join(f"{name}={value!r}" for name, value in kwargs.items())
-        return f"{self._path(INDEXES[found.method])}({arguments})"
+        return f"{path}({arguments})"
 
     def _path(self, cls: Any) -> str:
         self._imports.add(cls.__module__)
