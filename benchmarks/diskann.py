@@ -46,7 +46,11 @@ def main() -> None:
         with psycopg.connect(**address, autocommit=True) as server:
             load(server, rows)
             print(f"{count:,} rows of {DIMENSIONS} dimensions")
-            print(common.table(HEADER, list(measured(server, queries, nearest))))
+            found = []
+            for row in measured(server, queries, nearest):
+                print(*row, sep="  ", file=sys.stderr, flush=True)
+                found.append(row)
+            print(common.table(HEADER, found))
 
 
 def load(server: Any, rows: Any) -> None:

@@ -38,6 +38,16 @@ VENDORS = {
     "libsql": "libsql",
 }
 
+# Why databases are refused that seem to have what is needed. Source, of CockroachDB's:
+# https://www.cockroachlabs.com/docs/stable/vector-indexes and its known limitations.
+REFUSED = {
+    "cockroachdb": (
+        "CockroachDB has vectors of its own instead of pgvector: no halfvec, sparsevec or bit "
+        "distances, no HNSW or IVFFlat indexes, and none of their settings, so that nothing says "
+        "whether a search of its indexes is complete"
+    ),
+}
+
 # Backends for other databases call themselves "sqlite" too. Those that can load sqlite-vec derive
 # from Django's own, with a driver of one of these packages.
 SQLITE_BACKEND = "django.db.backends.sqlite3.base"
@@ -60,6 +70,7 @@ def engine_for(connection: BaseDatabaseWrapper | ConnectionProxy) -> Engine:
         # The connection behind django.db.connection, or behind any other proxy.
         wrapper = wrapper.ops.connection
         engine = engine_class(wrapper, wrapper.alias)(wrapper)
+        engine.why_refused = REFUSED.get(wrapper.vendor)
         wrapper._dorm_vector_engine = engine
     return engine
 

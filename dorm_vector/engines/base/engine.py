@@ -61,6 +61,8 @@ class Engine(
     """
 
     name: ClassVar[str] = ""
+    #: Why a database is refused that seems to have vectors, the first part of a sentence.
+    why_refused: str | None = None
 
     #: Column types by field kind, with a place for ``{dimensions}``.
     column_types: ClassVar[dict[str, str]] = {}
@@ -114,6 +116,11 @@ class Engine(
 
     def why_no_column(self, kind: str) -> str:
         """Why there is no column type for a kind, and what to use instead."""
+        if not self.column_types and self.why_refused:
+            return (
+                f"{self.why_refused} (database {self.connection.alias!r}): have a router keep "
+                "models with vectors on PostgreSQL, SQLite or libSQL."
+            )
         if not self.column_types:
             return (
                 f"The database {self.connection.alias!r} ({self.label}) has no column type for "

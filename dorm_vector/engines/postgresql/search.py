@@ -6,12 +6,11 @@ import contextlib
 import functools
 import json
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import EmptyResultSet
-from django.db import transaction
 from django.db.models import Model, Q, QuerySet
 from django.db.models.sql import Query
 from django.db.models.sql.compiler import SQLCompiler
@@ -22,13 +21,20 @@ from dorm_vector.engines.base.inspection import IndexState
 from dorm_vector.engines.base.run import EXACT, Step
 from dorm_vector.engines.base.search import EngineSearch, oversampled, tried
 from dorm_vector.engines.postgresql.session import backend_pid
+from dorm_vector.engines.postgresql.settings import PostgreSQLSettings
 from dorm_vector.options import Option
 from dorm_vector.registry import METHODS
 from dorm_vector.sql import SQL, Operand, fill, literal, word
 
 __all__ = ["PostgreSQLSearch"]
 
-ITERATIVE_SCAN = "hnsw.iterative_scan"
+# The mode of a session, the session, and whether pgvector, where it is loaded, knows of modes.
+SESSION = """
+SELECT current_setting('hnsw.iterative_scan', true), pg_backend_pid(), (
+    SELECT bool_or(name = 'hnsw.iterative_scan') FROM pg_catalog.pg_settings
+    WHERE name IN ('hnsw.iterative_scan', 'hnsw.ef_search')
+)
+"""
 
 DEFAULT_EF_SEARCH = 40
 # How many candidates a scan keeps, by the search option that says so: what the extensions' own
@@ -109,7 +115,7 @@ def ladder(least: int, left_out: int, is_filtered: bool) -> tuple[Step, ...]:
     return (*first, Step(least - left_out, least), *later)
 
 
-class PostgreSQLSearch(EngineSearch):
+class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
     """The part of the engine that searches."""
 
     methods: dict[str, str]
@@ -308,11 +314,13 @@ class PostgreSQLSearch(EngineSearch):
         if self.lacks_settings or given or self.iterative_scan in (None, "off"):
             return False
         with self.connection.cursor() as cursor:
-            name = literal(ITERATIVE_SCAN)
-            cursor.execute(f"SELECT current_setting({name}, true), pg_backend_pid()")
-            mode, session = cursor.fetchone()
+            cursor.execute(SESSION)
+            mode, session, is_known = cursor.fetchone()
+        if is_known is False:  # pgvector before 0.8, or YugabyteDB's: setting it is an error
+            return False
         pooled = session != backend_pid(self.connection.connection)
-        self.lacks_settings = pooled or mode in (None, "", "off")
+        # What a new session of Citus's coordinator is given does not reach its workers.
+        self.lacks_settings = pooled or self.has_citus or mode in (None, "", "off")
         return self.lacks_settings
 
     def is_cut_short(self, plan_compiler: SQLCompiler) -> bool:
@@ -368,43 +376,3 @@ class PostgreSQLSearch(EngineSearch):
             f"The planner finds another plan cheaper than a search of {index}: the table is small, "
             "or few rows pass the filter."
         )
-
-    # Settings
-
-    def local_settings(self, settings: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
-        return self._set_for_block(settings) if settings else contextlib.nullcontext()
-
-    @contextlib.contextmanager
-    def _set_for_block(self, settings: dict[str, Any]) -> Iterator[None]:
-        """
-        SET LOCAL inside a transaction: a plain SET would survive in a connection pool.
-
-        SET LOCAL lasts until the end of the whole transaction, so what was set before is put back
-        where one was open. An error undoes it together with the savepoint.
-        """
-        outer = self.connection.in_atomic_block or not self.connection.get_autocommit()
-        before = self._current_settings(settings) if outer else {}
-        with transaction.atomic(using=self.connection.alias):
-            self._set_local(settings)
-            yield
-            if not self.connection.needs_rollback:
-                self._set_local(before)
-
-    def _current_settings(self, names: Iterable[str]) -> dict[str, Any]:
-        listed = ", ".join(f"current_setting({literal(name)}, true)" for name in names)
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT {listed}")
-            return dict(zip(names, cursor.fetchone(), strict=True))
-
-    def _set_local(self, settings: dict[str, Any]) -> None:
-        with self.connection.cursor() as cursor:
-            for name, value in settings.items():
-                cursor.execute(f"SET LOCAL {word(name)} = {_written(value)}")
-
-
-def _written(value: Any) -> str:
-    """A setting as SET takes it; unset, as before pgvector is loaded, it reads as nothing."""
-    if value in (None, ""):
-        return "DEFAULT"
-    # A number of a class of its own may show itself as anything.
-    return literal(value if isinstance(value, str) else literal(value))
