@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from django.contrib import admin, messages
@@ -37,6 +38,8 @@ __all__ = ["VectorAdmin", "check_admin"]
 DISTANCE = "vector_distance"
 # The URL parameter that makes the search of a list one by similarity.
 BY = "by"
+# How many near duplicates a page lists by each vector.
+MOST_PAIRS = 1000
 
 
 class VectorAdmin:
@@ -295,10 +298,12 @@ def find_near_duplicates(
     model_admin: Any, request: HttpRequest, queryset: QuerySet[Any]
 ) -> HttpResponse:
     """A page of the rows near the selected ones, by each of their vectors."""
-    found = [
-        {"field": field, "pairs": list(_pairs(model_admin, request, queryset, field))}
-        for field in vector_fields(model_admin.model)
-    ]
+    found = []
+    for field in vector_fields(model_admin.model):
+        pairs = _pairs(model_admin, request, queryset, field)
+        # All rows of a large table may be selected.
+        listed = list(islice(pairs, MOST_PAIRS))
+        found.append({"field": field, "pairs": listed, "cut": next(pairs, None) is not None})
     context = {
         **model_admin.admin_site.each_context(request),
         "title": _("Near duplicates"),

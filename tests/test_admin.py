@@ -482,6 +482,18 @@ class TestNearDuplicates:
             frozenset((rows[1].pk, rows[2].pk)),
         }
         assert len(pairs) == 3
+        assert "There are more" not in text
+
+    def test_more_than_a_page_lists(
+        self, register: Any, client: Client, rows: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("dorm_vector.admin.MOST_PAIRS", 2)
+        register(Portable, vector_duplicate_distance=1e-4)
+        chosen = [row.pk for row in rows]
+        sent = {"action": "find_near_duplicates", "_selected_action": chosen}
+        text = client.post(reverse("admin:testapp_portable_changelist"), sent).content.decode()
+        assert text.count('<tr><td><a href="') == 2
+        assert "There are more than these 2: select fewer rows." in text
 
     def test_none(self, register: Any, client: Client, rows: Any) -> None:
         register(Portable, vector_duplicate_distance=1e-4)
