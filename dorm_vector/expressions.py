@@ -1,4 +1,4 @@
-"""What expressions of vectors are made of: query vectors, and what is known of an operand."""
+"""What expressions of vectors are made of: query vectors and resolved operands."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ __all__ = [
 
 class VectorValue(Value):
     """
-    A query vector: checked as it is written down, and packed once.
+    A query vector: checked when it is made, and packed once.
 
-    Without a ``kind`` it takes every form that a field of any kind takes. It becomes a vector of
-    the other operand's kind, and number of dimensions, where these are known. Raises
-    ValidationError for what no field would take.
+    Without a ``kind`` it takes every form that a field of any kind takes. It takes on the other
+    operand's kind, and number of dimensions, if these are known. Raises ValidationError for what
+    no field would take.
     """
 
     def __init__(self, value: Any, kind: str | None = None) -> None:
-        if hasattr(value, "__next__"):  # it can be read once only; one more than any field takes
+        if hasattr(
+            value, "__next__"
+        ):  # an iterator can be read only once; one more than any field takes
             value = list(itertools.islice(value, KINDS["vector"].max_dimensions + 1))
-        #: As it was given, for a kind that reads it otherwise.
+        #: The value as it was given, for a kind that reads it differently.
         self.given = value
         self.kind = kind or _kind_of(value)
         of_kind = KINDS[self.kind]
@@ -64,7 +66,7 @@ class VectorValue(Value):
         """
         The packed vector, or None.
 
-        Raises ValidationError for one that only another kind, which it has not met, can read.
+        Raises ValidationError for one that only a kind can read which it has not met.
         """
         if self._refusal is not None:
             raise self._refusal
@@ -82,7 +84,7 @@ class VectorValue(Value):
 
     @property
     def identity(self) -> Any:
-        """What makes two of them equal; numpy arrays among the arguments would not compare."""
+        """What decides equality; numpy arrays among the arguments would not compare."""
         given = repr(self.given) if self._refusal else None
         return (type(self), self.kind, self._value, self.open, given)
 
@@ -98,7 +100,7 @@ class VectorValue(Value):
         return None if self.value is None else KINDS[self.kind].unpack(self.value)
 
     def plain(self) -> Any:
-        """The vector in a form that migrations can write, and that reads as the same one."""
+        """The vector in a form that migrations can write, and that reads as the same vector."""
         if self._refusal or self.open:
             return self.given
         value = self.unpack()
@@ -118,17 +120,17 @@ class VectorValue(Value):
     ) -> Any:
         if summarize or for_save:
             return super().resolve_expression(query, allow_joins, reuse, summarize, for_save)
-        return self  # there is nothing in it to resolve, and what changes it makes a copy
+        return self  # it has nothing to resolve, and what changes it makes a copy
 
     def fitted(self, field: AnyVectorField) -> VectorValue:
-        """The same vector as one of a field. Raises the ValidationError that the field would."""
+        """The same vector as a value of a field. Raises the field's ValidationError."""
         if self._refusal is None and not self.open and self._value is not None:
-            # Before it is converted: a sparse vector may be a thousand times as long.
+            # Checked before it is converted: a sparse vector may be a thousand times as long.
             field.values.check_size(self.dimensions or 0, field.dimensions)
         return self.in_kind(field.kind, field.dimensions)
 
     def in_kind(self, kind: str, dimensions: int | None = None) -> VectorValue:
-        """The same vector in another kind. Raises ValidationError where that has no such value."""
+        """The same vector in another kind. Raises ValidationError if that has no such value."""
         if kind == self.kind and not self.open:
             return self
         fitted: VectorValue = self.copy()
@@ -171,18 +173,18 @@ def _is_bits(value: object) -> bool:
     return True
 
 
-# Text that is the name of a field, a path through relations, or an annotation. No kind of vectors
-# has text that begins with a letter.
+# The name of a field, a path through relations, or an annotation. No vector's text begins with a
+# letter.
 NAME = re.compile(r"[^\W\d][^\s\[\]{},:/]*")
 
 
 def operands(expressions: Sequence[Any], kind: str | None = None) -> list[Any]:
     """
-    The operands of an expression from the arguments that it is given.
+    The operands of an expression from its arguments.
 
-    Text is a field's name as the first one; as another one it is where it looks like a name, and a
-    vector otherwise. Whatever else is no expression is a vector. Raises ValidationError for what is
-    not one.
+    Text as the first one is the name of a field; as another one it is a name if it looks like one,
+    and a vector otherwise. Anything else but an expression is a vector. Raises ValidationError for
+    what is not one.
     """
     return [
         operand
@@ -194,7 +196,7 @@ def operands(expressions: Sequence[Any], kind: str | None = None) -> list[Any]:
 
 
 class Known(NamedTuple):
-    """What is known of an operand; None for what is not."""
+    """What is known of an operand; None for what is unknown."""
 
     dimensions: int | None
     kind: str | None
@@ -208,12 +210,12 @@ def settle(
     same_length: bool = True,
 ) -> tuple[list[Any], list[Known]]:
     """
-    Settle the operands of an expression, once they are resolved, and tell what is known of each.
+    Settle the operands of an expression once they are resolved, and return what is known of each.
 
-    Vectors that are values become vectors of the other operand's field. Raises FieldError for
-    operands that are not vectors, or of different kinds or lengths, and the field's ValidationError
-    for a value that it would not take. An OuterRef has no field before it is compiled. ``fields``
-    are those of the operands, where they have been looked up.
+    Values become vectors of the other operand's field. Raises FieldError for operands that are not
+    vectors, or have different kinds or lengths, and the field's ValidationError for a value that it
+    would not take. An OuterRef has no field before it is compiled. ``fields`` are those of the
+    operands, if they have been looked up.
     """
     if fields is None:
         fields = [vector_field_of(operand, function) for operand in given]
@@ -236,7 +238,7 @@ def settle(
 
 
 def _fitted(given: Sequence[Any], field: AnyVectorField | None, same_length: bool) -> list[Any]:
-    """The operands, those that are values of the kind of a field, or of the first one's."""
+    """The operands, with values converted to the kind of a field, or of the first operand."""
     kind = field.kind if field else None
     fitted = []
     for operand in given:
@@ -257,13 +259,13 @@ def _known_of(operand: Any, field: AnyVectorField | None) -> Known:
     return Known(field.dimensions, field.kind) if field else Known(None, None)
 
 
-# Operands of which nothing more is learnt once they are resolved.
+# Operands about which resolving tells nothing more.
 SETTLED = (Col, VectorValue)
 
 
 def vector_field_of(operand: Any, function: Any) -> AnyVectorField | None:
     """
-    The vector field that an operand has, or None where nothing is known of it.
+    The vector field of an operand, or None if nothing is known about it.
 
     Raises FieldError for an operand that is not a vector.
     """
@@ -271,10 +273,10 @@ def vector_field_of(operand: Any, function: Any) -> AnyVectorField | None:
         return None
     try:
         field = operand.output_field
-    except (AttributeError, FieldError):  # an OuterRef, or a function of which nothing was said
+    except (AttributeError, FieldError):  # an OuterRef, or a function without an output field
         return None
     field = getattr(field, "output_field", None) or field
-    if type(field) is Field:  # raw SQL of which nothing was said
+    if type(field) is Field:  # raw SQL without an output field
         return None
     if not isinstance(field, AnyVectorField):
         raise FieldError(
@@ -293,7 +295,7 @@ def packed_value(operand: Any) -> bytes | None:
 
 
 def plain(operand: Any) -> Any:
-    """An operand as migrations write it."""
+    """An operand in the form that migrations write."""
     return operand.plain() if isinstance(operand, VectorValue) else operand
 
 
@@ -301,8 +303,8 @@ def public_path(path: str) -> str:
     """
     The import path of an expression in migrations.
 
-    Those of this package have one that stays, in whichever module they are; a project's own
-    subclasses have theirs.
+    This package's have one that stays, whichever module they are in; a project's own subclasses
+    have theirs.
     """
     package, _, name = path.rpartition(".")
     return f"dorm_vector.functions.{name}" if package.startswith("dorm_vector.") else path

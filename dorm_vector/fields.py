@@ -167,8 +167,8 @@ class BitField(AnyVectorField[BitsSet, BitsRead]):
     A vector of ``length`` bits.
 
     Reads text of 0 and 1, or with ``numpy=True`` arrays of bool. Takes such text, lists of bools,
-    numpy arrays of bools, pgvector's ``Bit``, and bytes, the first bit being the greatest of the
-    first byte as in ``numpy.packbits``.
+    numpy arrays of bools, pgvector's ``Bit``, and bytes, whose most significant bit comes first as
+    in ``numpy.packbits``.
 
     Raises ValueError for a length that no vector can have.
     """
@@ -235,11 +235,11 @@ class BitField(AnyVectorField[BitsSet, BitsRead]):
 
 class SparseVectorField(AnyVectorField[SparseSet, SparseRead]):
     """
-    A vector of ``dimensions``, up to 1,000,000,000, of which 16,000 at most are not zero.
+    A vector of ``dimensions``, up to 1,000,000,000, of which at most 16,000 are not zero.
 
     Reads pgvector's ``SparseVector``, or with ``numpy=True`` dense arrays of float32. Takes that,
-    dicts of numbers by their position from 0 on, scipy's sparse arrays, text like ``{1:0.5}/3``
-    with positions from 1 on, and dense vectors. On PostgreSQL only.
+    dicts of numbers by position, counting from 0, scipy's sparse arrays, text like ``{1:0.5}/3``
+    which counts from 1, and dense vectors. On PostgreSQL only.
 
     Raises ValueError for a number of dimensions that no vector can have.
     """

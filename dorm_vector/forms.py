@@ -1,4 +1,4 @@
-"""The form field of a vector, its widgets, and what people type."""
+"""The form field of a vector, its widgets, and the parsing of what people type."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dorm_vector.kinds import KINDS
 
 __all__ = ["ShortVectorInput", "VectorField", "VectorTextarea"]
 
-# What stands between numbers that somebody typed, or copied from a table or a terminal.
+# What separates numbers that were typed, or copied from a table or a terminal.
 SEPARATOR = re.compile(r"\s*[,;]\s*|\s+")
-# Text that fits into one line: so many numbers, or bits.
+# How many numbers, or bits, fit into one line.
 SHORT = 8
 SHORT_BITS = 64
 
@@ -37,18 +37,18 @@ class ShortVectorInput(forms.TextInput):
 
 class VectorTextarea(forms.Textarea):
     """
-    A long vector, folded away under how many numbers it has, and how long it is.
+    A long vector, folded away under a summary of its size and length.
 
-    What was refused is shown unfolded. Lines break between numbers.
+    A refused value is shown unfolded. Lines break between numbers.
     """
 
     style = "white-space: pre-wrap; word-break: keep-all; overflow-wrap: normal"
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
-        # The class is that of the admin's own text areas, which fit into narrow windows.
+        # The class of the admin's own text areas, which fit into narrow windows.
         given = {"rows": 6, "cols": 60, "spellcheck": "false", "class": "vLargeTextField"}
         super().__init__({**given, "style": self.style, **(attrs or {})})
-        #: What says of a text how many numbers it has; the form field sets it.
+        #: The function that summarizes a text; set by the form field.
         self.summary: Any = lambda text: None
 
     def format_value(self, value: object) -> str | None:
@@ -69,8 +69,8 @@ class VectorField(forms.CharField):
     """
     Cleans text like ``[0.1, 0.2]`` to ``list[float]``, and an empty input to None.
 
-    Numbers may stand between commas, semicolons, white space and line breaks, with brackets or
-    without. ``kind`` is that of the vectors: "vector", "halfvec", "bit" or "sparsevec". Raises
+    Numbers may be separated by commas, semicolons, white space and line breaks, with or without
+    brackets. ``kind`` is that of the vectors: "vector", "halfvec", "bit" or "sparsevec". Raises
     ValidationError for anything but such a vector of ``dimensions``.
     """
 
@@ -106,7 +106,7 @@ class VectorField(forms.CharField):
         return self.kind.unpack(self.kind.pack(self._typed(value), self.dimensions))
 
     def _typed(self, value: object) -> Any:
-        """What was typed, as a list of numbers or text of bits; other values as they are."""
+        """What was typed, as a list of numbers or text of bits; other values unchanged."""
         if not isinstance(value, str) or self.kind.name not in ("vector", "halfvec", "bit"):
             return value
         if self.kind.name == "bit":
@@ -119,11 +119,11 @@ class VectorField(forms.CharField):
         return [_number(each) for each in SEPARATOR.split(inner)] if _is_numbers(inner) else value
 
     def prepare_value(self, value: object) -> Any:
-        if value is None or isinstance(value, str):  # what the user typed stays as it was typed
+        if value is None or isinstance(value, str):  # what the user typed is kept
             return value
         try:
             return self.kind.to_text(self.kind.pack(value, self.dimensions))
-        except ValidationError:  # an initial value is shown, and refused when it is sent
+        except ValidationError:  # an initial value is shown, and refused on submission
             return value
 
     def has_changed(self, initial: Any, data: object) -> bool:
@@ -135,7 +135,7 @@ class VectorField(forms.CharField):
             return True
 
     def _summary(self, text: str) -> str | None:
-        """How many numbers a text has, and how long a vector it is; None where it is no vector."""
+        """The size and the length of the vector in a text; None if it is not a vector."""
         try:
             vector = self.to_python(text)
         except ValidationError:
@@ -155,12 +155,12 @@ def _length(vector: list[float]) -> float:
 
 
 def _is_numbers(text: str) -> bool:
-    """Whether a text begins like numbers; of others all of it is named in the error."""
+    """Whether a text begins like numbers; otherwise the error names all of it."""
     return isinstance(_number(SEPARATOR.split(text, maxsplit=1)[0]), float)
 
 
 def _number(text: str) -> float | str:
-    """A number; what is none stays text, which is refused by its position."""
+    """A number; anything else stays text, which is refused by its position."""
     try:
         return text if "_" in text else float(text)
     except ValueError:

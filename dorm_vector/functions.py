@@ -1,4 +1,4 @@
-"""Functions of vectors. Migrations find the distances here as well."""
+"""Functions of vectors. Migrations find the distances here too."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ if not TYPE_CHECKING:
 
 class VectorFunction(Func):
     """
-    A function of one vector or of two, which are fields, expressions, or vectors as values.
+    A function of one or two vectors, each a field, an expression, or a value.
 
-    Text is the name of a field as the first operand; as the second one where it is like a name, and
-    a vector otherwise.
+    Text as the first operand is the name of a field; as the second it is one if it looks like a
+    name, and a vector otherwise.
 
     NULL where an operand is NULL. Raises FieldError for an operand that is not a vector, and
     NotSupportedError where the database has no such function.
@@ -87,7 +87,7 @@ class VectorFunction(Func):
     #: the operands ``{a}`` and ``{b}``, and the ``numbers()``.
     sql: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     arity: int | None = 1
-    #: Whether two operands have to be of one length.
+    #: Whether two operands must have the same length.
     same_length: bool = True
 
     def __init__(self, *expressions: VectorOperand, **extra: Unpack[FuncOptions]) -> None:
@@ -109,17 +109,17 @@ class VectorFunction(Func):
         return resolved
 
     def _settle(self) -> list[Known]:
-        """Make query vectors such of the kind of the other operand, and compare the lengths."""
+        """Convert query vectors to the kind of the other operand, and compare the lengths."""
         fitted, known = settle(self, self.get_source_expressions(), same_length=self.same_length)
         self.set_source_expressions(fitted)
         self._check_size(known)
         return known
 
     def _check_size(self, known: list[Known]) -> None:
-        """Raise FieldError where the operands are too short."""
+        """Raise FieldError if the operands are too short."""
 
     def _first(self) -> Any:
-        """What is known of the first operand of which something is."""
+        """What is known of the first operand about which anything is."""
         known = self._known()
         if not known:
             for operand in self.get_source_expressions():
@@ -147,7 +147,7 @@ class VectorFunction(Func):
             )
             for operand in self.get_source_expressions()
         ]
-        # A column, a constraint or an index: the only queries that name no tables.
+        # A column, a constraint or an index: only their queries name no tables.
         stored = not getattr(compiler.query, "alias_cols", True)
         return engine_for(connection).function(
             self.name, made, self.numbers(), stored=stored, sql=self.sql
@@ -193,7 +193,7 @@ class Normalize(SameKind):
 
 
 class Subvector(SameKind):
-    """The ``length`` components of a vector from ``start`` on, which counts from 1."""
+    """The ``length`` components of a vector from ``start``, counting from 1."""
 
     name = "subvector"
 
@@ -244,7 +244,7 @@ class VectorMultiply(SameKind):
 
 
 class VectorConcat(SameKind):
-    """The components of one vector, and after them those of another one."""
+    """The components of one vector followed by those of another."""
 
     name = "concat"
     arity = 2

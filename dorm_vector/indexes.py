@@ -1,4 +1,4 @@
-"""Approximate nearest-neighbour indexes, and the index of words."""
+"""Approximate nearest-neighbour indexes, and the text index."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class HnswIndex(MethodIndex):
 
 class VectorIndex(HnswIndex):
     """
-    The portable index: on each database the best one that it has.
+    The portable index: the best that each database has.
 
     HNSW on PostgreSQL, which takes ``m`` and ``ef_construction``; on SQLite a ``vec0`` table that
     triggers keep in step with the model's; on libSQL a graph over such a table, which takes
@@ -86,7 +86,7 @@ class VectorIndex(HnswIndex):
     the cosine distance has by default; PostgreSQL, which has no bytes, keeps float16.
     ``precision="full"`` keeps all of each component everywhere.
 
-    Raises ValueError for what a database would refuse, or make a useless index of.
+    Raises ValueError for what a database would refuse, or turn into a useless index.
     """
 
     suffix = "vec"
@@ -111,7 +111,7 @@ class VectorIndex(HnswIndex):
         quantize: str | None = None,
         **kwargs: Unpack[VectorIndexOptions],
     ) -> None:
-        if quantize:  # another word for the same
+        if quantize:  # another name for the same
             kwargs.setdefault("precision", quantize)
         super().__init__(*expressions, **kwargs)  # type: ignore[misc]
 

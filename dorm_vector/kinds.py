@@ -1,5 +1,5 @@
 """
-The kinds of vectors: what is accepted, in which form it travels, and what is read.
+The kinds of vectors: what they accept, how they travel, and what they read.
 
 A kind *packs* any Python value that it accepts into one canonical, hashable form: packed
 little-endian float32 for ``vector`` and ``halfvec``, a string of 0 and 1 for ``bit``, pgvector's
@@ -47,7 +47,7 @@ class Kind:
         return metrics_of(self.name, self.default_metric)
 
     def pack(self, value: object, dimensions: int | None = None) -> Any:
-        """``value`` in the canonical form. Raises ValidationError for what is no such vector."""
+        """``value`` in the canonical form. Raises ValidationError if it is not such a vector."""
         raise NotImplementedError
 
     def is_open(self, value: object) -> bool:
@@ -55,11 +55,11 @@ class Kind:
         return False
 
     def held(self, iterator: Iterator[Any], dimensions: int) -> Any:
-        """What an instance keeps of an iterator, which can be read once only."""
+        """What an instance keeps of an iterator, which can be read only once."""
         return list(itertools.islice(iterator, dimensions + 1))
 
     def fit(self, packed: Any, dimensions: int) -> Any:
-        """A packed vector that was open, with that many dimensions. Raises ValidationError."""
+        """A packed vector of open size, with that many dimensions. Raises ValidationError."""
         raise NotImplementedError
 
     def size(self, packed: Any) -> int:
@@ -83,7 +83,7 @@ class Kind:
         raise NotImplementedError
 
     def is_zero(self, packed: Any) -> bool:
-        """Whether a packed vector has no component but zeros."""
+        """Whether all components of a packed vector are zero."""
         return bool(packed == self.zero(self.size(packed)))
 
     def as_numpy(self, decoded: Any) -> Any:
@@ -97,7 +97,7 @@ class Kind:
     def reader(
         self, layout: codecs.Layout, dimensions: int, *, numpy: bool
     ) -> Callable[[bytes], Any]:
-        """What reads the numbers that lie so in bytes, as ``read`` does or as numpy's arrays."""
+        """The reader of bytes with that layout, as ``read`` or as numpy arrays."""
         raise NotImplementedError
 
     def convert(self, packed: Any, to: Kind) -> Any:
@@ -234,7 +234,7 @@ class BitKind(Kind):
         return bits if dimensions is None else self.fit(bits, dimensions)
 
     def is_open(self, value: object) -> bool:
-        # Whole bytes, the last one padded.
+        # Full bytes, the last one padded.
         if isinstance(value, memoryview):
             return value.ndim == 1 and value.format in ("B", "c")
         return isinstance(value, bytes | bytearray)
@@ -283,7 +283,7 @@ class ReadSparseVector(SparseVector):
 
 
 class SparseKind(Kind):
-    """The elements that are not zero, by their position from 0 on."""
+    """The nonzero elements by position, counting from 0."""
 
     name = "sparsevec"
     max_dimensions = sparse.MAX_DIMENSIONS
@@ -299,7 +299,7 @@ class SparseKind(Kind):
         return codecs.to_sparse_text(kept, size)
 
     def held(self, iterator: Iterator[Any], dimensions: int) -> Any:
-        # As a list they could be a thousand million numbers.
+        # As a list they could be a billion numbers.
         return self.unpack(self.pack(iterator, dimensions))
 
     def is_open(self, value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Lookups of vectors that Django's own would answer otherwise."""
+"""Lookups of vectors that Django's own would answer differently."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def is_expression(value: object) -> bool:
 
 
 def value_of(field: AnyVectorField, value: object) -> Any:
-    """A vector as an expression that knows its field; expressions and None are left as they are."""
+    """A vector as an expression that knows its field; expressions and None are unchanged."""
     if value is None or is_expression(value):
         return value
     return VectorValue(value).fitted(field)
@@ -26,17 +26,17 @@ def value_of(field: AnyVectorField, value: object) -> Any:
 @AnyVectorField.register_lookup
 class VectorIn(In):
     """
-    ``in``, also of vectors beside expressions.
+    ``in``, also with vectors among expressions.
 
-    Beside an expression Django 5.2 takes a value that is no text for one of a BinaryField.
+    Among expressions Django 5.2 takes a value that is not text for one of a BinaryField.
     """
 
     def get_prep_lookup(self) -> Any:
         if self.rhs_is_direct_value() and self.prepare_rhs:
-            # An iterator can be read once only.
+            # An iterator can be read only once.
             self.rhs = list(self.rhs)
             if any(map(is_expression, self.rhs)):
                 field = self.lhs.output_field
-                # Nothing is equal to NULL; Django leaves it out where all are values.
+                # Nothing equals NULL; Django leaves it out if all are values.
                 self.rhs = [value_of(field, value) for value in self.rhs if value is not None]
         return super().get_prep_lookup()

@@ -22,7 +22,7 @@ from dorm_vector.types import Deconstructed
 
 __all__ = ["MethodIndex", "declared_indexes", "vector_field"]
 
-# What migrations can write: no numbers of numpy's, which are floats as well.
+# Types that migrations can write; numpy has subclasses of float that they cannot.
 PLAIN = (int, float, str)
 
 # What pgvector's types make of a precision: they have no bytes, of which float16 has room for all.
@@ -34,19 +34,19 @@ class MethodIndex(EngineIndex):
     An index of one method of pgvector's; databases that lack the method build nothing.
 
     ``metric`` is the distance that the index serves: "l2" (the default), "cosine", "ip" or "l1".
-    ``opclass`` or ``opclasses``, pgvector's own spelling, name it as well: "vector_cosine_ops".
-    The operator class that is written follows from the field, the metric and the precision.
+    ``opclass`` or ``opclasses``, pgvector's own spelling, names it too: "vector_cosine_ops". The
+    operator class that is written follows from the field, the metric and the precision.
 
     ``precision="half"`` indexes the vectors rounded to float16: half the size, and up to 4,000
     dimensions instead of 2,000. ``precision="bit"`` indexes the signs of their components, and
-    ``prefix`` that many of their first components, which is enough for embeddings of the
-    Matryoshka kind. ``nearest()`` orders what such an index finds by the true distance.
+    ``prefix`` only that many leading components, which is enough for Matryoshka embeddings.
+    ``nearest()`` re-ranks what such a coarse index finds by the true distance.
     """
 
-    #: The name of the method. A subclass that gives one is registered by it: ``search_params()``,
+    #: The name of the method. A subclass that has one is registered under it: ``search_params()``,
     #: ``nearest()`` and checks know it.
     method: ClassVar[str] = ""
-    #: Whether the index stands for the best one that a database has.
+    #: Whether the index stands for the best that each database has.
     portable: ClassVar[bool] = False
     #: By field kind, the metrics that it serves; see ``Distance.indexed_by`` too.
     metrics: ClassVar[Mapping[str, tuple[str, ...]]] = {}
@@ -54,10 +54,10 @@ class MethodIndex(EngineIndex):
     options: ClassVar[Mapping[str, Option]] = {}
     #: What ``nearest()`` and ``search_params()`` take for searches of such indexes.
     search_options: ClassVar[Mapping[str, Option]] = {}
-    #: The names of engines with pgvector's types whose database builds it by ``USING`` the method,
-    #: besides the methods that an engine has by itself.
+    #: The names of engines with pgvector's types whose databases build it by ``USING`` the method,
+    #: in addition to an engine's own methods.
     engines: ClassVar[frozenset[str]] = frozenset()
-    #: The most dimensions by field kind, where they are not those of an engine's other indexes.
+    #: The most dimensions by field kind, if they differ from an engine's other indexes.
     max_dimensions: ClassVar[Mapping[str, int]] = {}
     #: Whether its scans deliver the nearest row first.
     is_ordered: ClassVar[bool] = True
@@ -116,7 +116,7 @@ class MethodIndex(EngineIndex):
         return path, expressions, {**kwargs, **self.parameters()}
 
     def parameters(self, of: str | None = None) -> dict[str, int | float | str]:
-        """The options that were given, or those of one part of the index; see ``Option.of``."""
+        """The given options, or only those of one part of the index; see ``Option.of``."""
         given = {
             name: getattr(self, name)
             for name, option in self.options.items()
@@ -125,8 +125,8 @@ class MethodIndex(EngineIndex):
         return {name: value for name, value in given.items() if value is not None}
 
     def opclasses_for(self, model: type[Model]) -> list[str]:
-        """The operator class for the field of ``model``, in a list as Django has it."""
-        if self.expressions:  # django.contrib.postgres.indexes.OpClass says it there
+        """The operator class for the field of ``model``, in a list as Django expects."""
+        if self.expressions:  # django.contrib.postgres.indexes.OpClass names it there
             return []
         field = self.vector_field(model)
         if sentence := self.misfit(field):
@@ -140,7 +140,7 @@ class MethodIndex(EngineIndex):
         return [expected]
 
     def vector_field(self, model: type[Model]) -> AnyVectorField:
-        """The field of ``model`` that is indexed. Raises FieldError where it holds no vectors."""
+        """The indexed field of ``model``. Raises FieldError if it holds no vectors."""
         field = vector_field(model, self.fields[0])
         if field is None:
             raise FieldError(
@@ -150,7 +150,7 @@ class MethodIndex(EngineIndex):
         return field
 
     def misfit(self, field: AnyVectorField) -> str | None:
-        """Why ``precision`` or ``prefix`` cannot be of a field, a sentence; None where they can."""
+        """Why a reduction does not fit a field, in one sentence; None if it does."""
         if self.reduction and field.kind not in DENSE_KINDS:
             option = "prefix" if self.prefix else "precision"
             return f"{self.name!r} has {option}, which is for vectors of numbers, not {field.kind}."
@@ -175,7 +175,7 @@ class MethodIndex(EngineIndex):
         return min(field.dimensions, self.prefix or field.dimensions)
 
     def kind_of(self, field: AnyVectorField) -> str:
-        """The field kind that is indexed: that of the field, unless it is rounded."""
+        """The field kind that is indexed: the field's own, unless it is reduced."""
         reduced = REDUCTIONS.get(self.precision or "")
         return {"half": "halfvec", "bit": "bit"}.get(reduced or "", field.kind)
 
@@ -201,7 +201,7 @@ class MethodIndex(EngineIndex):
         return {name: m for kind in kinds for name, m in cls.operator_classes(kind).items()}
 
     def problems(self, model: type[Model]) -> Iterator[CheckMessage]:
-        """What the checks say of the index of a model: it does not know its field before."""
+        """What the checks report about the index of a model, which knows its field only now."""
         field = vector_field(model, self.fields[0])
         if field is None:
             yield checks.Error(
@@ -254,7 +254,7 @@ class MethodIndex(EngineIndex):
     def _check_built(
         self, model: type[Model], field: AnyVectorField, alias: str, engine: Engine
     ) -> Iterator[CheckMessage]:
-        """What only the database says that builds the index."""
+        """What depends on the database that builds the index."""
         most = engine.most_dimensions(self, self.kind_of(field))
         dimensions = self.dimensions_of(field)
         if most and dimensions > most:
@@ -270,7 +270,7 @@ class MethodIndex(EngineIndex):
             yield checks.Error(message, obj=model, id="dorm_vector.E109")
 
     def refused_options(self, engine: Engine) -> Iterator[str]:
-        """What a database does not take of the options, in sentences without an end."""
+        """Why a database does not take an option, in sentences without a full stop."""
         for name, value in self.parameters().items():
             taken = engine.own(self.options[name].engines)
             if taken is not None and not taken.takes(value):

@@ -1,7 +1,7 @@
 """
-Making connections fit for vectors as they open.
+Preparing connections for vectors as they open.
 
-What is made so is one connection of the driver's, or the class of its schema editor.
+What is prepared is a connection of the driver's, or the class of its schema editor.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def _on_connection_created(sender: Any, connection: BaseDatabaseWrapper, **kwarg
 
 def prepare(connection: Any) -> None:
     """
-    Make what a Django connection has open fit for vectors, once.
+    Prepare the open connection of a Django connection for vectors, once.
 
-    ``AppConfig.ready()`` runs again where INSTALLED_APPS is changed, within transactions and while
-    rows are read: nothing of the sort must happen twice to a connection of the driver's.
+    ``AppConfig.ready()`` runs again when INSTALLED_APPS changes, within transactions and while rows
+    are read: a connection of the driver's must not be prepared twice.
     """
     raw = connection.connection
     prepared = vars(connection).get("_dorm_vector_prepared", _nothing)
@@ -48,11 +48,11 @@ def prepare(connection: Any) -> None:
 
 
 def _nothing() -> None:
-    """A reference to nothing."""
+    """A dead reference."""
 
 
 def _reference(raw: object) -> Callable[[], Any]:
-    """What tells a connection of the driver's, and does not keep it open where that can be."""
+    """A reference to a connection of the driver's, weak if possible, so that it may close."""
     try:
         return weakref.ref(raw)
     except TypeError:  # sqlite3's
@@ -75,5 +75,5 @@ def prepare_classes() -> set[type[Engine]]:
             engine.prepare_wrapper(wrapper)
             found.add(engine)
     for connection in connections.all(initialized_only=True):
-        engine_for(connection)  # made before its class knew
+        engine_for(connection)  # made before its class was prepared
     return found

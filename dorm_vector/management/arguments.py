@@ -1,4 +1,4 @@
-"""What the commands are told: databases, models and fields, in one sentence each where wrong."""
+"""Arguments of commands: databases, models and fields, each refused in one sentence."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def vector_field(label: str) -> tuple[Any, Any]:
 
 
 def table_of(model: Any, alias: str) -> Any:
-    """A model of which the database has the tables."""
+    """The concrete model, whose table the database has."""
     model = model._meta.concrete_model
     if not router.allow_migrate_model(alias, model):
         raise CommandError(f"{model._meta.label} does not belong to the database {alias!r}.")
@@ -80,7 +80,7 @@ def table_of(model: Any, alias: str) -> Any:
 def number_from(
     least: float, greatest: float = float("inf"), number_type: type = int
 ) -> Callable[[str], Any]:
-    """What reads a number of a range for argparse, which names the option in its sentence."""
+    """A reader of numbers within a range for argparse, which names the option in its message."""
 
     def read(text: str) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Commands that build on the one of the same name that a project has otherwise."""
+"""Commands that extend the one of the same name that a project would have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["others_command"]
 
 
 def others_command(name: str) -> type[BaseCommand] | None:
-    """The command of that name of the first other app that has one; None where none has."""
+    """The command of that name in the first other app that has one, or None."""
     for config in apps.get_app_configs():
         folder = os.path.join(config.path, "management")
         if config.name != "dorm_vector" and name in find_commands(folder):

@@ -1,4 +1,4 @@
-"""Columns of vectors that become others: as an operation says, and never in silence."""
+"""Altering columns of vectors: as an operation says, and never silently."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["VectorAlterations", "described", "differ", "typed", "with_alteration
 
 class VectorAlterations(FreshnessEditor):
     """
-    The part of a schema editor that makes vectors others, where it is told how.
+    The part of a schema editor that converts vectors, if it is told how.
 
-    Otherwise databases would refuse it half way, cut, or keep the bytes of another kind.
+    Otherwise databases would fail halfway, truncate, or keep the bytes of another kind.
     """
 
-    #: SQL of what a column is to hold that is made another, by its quoted name.
+    #: The SQL of the new values of a column that is converted, by its quoted name.
     conversion: Callable[[str], str] | None = None
 
     def alter_field(self, model: Any, old_field: Any, new_field: Any, strict: bool = False) -> None:
@@ -29,7 +29,7 @@ class VectorAlterations(FreshnessEditor):
         super().alter_field(model, old_field, new_field, strict)
 
     def refuse_silence(self, model: Any, old: Any, new: Any) -> None:
-        """Raise NotSupportedError where nothing says what becomes of the vectors that are there."""
+        """Raise NotSupportedError if nothing says what becomes of existing vectors."""
         unknown = self.conversion is None and not self.collect_sql
         if unknown and self.holds_vectors(model, old):
             raise NotSupportedError(
@@ -38,7 +38,7 @@ class VectorAlterations(FreshnessEditor):
             )
 
     def change_vectors(self, model: Any, old: Any, new: Any, convert: Callable[[str], str]) -> None:
-        """Alter a field of vectors; ``convert`` has SQL of its new values, by a quoted column."""
+        """Alter a vector field; ``convert`` gives the SQL of its new values for a quoted column."""
         self.conversion = convert
         try:
             self.alter_field(model, old, new)
@@ -46,7 +46,7 @@ class VectorAlterations(FreshnessEditor):
             self.conversion = None
 
     def holds_vectors(self, model: Any, field: Any) -> bool:
-        """Whether a row has a vector in the field."""
+        """Whether any row has a vector in the field."""
         return self._is_there(model, f" WHERE {self._quoted(field.column)} IS NOT NULL")
 
     def holds_rows(self, model: Any) -> bool:
@@ -68,17 +68,17 @@ class VectorAlterations(FreshnessEditor):
 
 
 def typed(field: Any) -> str:
-    """The type of a field of vectors, for sentences."""
+    """The type of a vector field, for messages."""
     return f"{field.kind}({field.dimensions})"
 
 
 def described(model: Any, field: Any) -> str:
-    """The beginning of a sentence on a field that has vectors."""
+    """The beginning of a message about a field that has vectors."""
     return f"{model._meta.object_name}.{field.name} holds vectors of {typed(field)}"
 
 
 def differ(old: Any, new: Any) -> bool:
-    """Whether the vectors of one field are none of another."""
+    """Whether the vectors of one field do not fit another."""
     both = getattr(old, "holds_vectors", False) and getattr(new, "holds_vectors", False)
     return both and (old.kind, old.dimensions) != (new.kind, new.dimensions)
 

@@ -2,9 +2,9 @@
 How a search runs.
 
 Exact unless proven: an index may serve a search at top level where none of the ``OBSTACLES`` of
-the engine is there, and then still has to deliver as many rows as were asked for; where it does
-not, the table is read. A search inside another query is always exact, since nobody could see that
-it came back short.
+the engine applies, and then still has to deliver as many rows as were asked for; if it does not,
+the table is read. A search inside another query is always exact, since nobody could see that it
+came back short.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ __all__ = ["OBSTACLES", "EngineSearch", "Obstacle", "joins_many", "oversampled",
 
 Obstacle = tuple[str, Callable[[Any, Any], bool]]
 
-# How many rows the blocks reach where candidates are ordered by their true distance.
+# Up to which row the blocks go if candidates are re-ranked.
 ROWS = (10, 25, 50, 100, 250, 1000)
 
 
 def oversampled(query: Any, oversample: int, most: int, least: int = 0) -> list[Step]:
-    """The steps with as many times as many candidates as rows, ``most`` of them at most."""
+    """The steps with ``oversample`` times as many candidates as rows, up to ``most`` of them."""
     ladder = [(rows, max((rows + query.left_out) * oversample, least)) for rows in ROWS]
     return [Step(rows, number) for rows, number in ladder if number <= most]
 
 
 def tried(name: str, values: Sequence[int], default: int) -> list[dict[str, Any]]:
-    """Settings to try: the values of a keyword, the default by itself."""
+    """Settings to try: each value of a keyword, and nothing for its default."""
     return [{} if value == default else {name: value} for value in values]
 
 
 def joins_many(query: Any) -> bool:
-    """Whether a join may give several rows for one of the model's."""
+    """Whether a join may repeat a row of the model."""
     joins = (query.alias_map[alias] for alias, used in query.alias_refcount.items() if used)
     fields = [join.join_field for join in joins if getattr(join, "join_field", None)]
     return not all(isinstance(field, ForeignObject | OneToOneRel) for field in fields)
 
 
 def other_in_each_row(query: Query, search: Any) -> bool:
-    """Whether the distance is to another vector in each row."""
+    """Whether the distance is to a different vector in each row."""
     distance = query.annotations[search.annotation]
     operands = distance.get_source_expressions()
     if search.members is not None or len(operands) < 2:
@@ -57,7 +57,7 @@ def other_in_each_row(query: Query, search: Any) -> bool:
     return any(hasattr(part, "target") for part in operands[1].flatten())
 
 
-#: What keeps every index from serving a search: a sentence, and how it is seen.
+#: What keeps every index from serving a search: a sentence, and its test.
 OBSTACLES: tuple[Obstacle, ...] = (
     ("exact=True was asked for.", lambda query, search: bool(search.exact)),
     ("The queryset has no limit: slice it.", lambda query, search: query.high_mark is None),
@@ -87,12 +87,12 @@ class EngineSearch:
     #: Those that a connection has written for searches.
     search_statements: Statements
 
-    #: Whether the index may find other rows each time. What is past its reach is then read
-    #: exactly, from the first row on.
+    #: Whether the index may find other rows each time. Searches past its last step are then exact
+    #: from the first row on.
     finds_at_random: ClassVar[bool] = False
-    #: Whether the rows of a whole block are looked at, whichever slice of it is asked for.
+    #: Whether all rows of a block are read, whichever slice of it is asked for.
     reads_blocks: ClassVar[bool] = False
-    #: How many rows a block may lack and be whole.
+    #: How many rows a block may lack and still count as complete.
     slack: ClassVar[int] = 0
     #: What keeps the engine's indexes from serving a search.
     obstacles: ClassVar[tuple[Obstacle, ...]] = OBSTACLES
@@ -101,7 +101,7 @@ class EngineSearch:
         """
         Run a search at top level, and return its rows in chunks.
 
-        ``execute`` runs the query that ``query_compiler`` has at the time.
+        ``execute`` runs the query that ``query_compiler`` holds at the time.
         """
         return Run(self, query_compiler, search, execute).rows()
 
@@ -122,7 +122,7 @@ class EngineSearch:
         return None
 
     def serving_index(self, query: Query, search: Any) -> Any:
-        """``declared_index``, where the database has it too."""
+        """``declared_index``, if the database has it too."""
         return self.declared_index(query, search)
 
     def steps(self, query: Query, search: Any, index: Any) -> Sequence[Step]:
@@ -141,7 +141,7 @@ class EngineSearch:
         return next((step for step in steps if step.rows >= query.high_mark), steps[-1])
 
     def written(self, query: Query, search: Any) -> Any:
-        """A query as it reads where an index serves its search. Sends no SQL."""
+        """A query as it is written if an index serves its search. Sends no SQL."""
         if self.obstacle(query, search):
             return query
         index = self.declared_index(query, search)
@@ -157,11 +157,11 @@ class EngineSearch:
     def settings_for(
         self, search: Any, index: Any, step: Step
     ) -> contextlib.AbstractContextManager[Any]:
-        """A block with the settings that the search of a step needs."""
+        """A block with the settings that a step needs."""
         return contextlib.nullcontext()
 
     def is_cut_short(self, plan_compiler: SQLCompiler) -> bool:
-        """Whether a search that found too few rows may have left out others."""
+        """Whether a search that found too few rows may have missed others."""
         return True
 
     def can_run_at_once(self, query: Query, search: Any, index: Any) -> bool:
@@ -172,7 +172,7 @@ class EngineSearch:
 
     def widen(self, plan: Any, index: Any, step: Step) -> int:
         """
-        Let a plan read more rows than are asked for, where the last of these could not be told.
+        Have a plan read more rows than are asked for, if the last of these may be undecided.
 
         Return how many it reads before them.
         """
@@ -189,14 +189,14 @@ class EngineSearch:
         return 0
 
     def rows_read(self, search: Any, index: Any, step: Step) -> int:
-        """How many rows of a block are read at least. But for the last one: see ``slack``."""
+        """At least how many rows of a block are read; ``slack`` may be missing at its end."""
         return step.rows - self.slack
 
     def _is_counted(self, plan: Any) -> bool:
         """
-        Whether the database counts the rows of a block, and sends those that are wanted alone.
+        Whether the database counts the rows of a block, and sends only those that are wanted.
 
-        It takes longer than to send forty keys and distances.
+        Counting takes longer than sending forty keys and distances.
         """
         annotation = plan.plan.search.annotation
         if annotation not in plan.annotation_select:
@@ -207,7 +207,7 @@ class EngineSearch:
         return bool(plan.default_cols or others or not columns <= keys)
 
     def needs_other_settings(self, search: Any, index: Any) -> bool:
-        """Whether a search that came back short is to run once more, with other settings."""
+        """Whether to run a search that came back short again, with other settings."""
         return False
 
     def is_proven(self, index: Any, measured: Sequence[tuple[float, float]], last: float) -> bool:
@@ -223,11 +223,11 @@ class EngineSearch:
         return None
 
     def is_undecided(self, distances: Sequence[Any], wanted: int) -> bool:
-        """Whether the index may have chosen the last rows among others that are as near."""
+        """Whether the index may have picked the last rows among equally near ones."""
         return False
 
     def explain_search(self, queryset: QuerySet[Model]) -> tuple[str | None, str]:
-        """The vector index that a search goes through, or None, and the database's plan."""
+        """The vector index that a search uses, or None, and the database's plan."""
         return None, queryset.explain()
 
     def why_unused(self, queryset: QuerySet[Model]) -> str:
@@ -241,7 +241,7 @@ class EngineSearch:
         return {}
 
     def local_settings(self, settings: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
-        """A block in which ``settings`` hold, and after which those before it hold again."""
+        """A block in which ``settings`` hold; afterwards those before it hold again."""
         return contextlib.nullcontext()
 
     def without_index(self, distance: SQL) -> SQL:

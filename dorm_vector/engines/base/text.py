@@ -26,11 +26,11 @@ class EngineText:
     label: str
     why_not_built: Callable[[Any, Any], str | None]
 
-    #: Whether words are found without a text index as well, by reading all rows.
+    #: Whether words are found without a text index too, by reading all rows.
     computes_text: ClassVar[bool] = False
 
     def refuse_text(self, search: Any) -> NoReturn:
-        """Raise, in a sentence, where the words of a model cannot be searched without an index."""
+        """Raise an error if the words of a model cannot be searched without an index."""
         raise NotSupportedError(
             f"The database {self.connection.alias!r} ({self.label}) has no full-text search that "
             "dorm_vector knows; see DORM_VECTOR['ENGINES']."
@@ -38,19 +38,19 @@ class EngineText:
 
     def why_no_text_index(self, index: Any, model: Any) -> str | None:
         """
-        Why a text index is not built here, the first half of a sentence; None where it is.
+        Why a text index is not built here, the first half of a sentence; None if it is.
 
-        May ask the database, where ``why_not_built`` does not.
+        May query the database, unlike ``why_not_built``.
         """
         return self.why_not_built(index, model)
 
     def check_text(self, search: Any) -> None:
-        """Raise OperationalError where the index of a search is not there. May ask the database."""
+        """Raise OperationalError if the index of a search is missing. May query the database."""
 
     def text_join(self, search: Any) -> SQL:
         """
         A query for the keys of the rows that match, ``dorm_key0`` and so on, and their
-        ``dorm_rank``; empty where none is needed.
+        ``dorm_rank``; empty if none is needed.
         """
         self.refuse_text(search)
 

@@ -27,17 +27,16 @@ from dorm_vector.sql import SQL, Operand, fill, literal, word
 
 __all__ = ["LibSQLEngine"]
 
-# What the cosine distance is where it is undefined: the greatest finite number, since a server
-# cannot send infinity.
+# The value of an undefined cosine distance: the greatest finite number, since a server cannot send
+# infinity.
 UNDEFINED = "1.7976931348623157e308"
 
 COLUMN_KEY = KEY.format(vector="%(column)s")
 NEW_KEY = KEY.format(vector="NEW.%(column)s")
 
-# The graph loses rows where vectors are equal, where rows are deleted, and where vectors change.
-# So it is over a table of its own, in which each vector that was ever there stands once; rows are
-# found by their vectors. It is created empty: on a server, CREATE INDEX does not see the rows that
-# are there.
+# The graph loses rows when vectors are equal, rows are deleted, or vectors change. So it is over a
+# table of its own that holds each vector that ever existed once; rows are found by their vectors.
+# It is created empty: on a server, CREATE INDEX does not see existing rows.
 DROP = (
     "DROP TRIGGER IF EXISTS %(insert)s",
     "DROP TRIGGER IF EXISTS %(update)s",
@@ -70,7 +69,7 @@ PARAMETERS = {"max_neighbors": 20, "compress_neighbors": "float8", "alpha": 1.0}
 
 BLOB = "typeof({column}) IN ('blob', 'null')"
 
-# libSQL's distance of bits is that of Hamming, under the name of the cosine's.
+# libSQL's distance of bits is Hamming's, under the name of the cosine distance.
 HAMMING = "vector_distance_cos({a}, {b})"
 BOTH = "(vector_distance_cos({a}, {zero}) + vector_distance_cos({b}, {zero}))"
 JACCARD = f"CASE WHEN {BOTH} = {HAMMING} THEN 1.0 ELSE 2.0 * {HAMMING} / ({BOTH} + {HAMMING}) END"
@@ -86,8 +85,8 @@ def _tail(operand: Operand) -> str:
     """
     What follows the bytes of libSQL's bits.
 
-    They are padded to an even number with the first byte of two: it says how many bits before its
-    end are none. The second one is that of the type.
+    They are padded to an even number of bytes with the first of two, which says how many bits at
+    its end do not count. The second one is the type.
     """
     bits = operand.dimensions or 0
     length = (bits + 7) // 8
@@ -100,7 +99,7 @@ def _tail(operand: Operand) -> str:
 COSINE64 = "vector_distance_cos(vector64({a}), vector64({b}))"
 COSINE_EXACTLY = f"COALESCE({COSINE64}, {UNDEFINED})"
 L2_64 = "vector_distance_l2(vector64({a}), vector64({b}))"
-# There is no inner product. Zero vectors have one, although they have no cosine.
+# There is no inner product function. Zero vectors have a product, although no cosine.
 IP64 = (
     f"COALESCE(({COSINE64} - 1) * {{norm_a}} * {{norm_b}}, "
     f"CASE WHEN {{norm_a}} * {{norm_b}} = 0 THEN 0.0 ELSE {UNDEFINED} END)"
@@ -145,7 +144,7 @@ class LibSQLEngine(LibSQLInspection, LibSQLSearch, FullTextEngine):
         "halfvec": f"{BLOB} AND length({{column}}) = 2*{{dimensions}}+1",
         "bit": f"{BLOB} AND length({{column}}) = {{bytes}}{{padding}}",
     }
-    # An undefined distance is NULL to libSQL, which would sort first.
+    # libSQL gives NULL for an undefined distance, which would sort first.
     distances = {
         "l2": "vector_distance_l2({a}, {b})",
         "cosine": "vector_distance_cos({a}, {b})",
@@ -154,7 +153,7 @@ class LibSQLEngine(LibSQLInspection, LibSQLSearch, FullTextEngine):
         "jaccard": JACCARD,
     }
     trusted = {"l2": f"{{distance}} BETWEEN {LEAST} AND 3e38"}
-    # Products that overflow leave a cosine of 0.
+    # Overflowing products give a cosine of 0.
     checked = {"cosine": f"COALESCE({COSINE_IN_RANGE}, {COSINE_EXACTLY})"}
     exact_distances = {
         "l2": f"COALESCE(NULLIF({L2_64}, 9e999), {UNDEFINED})",
@@ -169,7 +168,7 @@ class LibSQLEngine(LibSQLInspection, LibSQLSearch, FullTextEngine):
     binds_operands = True
     undefined = (UNDEFINED, f"-{UNDEFINED}")
     defined_templates = (f"{{distance}} < {UNDEFINED}", f"{{distance}} < {UNDEFINED}")
-    # The distance is only asked where the first component may be a zero, of either sign.
+    # The distance is only computed if the first component may be a zero of either sign.
     nonzero_templates = {
         "vector": f"({{a}} >= X'00000081' OR {{distance}} < {UNDEFINED})",
         "halfvec": f"({{a}} >= X'0081' OR {{distance}} < {UNDEFINED})",
@@ -216,7 +215,7 @@ class LibSQLEngine(LibSQLInspection, LibSQLSearch, FullTextEngine):
         return super()._decode_bytes(value, kind, dimensions)
 
     def prepared(self, operand: Operand) -> Operand:
-        """Bits as libSQL has them: its own, with a tail that says how many they are."""
+        """Bits in libSQL's format, with a tail that says how many there are."""
         if operand.kind != "bit":
             return operand
         return operand._replace(sql=f"CAST({operand.sql} || {_tail(operand)} AS BLOB)")

@@ -1,4 +1,4 @@
-"""The functions and aggregates that are made of libSQL's SQL."""
+"""Functions and aggregates composed of libSQL's SQL."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def _of_group(aggregate: str) -> str:
     )
 
 
-# An error, since it is no vector.
+# An error, since it is not a vector.
 REFUSED = "vector32('[beyond the range of its kind]')"
 
 
 def _finite(template: str) -> str:
-    """The same, and an error where a component is infinite: it is not zero away from itself."""
+    """The same, with an error if a component is infinite: its distance to itself is not zero."""
     return (
         "(SELECT CASE WHEN v IS NULL OR vector_distance_l2(v, v) = 0 THEN v "  # noqa: S608 - templates
         f"ELSE {REFUSED} END FROM (SELECT {template} AS v))"
@@ -75,7 +75,7 @@ def _half(template: str) -> str:
 
 
 def _made(function: str) -> str:
-    """A function of {a}, that is NULL where {a} is."""
+    """A function of {a} that is NULL if {a} is."""
     return f"(SELECT CASE WHEN w IS NOT NULL THEN {function}(w) END FROM (SELECT {{a}} AS w))"  # noqa: S608
 
 
@@ -84,8 +84,8 @@ ZERO = {
     "vector": "zeroblob(length({a}))",
     "halfvec": "CAST(zeroblob(length({a}) - 1) || X'05' AS BLOB)",
 }
-# libSQL adds up squares in float32, but those of its vectors of float64. Between these the former
-# neither vanish nor overflow.
+# libSQL sums squares in float32, except for float64 vectors. Within these bounds they neither
+# underflow nor overflow.
 LEAST, GREATEST = "1e-17", "1e18"
 FLOAT32_NORM = {kind: f"vector_distance_l2({{a}}, {zero})" for kind, zero in ZERO.items()}
 # NULL where the length itself is beyond float32, which the functions return.

@@ -1,4 +1,4 @@
-"""How the vectors and the indexes of a libSQL database are."""
+"""The state of vectors and indexes in a libSQL database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROW_KEY = KEY.format(vector="{column}")
 
 
 class LibSQLInspection(SideTableInspection):
-    """The part of the engine that looks after what there is."""
+    """The part of the engine that inspects vectors and indexes."""
 
     index_label = "DiskANN"
     side_size = "SELECT COALESCE(sum(length(data)), 0) FROM {graph_shadow}"

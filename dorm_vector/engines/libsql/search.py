@@ -12,17 +12,17 @@ from dorm_vector.sql import SQL
 
 __all__ = ["LibSQLSearch"]
 
-# A few of a vector's bytes, by which it is found: the first and the last four components.
+# The bytes by which a vector is found: its first and last four components.
 KEY = "substr({vector}, 1, 16) || substr({vector}, -16)"
 OWN_KEY = KEY.format(vector="vector")
 
-# libSQL's own number of candidates at most, and the rows of a search with a number of its own.
+# libSQL's default limit of candidates, and the first rows of a search that sets its own.
 SEARCH_L = 200
 FEWEST = 10
-# How many times as many candidates as rows: the graph ranks by rounded neighbours.
+# Candidates per row: the graph ranks by rounded neighbours.
 OVERSAMPLE = 4
 # With fewer vectors reading all rows is as fast, and finds what a graph may have lost: some vectors
-# cannot be reached in it from where a search happens to begin.
+# cannot be reached from where a search happens to begin.
 LEAST_VECTORS = 1000
 
 
@@ -45,19 +45,19 @@ class LibSQLSearch(SideTableSearch):
     too_few = f"With fewer than {LEAST_VECTORS:,} vectors libSQL reads all rows, which is as fast."
 
     obstacles = (*SideTableSearch.obstacles, ZERO, NO_MORE)
-    # The graph may have lost rows, and has those that were deleted: some pages of a block might be
-    # whole, and others not.
+    # The graph may have lost rows, and still has deleted ones: some pages of a block might be
+    # complete, and others not.
     reads_blocks = True
-    # A walk of the graph begins at any vector of it.
+    # A walk of the graph begins at a random vector.
     finds_at_random = True
 
-    #: The number of vectors from which on the graph is searched.
+    #: The least number of vectors for which the graph is searched.
     least_vectors: ClassVar[int] = LEAST_VECTORS
 
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
         most = int(index.parameters("graph").get("search_l", SEARCH_L))
         oversample, less = search.oversample or OVERSAMPLE, query.left_out
-        # The graph is walked for search_l vectors, however many of them are asked for.
+        # The graph is walked for search_l vectors, however many are asked for.
         ladder = [((most // oversample) - less, most), (most - less, most)]
         if given := search.params.get("ef_search"):
             ladder = [(FEWEST, max(given, FEWEST + less)), *ladder]
@@ -68,13 +68,13 @@ class LibSQLSearch(SideTableSearch):
         return found
 
     def tunable(self, index: Any) -> list[dict[str, Any]]:
-        # More than search_l, which the graph was built with, are not found.
+        # No more than search_l are found, with which the graph was built.
         most = int(index.parameters("graph").get("search_l", SEARCH_L))
         less = [number for number in (20, 50, 100, 200, 500, 1000) if number < most]
         return tried("ef_search", [*less, most], most)
 
     def is_ready(self, table: str) -> bool:
-        # Vectors are only deleted there all at once, so that the numbers have no gaps.
+        # Vectors are only deleted all at once there, so that their numbers have no gaps.
         names = self._needed(table)
         count = COUNT.format(places=", ".join("?" * len(names)))
         side = self.connection.ops.quote_name(table)
@@ -92,7 +92,7 @@ class LibSQLSearch(SideTableSearch):
         """
         The rows with one of the vectors that the graph finds, and those with the one searched for.
 
-        More of them than rows are wanted: some may be of rows that are no longer there, and
+        There are more of them than rows wanted: some may belong to rows that no longer exist, and
         the graph ranks by rounded neighbours.
         """
         quote = self.connection.ops.quote_name

@@ -19,7 +19,7 @@ __all__ = ["read_arrays"]
 
 
 def read_arrays(ops: Any) -> None:
-    """Let a connection's operations convert what they read of arrays of vectors into lists."""
+    """Have a connection's operations convert arrays of vectors into lists as they read them."""
     if "get_db_converters" in vars(ops):
         return
     others = ops.get_db_converters
@@ -34,7 +34,7 @@ def read_arrays(ops: Any) -> None:
 
 
 def _holds_vectors(field: Any) -> bool:
-    """Whether a field is an array of vectors, or one of such arrays."""
+    """Whether a field is an array of vectors, or an array of such arrays."""
     base = getattr(field, "base_field", None)
     return base is not None and (getattr(base, "holds_vectors", False) or _holds_vectors(base))
 

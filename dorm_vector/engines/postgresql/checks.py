@@ -1,4 +1,4 @@
-"""What system checks find in a PostgreSQL database that is named to them."""
+"""System checks of a PostgreSQL database that ``check --database`` names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NEEDED: dict[str, tuple[int, ...]] = {
     "HNSW indexes": (0, 5),
     "scans that go on until enough rows are found": (0, 8),
 }
-# It and the one before it mended faults by which indexes could be damaged.
+# This release and the one before it fixed bugs that damaged indexes.
 SOUND = (0, 8, 3)
 
 
@@ -75,7 +75,7 @@ def _missing(connection: Any, state: State, labels: Set[str]) -> Iterator[CheckM
             hint=extension.NO_FILES,
             id="dorm_vector.E004",
         )
-    # Before its first migration a database lacks the extension as it lacks everything.
+    # Before its first migration a database lacks the extension, like everything else.
     elif _is_migrated(connection, labels):
         yield Warning(
             f"The extension vector is not installed in the database {connection.alias!r}.",
@@ -145,7 +145,7 @@ def _update(state: State) -> str:
 
 
 def _number(version: str | None) -> tuple[int, ...]:
-    """A version as numbers; what is not known is the newest."""
+    """A version as numbers; an unknown one counts as the newest."""
     if version is None:
         return (9999,)
     return tuple(int(part) for part in version.split(".") if part.isdecimal())

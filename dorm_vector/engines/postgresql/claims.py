@@ -19,7 +19,7 @@ RELEASE = "SELECT pg_advisory_unlock(%s, place) FROM unnest(%s::int[]) AS place"
 
 class AdvisoryClaims(Claims):
     """
-    Locks of the session, one a row: no transaction is open, and the end of the session ends them.
+    Locks of the session, one for each row: they need no transaction, and end with the session.
 
     A pool that gives each transaction another session would keep them: then there are no claims
     from the first one on that turns out to be another session's.
@@ -35,7 +35,7 @@ class AdvisoryClaims(Claims):
         self.works = True
 
     def __exit__(self, *exc_info: object) -> None:
-        # Another error may have closed the connection, or spoilt the transaction.
+        # An error may have closed the connection, or broken the transaction.
         with contextlib.suppress(DatabaseError):
             self.release(list(self.held))
 
@@ -43,7 +43,7 @@ class AdvisoryClaims(Claims):
         if not self.works or not keys:
             return keys
         places = {key: _signed(number(key)) for key in keys}
-        # The same session may take a lock twice.
+        # A session may take the same lock twice.
         free = set(places.values()) - set(self.held.values())
         taken = {place for (place,) in self._ask(TAKE, [sorted(free), self.space])}
         claimed = []

@@ -23,7 +23,7 @@ __all__ = ["Copies"]
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
-# Bytes of one COPY, after which it ends, and of what is sent at a time.
+# After how many bytes a COPY ends, and how many are sent at a time.
 SIZE = 1 << 20
 PIECE = 1 << 16
 # Rows of the first one; the next has as many times as many, until there are SIZE bytes, or so many
@@ -47,7 +47,7 @@ class Copies(Loader):
         quote = self.connection.ops.quote_name
         self._table = quote(load.model._meta.db_table)
         if load.on_conflict:
-            # What makes the rows may load others meanwhile.
+            # Whatever makes the rows may load others meanwhile.
             target, self._table = self._table, quote(f"dorm_vector_load_{id(load)}")
             self._execute(
                 f"CREATE TEMPORARY TABLE {self._table} ON COMMIT DROP AS "  # noqa: S608 - quoted
@@ -103,7 +103,7 @@ class Copies(Loader):
                 f"COPY {self._table} ({self.columns()}) FROM STDIN (FORMAT BINARY)"
             ) as copying,
         ):
-            # The server works on one piece while the next is on its way.
+            # The server works on one piece while the next one is on its way.
             for start in range(0, len(stream), PIECE):
                 copying.write(stream[start : start + PIECE])
         # A few rows need no room for many.
@@ -158,7 +158,7 @@ class Vectors:
         if self._numpy:
             from dorm_vector.arrays import VectorArray
 
-            # Others may have a mask, or a meaning of their own.
+            # Subclasses may have a mask, or a meaning of their own.
             self._arrays = (self._numpy.ndarray, VectorArray)
             self._dtype = self._numpy.dtype("f4")
 

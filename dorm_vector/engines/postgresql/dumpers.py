@@ -1,5 +1,5 @@
 """
-The binary forms of values, for the column types of Django's fields and for vectors.
+Binary formats of values, for the column types of Django's fields and for vectors.
 
 Source of the formats: the ``_send`` functions of PostgreSQL's types, and of pgvector's.
 """
@@ -24,7 +24,7 @@ from dorm_vector import codecs
 __all__ = ["NULL", "dumper", "vector_dump", "vector_header"]
 
 NULL = b"\xff\xff\xff\xff"
-# Numbers of types; source: https://github.com/postgres/postgres, pg_type.dat.
+# OIDs of types; source: https://github.com/postgres/postgres, pg_type.dat.
 INET, NUMERIC, JSONB = 869, 1700, 3802
 
 Dump = Callable[[Any], bytes]
@@ -53,7 +53,7 @@ _float = _fixed("d")
 
 
 def _positive_zero(value: Any) -> bytes:
-    """Without the sign of zero, which is lost in the text of a statement too."""
+    """Without the sign of zero, which the text of a statement loses too."""
     return _float(value + 0.0)
 
 
@@ -62,7 +62,7 @@ def _sized(data: bytes) -> bytes:
 
 
 def _text(value: object) -> bytes:
-    # The str() of an enum's member may be its name.
+    # str() of an enum's member may be its name.
     data = value.encode() if isinstance(value, str) else str(value).encode()
     if b"\0" in data:
         raise ValueError("PostgreSQL text fields cannot contain NUL (0x00) bytes.")
@@ -74,7 +74,7 @@ def _date(value: datetime.date) -> bytes:
 
 
 def _timestamps(zone: datetime.tzinfo) -> Dump:
-    """Of datetimes that are aware, or else in the time zone of the connection."""
+    """Aware datetimes; naive ones are in the time zone of the connection."""
 
     def dump(value: datetime.datetime) -> bytes:
         since = value - _NAIVE - _offset(value, zone) if value.tzinfo is None else value - _AWARE
@@ -84,7 +84,7 @@ def _timestamps(zone: datetime.tzinfo) -> Dump:
 
 
 def _offset(value: datetime.datetime, zone: datetime.tzinfo) -> datetime.timedelta:
-    """Of an hour that does not exist, or is there twice, PostgreSQL takes the lesser offset."""
+    """For an hour that does not exist, or occurs twice, PostgreSQL takes the lesser offset."""
     offsets = [value.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1)]
     return min(offset for offset in offsets if offset is not None)
 
@@ -168,7 +168,7 @@ DUMPERS: dict[str, Dump] = {
 
 
 def dumper(field: Any, connection: Any) -> Dump | None:
-    """What makes the binary form of a field's value, after its length; None where nothing does."""
+    """The dumper of a field's values, with their length; None if there is none."""
     if getattr(field, "holds_vectors", False):
         if not field.prepares_as_declared:
             return None
@@ -194,7 +194,7 @@ def dumper(field: Any, connection: Any) -> Dump | None:
 
 
 def vector_dump(field: Any) -> Dump:
-    """The same of a vector field."""
+    """The same for a vector field."""
     pack, dump = field.pack, _packed_dump(field)
 
     def prepared(value: object) -> bytes:
@@ -217,7 +217,7 @@ def _packed_dump(field: Any) -> Dump:
 
 
 def vector_header(length: int, dimensions: int) -> bytes:
-    """What stands before the numbers of a vector: its length, int16 dimensions, int16 unused."""
+    """The header of a vector: its length, int16 dimensions, int16 unused."""
     return struct.pack(">iHH", 4 + length, dimensions, 0)
 
 

@@ -13,7 +13,7 @@ __all__ = ["PostgreSQLEmbedding"]
 
 
 class PostgreSQLEmbedding(EngineEmbedding):
-    """The part of the engine that is for filling vector fields."""
+    """The part of the engine that serves ``embed()``."""
 
     def content(self, columns: Sequence[str]) -> str:
         # A row as text has all that its types write, NULL told from empty text.

@@ -39,8 +39,8 @@ from dorm_vector.sql import literal, word
 
 logger = logging.getLogger("dorm_vector")
 
-# A name in the ``hnsw`` space is accepted where pgvector is missing. It is not where pgvector is
-# loaded already and older than 0.8.
+# A name with the prefix ``hnsw`` is accepted where pgvector is missing, but not where pgvector is
+# already loaded and older than 0.8.
 REFUSED = (
     "hnsw.iterative_scan cannot be set on the database %r, so that filtered searches may return "
     "too few rows: %s"
@@ -99,7 +99,7 @@ class PostgreSQLEngine(
         "bit": "bit({dimensions})",
         "sparsevec": "sparsevec({dimensions})",
     }
-    # A cast to bit alone would be one to bit(1).
+    # A cast to bit alone would mean bit(1).
     placeholders = {
         "vector": "%s::vector",
         "halfvec": "%s::halfvec",
@@ -120,7 +120,7 @@ class PostgreSQLEngine(
     casts_text = True
     has_arrays = True
     listed_value = "CAST({value} AS {type})"
-    # NaN is greater than all numbers here, and would be the greatest similarity.
+    # NaN is greater than all numbers, and would be the greatest similarity.
     similarity_template = (
         "CASE WHEN {a} IS NOT NULL AND {b} IS NOT NULL "
         "THEN - LEAST({distance} - 1, 'Infinity'::float8) END"
@@ -166,11 +166,11 @@ class PostgreSQLEngine(
     # Indexes
 
     def access_method(self, index: Any) -> str:
-        """What the database calls the method of an index."""
+        """The database's name for the method of an index."""
         return str(self.methods.get(index.method, index.method))
 
     def why_not_built(self, index: Any, model: type[Model]) -> str | None:
-        # Those that a project's class says that the database has.
+        # Methods that a project's class declares for the database.
         known = self.own(dict.fromkeys(getattr(index, "engines", ()), True))
         return None if known else super().why_not_built(index, model)
 
@@ -253,7 +253,7 @@ class PostgreSQLEngine(
 
     def prepare(self) -> None:
         """
-        Let index scans go on until the rows that were asked for are found, and arrays be read.
+        Let index scans go on until enough rows are found, and arrays be read.
 
         With pgvector's default an index yields ``ef_search`` candidates before WHERE is applied,
         so that a query silently comes back short.

@@ -1,4 +1,4 @@
-"""The extension vector: creating it, dropping it, and what to do where that fails."""
+"""The extension vector: creating it, dropping it, and what to do if that fails."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ OTHER_ADVICE = {
 
 def create(schema_editor: BaseDatabaseSchemaEditor, schema: str | None = None) -> None:
     """
-    CREATE EXTENSION, unless it is there, and see to it that its types can be used.
+    CREATE EXTENSION unless it exists, and ensure that its types can be used.
 
-    Raises ImproperlyConfigured where they could not, or where they would go with a tenant.
+    Raises ImproperlyConfigured if they could not, or if they would be dropped with a tenant.
     """
     connection = schema_editor.connection
     if schema is None and not schema_editor.collect_sql:
@@ -71,7 +71,7 @@ def create_other(
 
 
 def _refuse_tenants(connection: BaseDatabaseWrapper, name: str = "vector") -> None:
-    """An extension in the schema of a tenant is missing for others, and is dropped with it."""
+    """An extension in the schema of a tenant is missing for others, and dropped with it."""
     if not _has_tenants(connection) or _installed(connection, name):
         return
     with connection.cursor() as cursor:
@@ -99,7 +99,7 @@ def _installed(connection: BaseDatabaseWrapper, name: str) -> bool:
 
 
 def drop(schema_editor: BaseDatabaseSchemaEditor, name: str = "vector") -> None:
-    """DROP EXTENSION, where it is there."""
+    """DROP EXTENSION if it exists."""
     quoted = name if name == "vector" else schema_editor.quote_name(name)
     _execute(schema_editor, name, f"DROP EXTENSION IF EXISTS {quoted}")
 

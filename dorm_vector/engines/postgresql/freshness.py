@@ -21,7 +21,7 @@ from dorm_vector.sql import literal
 __all__ = ["PostgreSQLFreshness"]
 
 MARK = "-- dorm_vector"
-# These compare rows byte by byte, types that have no equality and text of any collation too.
+# These compare rows byte by byte, including types without equality and text of any collation.
 BODY = f"""
 BEGIN {MARK}
     IF record_image_ne(ROW({{new}}), ROW({{old}}))
@@ -40,8 +40,8 @@ TRIGGER = (
 DROP_TRIGGER = "DROP TRIGGER IF EXISTS %(name)s ON %(table)s"
 DROP_FUNCTION = "DROP FUNCTION IF EXISTS %(function)s()"
 
-# The schema of a table; the triggers of a name on it, and the functions of that name there, with
-# whether they were made here and are not in use elsewhere.
+# The schema of a table; the triggers and functions with a name there, and whether they were made
+# here and are not used elsewhere.
 SCHEMA = (
     "SELECT nspname FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid "
     "WHERE c.oid = to_regclass(%s)"
@@ -97,7 +97,7 @@ class PostgreSQLFreshness:
     def follow_field(
         self, model: type[Model], old: Any, new: Any, schema_editor: BaseDatabaseSchemaEditor
     ) -> None:
-        """Rewrite the functions: sessions have kept the types of their columns too."""
+        """Rewrite the functions: sessions cache the types of their columns."""
         names = (each.name for each in fresh_vectors(model))
         table = schema_editor.quote_name(model._meta.db_table)
         if schema_editor.collect_sql:  # by the declarations, which may know the field

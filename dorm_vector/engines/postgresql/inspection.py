@@ -1,4 +1,4 @@
-"""How the vectors and the indexes of a PostgreSQL database are."""
+"""The state of vectors and indexes in a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SETTINGS = (
     "maintenance_work_mem",
     "max_parallel_maintenance_workers",
 )
-# The indexes of a table. That of a partitioned one is as large as those of its partitions.
+# The indexes of a table. Those of a partitioned table are as large as those of its partitions.
 INDEXES = """
 SELECT i.relname, i.oid::regclass::text, am.amname, x.indisvalid, i.relkind = 'I',
     COALESCE(
@@ -53,7 +53,7 @@ WHERE indrelid = to_regclass(%s)
 """
 # The access method of text indexes.
 WORDS = "gin"
-# What REINDEX CONCURRENTLY calls the index that it makes, and the one that it drops.
+# The names that REINDEX CONCURRENTLY gives the index that it makes and the one that it drops.
 LEFT_OVER = re.compile(r"(.+)_cc(?:new|old)\d*")
 
 
@@ -61,19 +61,19 @@ class Row(NamedTuple):
     """A row of INDEXES."""
 
     name: str
-    #: As it stands in SQL.
+    #: Its name in SQL.
     quoted: str
     method: str
     is_valid: bool
     is_partitioned: bool
     size: int
     uses: int
-    #: What a build that goes on is at.
+    #: The phase of a running build.
     phase: str | None
 
 
 class PostgreSQLInspection(EngineInspection):
-    """The part of the engine that looks after what there is."""
+    """The part of the engine that inspects vectors and indexes."""
 
     methods: dict[str, str]
     access_method: Any
@@ -83,7 +83,7 @@ class PostgreSQLInspection(EngineInspection):
         with self.connection.cursor() as cursor:
             cursor.execute(VERSIONS)
             server, installed, available, schema = cursor.fetchone()
-            if installed:  # its settings are only known where it has been loaded
+            if installed:  # its settings are only known once it is loaded
                 cursor.execute(f"SELECT '[1]'::{self.connection.ops.quote_name(schema)}.vector")
             listed = ", ".join("current_setting(%s, true)" for _ in SETTINGS)
             cursor.execute(f"SELECT {listed}", SETTINGS)
@@ -170,7 +170,7 @@ def _outside(rows: Any, index: Any) -> int:
     """How many rows are not those of a partial index."""
     if index.condition is None:
         return 0
-    # Rows of which the condition is unknown are not in it either.
+    # Rows for which the condition is unknown are not in it either.
     within = rows.filter(index.condition).values("pk")
     return int(rows.filter(~Q(pk__in=within)).count())
 

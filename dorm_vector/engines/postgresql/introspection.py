@@ -1,4 +1,4 @@
-"""What there is of vectors in a PostgreSQL database."""
+"""The vectors in an existing PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dorm_vector.engines.postgresql.text_introspection import TEXT_INDEXES, text
 
 __all__ = ["PostgreSQLIntrospection"]
 
-# The dimensions are the type's modifier: -1 where a column takes any.
+# The dimensions are the type's modifier: -1 if a column takes any.
 COLUMNS = """
 SELECT a.attname, t.typname, a.atttypmod
 FROM pg_catalog.pg_attribute a
@@ -42,7 +42,7 @@ ORDER BY i.relname
 
 OPERATOR_CLASS = re.compile(r"(?:vector|halfvec|sparsevec|bit)_(\w+)_ops")
 NAME = r'(?P<column>"(?:[^"]|"")+"|\w+)'
-# What an index can be over of a column, as PostgreSQL writes it.
+# What an index can cover of a column, as PostgreSQL writes it.
 EXPRESSIONS: dict[str, tuple[re.Pattern[str], dict[str, Any]]] = {
     "column": (re.compile(NAME), {}),
     "half": (re.compile(rf"\(?{NAME}::halfvec\(\d+\)\)?"), {"precision": "half"}),
@@ -71,7 +71,7 @@ class IndexRow(NamedTuple):
 
 
 class PostgreSQLIntrospection(EngineIntrospection):
-    """The part of the engine that reads what there is."""
+    """The part of the engine that introspects a database."""
 
     introspection = VectorIntrospection
     methods: dict[str, str]
@@ -95,7 +95,7 @@ class PostgreSQLIntrospection(EngineIntrospection):
         return [each for each in found if each]
 
     def _rows(self, sql: str, *parameters: object) -> list[Any]:
-        # The driver's own cursor: what projects count and log does not change.
+        # The driver's own cursor, so that the queries that projects count and log do not change.
         connection = self.connection
         connection.ensure_connection()
         with connection.wrap_database_errors, connection.connection.cursor() as cursor:
@@ -121,7 +121,7 @@ def _index(row: IndexRow) -> FoundIndex | None:
 
 
 def _over(expression: str) -> tuple[str | None, dict[str, Any]]:
-    """The column that an index is over, and what of it, as options of an index."""
+    """The column of an index, and how it is reduced, as options."""
     for pattern, options in EXPRESSIONS.values():
         if match := pattern.fullmatch(expression):
             parts = match.groupdict()

@@ -1,4 +1,4 @@
-"""Loads without the vector indexes of a table, which are made again after them."""
+"""Loading without the vector indexes of a table, which are rebuilt afterwards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SETTINGS = {
     "maintenance_work_mem": "maintenance_work_mem",
     "workers": "max_parallel_maintenance_workers",
 }
-# Of object_in_use.
+# SQLSTATE object_in_use.
 IN_USE = "55006"
 
 
@@ -44,7 +44,7 @@ class Found(NamedTuple):
 @contextlib.contextmanager
 def without_indexes(engine: Any, model: Any, settings: dict[str, Any]) -> Iterator[None]:
     """
-    A block in which a model's table has none of the vector indexes that the model declares.
+    A block in which a table lacks the vector indexes that its model declares.
 
     They are made again as the database had them, with ``settings``, which the server has to accept
     before the first one is dropped. An error in the block takes the transaction back, and the DROPs
@@ -56,7 +56,7 @@ def without_indexes(engine: Any, model: Any, settings: dict[str, Any]) -> Iterat
     indexes = _found(engine, model, table)
     local = {SETTINGS[name]: value for name, value in settings.items() if value is not None}
     with engine.local_settings(local):
-        # An index of a table with foreign keys that are to be checked later cannot be changed.
+        # Pending checks of deferred foreign keys would keep the indexes from being changed.
         connection.check_constraints()
         _require_unused(connection, model, table)
         _execute(connection, [f"DROP INDEX {index.name}" for index in indexes])

@@ -1,4 +1,4 @@
-"""Rebuilding an index while searches and writes go on, and seeing how far it is."""
+"""Rebuilding an index while searches and writes go on, with its progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dorm_vector.engines.postgresql import partitions
 
 __all__ = ["reindex"]
 
-# Between two looks at the progress, in seconds.
+# Seconds between two looks at the progress.
 INTERVAL = 0.25
 PROGRESS = """
 SELECT phase, COALESCE(NULLIF(tuples_total, 0), blocks_total),
@@ -70,7 +70,7 @@ def _create(engine: Any, index: Any, model: type[Model]) -> None:
 
 @contextlib.contextmanager
 def _watched(connection: BaseDatabaseWrapper, progress: Reported | None) -> Iterator[None]:
-    """A block of which another connection tells how far its build is."""
+    """A block whose progress another connection reports."""
     if progress is None:
         yield
         return
@@ -91,7 +91,7 @@ def _watch(
     connection: BaseDatabaseWrapper, pid: int, progress: Reported, ended: threading.Event
 ) -> None:
     other = connection.copy()
-    # Without it the index is made all the same.
+    # The index is built without it too.
     with contextlib.suppress(DatabaseError), contextlib.closing(other):
         while not ended.wait(INTERVAL):
             with other.cursor() as cursor:

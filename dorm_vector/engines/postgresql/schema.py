@@ -11,7 +11,7 @@ __all__ = ["PostgreSQLAlterations"]
 
 
 class PostgreSQLAlterations(VectorAlterations):
-    """The part of PostgreSQL's schema editor that knows vectors."""
+    """The part of PostgreSQL's schema editor that handles vectors."""
 
     @property
     def engine(self) -> Any:

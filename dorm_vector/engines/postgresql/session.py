@@ -1,4 +1,4 @@
-"""Settings of a whole session, which neither end a transaction nor spoil one."""
+"""Settings of a whole session, which neither end nor break a transaction."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _send_alone(connection: Any, execute: Callable[[str], Any], statement: str) 
 
 
 def _send_in_savepoint(connection: Any, execute: Callable[[str], Any], statement: str) -> None:
-    """An error of the server aborts all that follows it in a transaction, but for this."""
+    """A savepoint: without it an error of the server would abort the whole transaction."""
     execute(f"SAVEPOINT {SAVEPOINT}")
     try:
         execute(statement)

@@ -1,4 +1,4 @@
-"""Searching for words in PostgreSQL: GIN indexes over words, and the same words in queries."""
+"""Searching for words in PostgreSQL: GIN indexes of words, and the same words in queries."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class Words:
         )
 
     def counts(self, queries: list[SQL]) -> SQL:
-        """How many rows of the table have each word."""
+        """How many rows of the table contain each word."""
         index = self.search.index
         if index is None or index.condition is not None:
             return self.counted_at_once(queries)
@@ -206,7 +206,7 @@ class Words:
         fields = self.search.fields
         named = {f"dorm_t{place}": F(name) for place, name in enumerate(fields)}
         rows = self.search.model._base_manager.order_by().annotate(**named).values(*named)
-        # Of the same database, whichever that is: no router is asked.
+        # From the same database, whichever that is: no router is asked.
         sql, params = rows.query.get_compiler(connection=self.connection).as_sql()
         own = Words(self.search, dict(zip(fields, named, strict=True)), self.connection)
         listed = joined(",", (count(SQL("d.v"), query) for query in queries))

@@ -1,4 +1,4 @@
-"""What the engines have in common whose vector indexes are tables kept by triggers."""
+"""What engines share whose vector indexes are tables kept by triggers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims by locks of the operating system, on a file that stands for a database."""
+"""Claims by file locks of the operating system, on a file that stands for a database."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ fcntl = _fcntl()
 
 class LockFile:
     """
-    A file of which bytes are locked, each by one process, and here by one thread.
+    A file whose bytes are locked, each by one process, and there by one thread.
 
-    It stays empty, and stays there: to delete it would take it from under those who open it.
+    It stays empty, and is kept: deleting it would pull it from under others who open it.
     """
 
     def __init__(self, path: str) -> None:
@@ -42,7 +42,7 @@ class LockFile:
 
     def lock(self, place: int) -> bool:
         with self.mutex:
-            # The system lets a process lock what it has locked before.
+            # The system lets a process lock the same byte again.
             if place in self.held:
                 return False
             try:
@@ -60,7 +60,7 @@ class LockFile:
 
 @functools.cache
 def _lock_file(database: str, process: int) -> LockFile | None:
-    """The file of a database, opened once in a process: closing it would let all locks go."""
+    """The file of a database, opened once in a process: closing it would release all locks."""
     if fcntl is None:
         return None
     digest = hashlib.sha256(database.encode("utf-8", "surrogateescape")).hexdigest()[:24]
@@ -75,7 +75,7 @@ class FileClaims(Claims):
     """
     Claims among the processes of one user on one machine, which work on the same ``database``.
 
-    Elsewhere, and on Windows, they are none.
+    On Windows, and between machines, nothing is claimed.
     """
 
     def __init__(self, database: str, column: str) -> None:

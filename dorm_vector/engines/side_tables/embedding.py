@@ -14,9 +14,9 @@ __all__ = ["SideTableEmbedding"]
 
 
 class SideTableEmbedding(EngineEmbedding):
-    """The part of an engine that is for filling vector fields."""
+    """The part of an engine that serves ``embed()``."""
 
-    # quote() ends where a text has NUL.
+    # quote() stops at NUL in a text.
     content_template = (
         "CASE WHEN typeof({a}) = 'text' AND instr({a}, char(0)) > 0 "
         "THEN hex({a}) ELSE quote({a}) END"
@@ -34,6 +34,6 @@ class SideTableEmbedding(EngineEmbedding):
         return f"The database {self.connection.alias!r} is in the memory of this process."
 
     def _place(self) -> str:
-        """What stands for the database in every process."""
+        """The name of the database in every process."""
         name = str(self.connection.settings_dict["NAME"])
         return name if "://" in name else os.path.realpath(name.removeprefix("file:"))

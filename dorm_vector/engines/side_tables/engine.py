@@ -1,8 +1,8 @@
 """
-An index that is a table beside the table of a model, kept in step with it by triggers.
+An index that is a table beside the table of its model, kept in step by triggers.
 
-SQLite and libSQL serve no ``ORDER BY distance`` from an index: theirs are asked for rows. The side
-table bears the name of the index. It is never renamed, since that would break it for good; it is
+SQLite and libSQL serve no ``ORDER BY distance`` from an index: theirs are queried for rows. The
+side table has the name of the index. It is never renamed, which would break it for good, but
 dropped and filled again.
 """
 
@@ -38,23 +38,23 @@ from dorm_vector.engines.side_tables.search import COUNT, SideTableSearch
 
 __all__ = ["SideTableEngine"]
 
-# What an UPDATE trigger is fired by.
+# The columns that fire an UPDATE trigger.
 WATCHED = " OF %(pk)s, %(column)s"
 
 DROP = "DROP {type} {name}"
 
 
 class Names(NamedTuple):
-    """What is made for an index besides its side table, by the ending of its name."""
+    """What is made for an index besides its side table, by suffix of its name."""
 
     #: What is of the model's table, and of the side table, with its type.
     of_table: dict[str, str]
     of_side_table: dict[str, str]
-    #: What tells the former where a server keeps no comments: text without white space.
+    #: What identifies the former if a server keeps no comments: text without white space.
     signs: dict[str, str]
-    #: The tables that the database makes for a side table, as their SQL ends; or a pattern of that.
+    #: The tables that the database makes for a side table, by the end of their SQL, or a pattern.
     shadows: dict[str, str | re.Pattern[str]]
-    #: Other tables that are made here.
+    #: Other tables that are made for an index.
     tables: tuple[str, ...] = ()
 
     @property
@@ -62,7 +62,7 @@ class Names(NamedTuple):
         return [*self.of_table, *self.of_side_table, *self.shadows, *self.tables]
 
     def is_shadow(self, ending: str, site: Site, bearer: SchemaObject) -> bool:
-        """Whether a table has the columns of the one that the database makes."""
+        """Whether a table has the columns of the one that the database would make."""
         columns, sql = self.shadows[ending], bearer.sql or ""
         if isinstance(columns, str):
             return sql.endswith(columns.format(index=site.name))
@@ -162,7 +162,7 @@ class SideTableEngine(
         return removal
 
     def _is_built(self, index: Any, model: type[Model]) -> bool:
-        """``why_not_built`` says no; also where a migration has renamed the field already."""
+        """Whether ``why_not_built`` refuses, even after a migration has renamed the field."""
         try:
             return self.why_not_built(index, model) is None
         except (FieldDoesNotExist, FieldError):
@@ -173,7 +173,7 @@ class SideTableEngine(
         return self._why_no_vectors(index, model) if index.method == "vector" else reason
 
     def _why_no_vectors(self, index: Any, model: type[Model]) -> str | None:
-        """Why a vector index is not built here, the first half of a sentence; None where it is."""
+        """Why a vector index is not built here, the first half of a sentence; None if it is."""
         field = index.vector_field(model)
         most = self.most_dimensions(index, field.kind)
         if most is None:
@@ -220,7 +220,7 @@ class SideTableEngine(
         return fold(name)
 
     def check_names(self, index: Any, model: type[Model]) -> None:
-        """Raise ProgrammingError where a name of an index that would be built is another's."""
+        """Raise ProgrammingError if something else has a name that an index needs."""
         if not self._is_built(index, model):
             return
         site = Site.of(index, model)
@@ -232,12 +232,12 @@ class SideTableEngine(
 
     def removal(self, site: Site, *, strict: bool = True) -> list[str]:
         """
-        The statements that drop what there is of an index, and nothing else.
+        The statements that drop what exists of an index, and nothing else.
 
-        ``strict`` ones raise ProgrammingError where a name of the index is another's.
+        ``strict`` ones raise ProgrammingError if something else has a name of the index.
         """
         found, names = self._found(site, strict=strict), self.names_of(site.method)
-        # Shadows go with their table.
+        # Shadow tables go with their table.
         shadows = () if "" in found else names.shadows
         return [
             statement
@@ -251,7 +251,7 @@ class SideTableEngine(
         return [DROP.format(type=found.type.upper(), name=name)]
 
     def _found(self, site: Site, *, strict: bool = True) -> dict[str, SchemaObject]:
-        """What there is of an index, by the ending of its name."""
+        """What exists of an index, by suffix."""
         own: dict[str, SchemaObject] = {}
         found = self._bearers(site)
         for ending, bearer in found:
@@ -282,10 +282,10 @@ class SideTableEngine(
         made = any(end == "" and self._is_side_table(site, one) for end, one in found)
         if ending == "":
             return made
-        # What is of the side table goes with it, and is never dropped by its name.
+        # What belongs to the side table goes with it, and is never dropped by name.
         if ending in names.of_side_table:
             return made and bearer.is_of(names.of_side_table[ending], site.name)
-        # A shadow has no mark: its table has one, or it has the columns of what was left behind.
+        # A shadow table has no mark: its table has, or it has the columns of what was left behind.
         left = not any(end == "" for end, _ in found) and names.is_shadow(ending, site, bearer)
         return bearer.type in ("table", "index") and (made or left)
 
@@ -293,7 +293,7 @@ class SideTableEngine(
         return bearer.is_made() and bearer.is_of("table", site.name)
 
     def reindex(self, index: Any, model: type[Model], progress: Any = None) -> str | None:
-        """Drop what there is of an index, and build it where it is built here."""
+        """Drop what exists of an index, and build it if it is built here."""
         if index.method not in self.index_methods:
             return super().reindex(index, model)
         reason = self.why_not_built(index, model)
@@ -307,7 +307,7 @@ class SideTableEngine(
         return reason
 
     def _is_present(self, table: str) -> bool:
-        """Whether all that a search and later writes need is there."""
+        """Whether everything that searches and later writes need exists."""
         names = self._needed(table)
         sql = COUNT.format(places=", ".join("?" * len(names)))
         return bool(self.connection.connection.execute(sql, names).fetchone()[0] == len(names))

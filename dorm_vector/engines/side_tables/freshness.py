@@ -1,6 +1,6 @@
 """
-FreshVector on SQLite and libSQL: a trigger AFTER UPDATE, which cannot change the row that is
-written, and so writes to it once more.
+FreshVector on SQLite and libSQL: a trigger AFTER UPDATE, which cannot change the row being written,
+and so writes it again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ CREATE = (
     "BEGIN UPDATE %(table)s SET %(vector)s = NULL WHERE %(key)s; END"
 )
 DROP = "DROP TRIGGER IF EXISTS %(name)s"
-# No UPDATE names a column that is computed.
+# No UPDATE names a generated column.
 WATCHED = " OF %(sources)s"
-# Text is compared as it stands, although 'a' may be 'A' to the column.
+# Text is compared by its characters, even if the column takes 'a' and 'A' for the same.
 CHANGED = "NEW.{0} COLLATE BINARY IS NOT OLD.{0}"
-# What is in it, where a server keeps no comments: text without white space.
+# What it contains, if a server keeps no comments: text without white space.
 SIGN = "=NULLWHERE"
 
 
@@ -39,7 +39,7 @@ class SideTableFreshness:
 
     @property
     def keeps_comments(self) -> bool:
-        """Whether the database keeps the mark of what is made; a server of libSQL's does not."""
+        """Whether the database keeps the mark in what is made; libSQL's servers do not."""
         return not getattr(self.connection, "is_remote", False)
 
     def create_freshness(self, constraint: Any, model: Any, schema_editor: Any) -> Any:
@@ -88,7 +88,7 @@ class SideTableFreshness:
         self, model: type[Model], altered: Any, schema_editor: BaseDatabaseSchemaEditor
     ) -> dict[str, Any]:
         """
-        What makes the triggers again that their model cannot, by name.
+        The statements for triggers that their model cannot make, by name.
 
         RenameField leaves the old names of fields in a constraint.
         """
@@ -113,14 +113,14 @@ class SideTableFreshness:
         return sql
 
     def triggers(self, name: str) -> list[SchemaObject]:
-        """The triggers of a name; those of other tables too."""
+        """The triggers with a name, on any table."""
         self.connection.ensure_connection()
         rows = self.connection.connection.execute(FIND.format(places="?"), (fold(name),) * 2)
         bearers = [SchemaObject(*row) for row in rows.fetchall()]
         return [bearer for bearer in bearers if bearer.type.endswith("trigger")]
 
     def _is_of(self, statement: Any, found: SchemaObject) -> bool:
-        """Raises ProgrammingError where the trigger was not made for this table."""
+        """Raise ProgrammingError if the trigger was not made for this table."""
         # An index has triggers with the mark as well.
         signed = SIGN in "".join((found.sql or "").split())
         of_table = found.is_of("trigger", statement.table.strip('"'))

@@ -1,9 +1,9 @@
 """
-Searching for words where SQLite's FTS5 is: tables of words that triggers keep in step.
+Searching for words with SQLite's FTS5: tables of words that triggers keep in step.
 
-Such a table has its own copy of the texts, since REPLACE takes rows away without a DELETE that a
-trigger would see: what a row had is deleted by its key. Its rows have the numbers of the model's;
-where these have no numbers, a second table has them by their keys.
+Such a table has its own copy of the texts, since REPLACE removes rows without a DELETE that a
+trigger would see: what a row had is deleted by its key. Its rows have the rowids of the model's; if
+these have none, a second table numbers them by their keys.
 """
 
 from __future__ import annotations
@@ -90,9 +90,9 @@ NAMES = Names(
     tables=("keys",),
 )
 
-# What FTS5 does not drop a table without.
+# Tables without which FTS5 cannot drop its own.
 LOST = {**NAMES.shadows, "content": "(id INTEGER PRIMARY KEY, c0)"}
-# The rows that it does not open without: its version, and that there are no words.
+# Rows without which it cannot open: its version, and that there are no words.
 ROWS = {
     "config": "INSERT INTO {} VALUES ('version', 4)",
     "data": "INSERT INTO {} VALUES (1, X''), (10, X'00000000000000')",
@@ -103,7 +103,7 @@ NOT_BUILT = "{}: the TextIndex {!r} is not built."
 
 
 class FullTextEngine(FullTextInspection, SideTableEngine):
-    """The engine of a database whose indexes of words are FTS5's."""
+    """The engine of a database with text indexes of FTS5."""
 
     index_methods = frozenset({"vector", "text"})
 
@@ -118,7 +118,7 @@ class FullTextEngine(FullTextInspection, SideTableEngine):
         return self._why_no_words(index) or self.why_words_not_kept()
 
     def _why_no_words(self, index: Any) -> str | None:
-        """Why there is no such table of words here, the first half of a sentence; or None."""
+        """Why there can be no such table of words here, the first half of a sentence; or None."""
         if self.lacks_fts5():
             return f"{self.label} was built without FTS5 here"
         if index.tokenize and self.connection.Database.sqlite_version_info < TRIGRAMS:
@@ -126,7 +126,7 @@ class FullTextEngine(FullTextInspection, SideTableEngine):
         return None
 
     def lacks_fts5(self) -> bool:
-        """Whether there are no tables of words. Does not ask the database."""
+        """Whether there are no tables of words. Does not query the database."""
         return False
 
     def why_words_not_kept(self) -> str | None:
@@ -152,7 +152,7 @@ class FullTextEngine(FullTextInspection, SideTableEngine):
             "pk": ", ".join(f"{{row}}%(pk{each})s" for each in pks),
             # The model's column on the left: its collation is the one that counts.
             "key": " AND ".join(f"{{row}}%(pk{each})s = k{each}" for each in pks),
-            # save() writes all columns. Whatever their collation says, other letters are others.
+            # save() writes all columns. Other letters are changes, whatever the collation.
             "changed": " OR ".join(
                 f"OLD.%({name})s IS NOT NEW.%({name})s COLLATE BINARY"
                 for name in (*(f"pk{each}" for each in pks), *(f"text{each}" for each in texts))
@@ -192,12 +192,12 @@ class FullTextEngine(FullTextInspection, SideTableEngine):
         return f"k{place}{ending}"
 
     def is_keyed(self, model: type[Model]) -> bool:
-        """Whether the rows of a model have no numbers for keys."""
+        """Whether the keys of a model are not rowids."""
         column_type = model._meta.pk.db_type(self.connection) or ""
         return "INT" not in column_type.upper()
 
     def _drop(self, site: Site, found: SchemaObject, endings: set[str]) -> list[str]:
-        """A table of words that has lost one of its own is given it back first."""
+        """Restore a lost shadow table first, without which the table of words cannot be dropped."""
         drop = super()._drop(site, found, endings)
         if site.method != "text" or found.name.lower() != site.name.lower():
             return drop

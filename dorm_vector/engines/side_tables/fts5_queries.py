@@ -11,9 +11,9 @@ from dorm_vector.sql import SQL, joined, literal
 
 __all__ = ["found_rows"]
 
-# The limit keeps it a query of its own: FTS5 would be asked once for each row else.
+# The limit keeps it a separate query: otherwise FTS5 would be queried for each row.
 FOUND = "SELECT rowid AS i, -rank AS r FROM {}(%s, %s) LIMIT -1"
-# Parts of words that a trigram tokenizer has no tokens for.
+# Parts of words that are too short for the trigram tokenizer.
 SHORT = 3
 # How often a part occurs in a column.
 COUNT = "((LENGTH({column}) - LENGTH(REPLACE({column}, %s, ''))) / LENGTH(%s))"
@@ -28,7 +28,7 @@ def found_rows(search: Any, table: str) -> SQL:
 
 
 def typed(search: Any) -> str:
-    """A search in FTS5's language. Nothing of what a person typed stands outside of quotes."""
+    """A search in FTS5's language. Nothing that a person typed stands outside quotes."""
     query = search.query
     if search.is_any:
         given = units(query.wanted, query.excluded, " OR ")
@@ -57,7 +57,7 @@ def phrase(unit: tuple[str, ...]) -> str:
 
 
 def bm25(search: Any) -> str:
-    """The function that ranks, with what a word of each column of the table counts."""
+    """The ranking function, with the weight of a word in each column."""
     return f"bm25({', '.join(map(literal, search.numbers))})"
 
 
@@ -66,13 +66,13 @@ def is_short(unit: tuple[str, ...]) -> bool:
 
 
 def cases(part: str) -> Iterable[str]:
-    """A part in small and capital letters: FTS5 tells them apart no more than this."""
+    """A part in lower and upper case, which FTS5 takes for the same."""
     letters = ({each.lower(), each.upper()} for each in part)
     return sorted({"".join(each) for each in product(*letters)})
 
 
 class Scan(PartConditions):
-    """A search with parts of words that are too short for the index: all texts are read."""
+    """A search with parts of words that are too short for the index, which reads all texts."""
 
     def __init__(self, search: Any, table: str) -> None:
         self.search, self.table = search, table

@@ -1,4 +1,4 @@
-"""How the vectors and the indexes of a database are whose indexes are side tables."""
+"""The state of vectors and indexes in a database whose indexes are side tables."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["SideTableInspection"]
 
 
 class SideTableInspection(EngineInspection):
-    """The part of an engine with side tables that looks after what there is."""
+    """The part of an engine with side tables that inspects vectors and indexes."""
 
-    #: What an index is, to the database.
+    #: The database's name for such an index.
     index_label: ClassVar[str] = ""
     #: The bytes of a side table: a query, with places for its tables by ``{ending}``.
     side_size: ClassVar[str] = ""

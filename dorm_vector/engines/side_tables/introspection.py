@@ -1,7 +1,7 @@
 """
-What there is of vectors in a database whose indexes are side tables.
+The vectors in an existing database whose indexes are side tables.
 
-Its columns are blobs: the CHECK of a column says what is in it. What an index is over is read from
+Its columns are blobs: the CHECK of a column tells what it holds. What an index covers is read from
 its triggers and its side table.
 """
 
@@ -24,7 +24,7 @@ __all__ = ["SideTableIntrospection"]
 
 TRIGGERS = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'"
 TABLE = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name COLLATE NOCASE = ?"
-# Of a side table: its own statement, and those of its indexes.
+# The statements of a side table and of its indexes.
 PARTS = "SELECT sql FROM sqlite_master WHERE tbl_name COLLATE NOCASE = ? AND sql IS NOT NULL"
 
 INSERT = "_insert"
@@ -42,12 +42,12 @@ TOKENIZERS: dict[str, dict[str, Any]] = {"porter": {}, "trigram": {"tokenize": "
 NOTE = "The database does not know {unknown} of the text index {name!r}."
 OPTION = re.compile(r"'(\w+)=([\w.]+)'")
 
-# How numbers stand in the templates of checks.
+# How numbers are written in the templates of checks.
 PLACES = {"dimensions": "DIMENSIONS", "bytes": "BYTES", "padding": "PADDING"}
 
 
 class SideTableIntrospection(EngineIntrospection):
-    """The part of an engine with side tables that reads what there is."""
+    """The part of an engine with side tables that introspects a database."""
 
     introspection = VectorIntrospection
 
@@ -154,7 +154,7 @@ def _number(text: str) -> Any:
 
 
 def _check(template: str) -> re.Pattern[str]:
-    """What a CHECK looks like that was made from a template, of any column and dimensions."""
+    """The pattern of a CHECK that was made from a template, for any column and dimensions."""
     pattern = re.escape(template.format(column="COLUMN", **PLACES))
     pattern = pattern.replace("COLUMN", r'"(?P<column>(?:[^"]|"")+)"', 1)
     pattern = pattern.replace("COLUMN", '"(?P=column)"')

@@ -1,8 +1,8 @@
 """
 Side tables in a schema editor: several statements in one, and nothing dropped that others made.
 
-SQLite's names know no case, and tables, views and indexes share one space of them. What is made
-here bears a mark in its SQL, which the database keeps; a name whose bearer has none is refused.
+SQLite's names ignore case, and tables, views and indexes share one namespace. What is made here
+has a mark in its SQL, which the database keeps; a name that belongs to anything else is refused.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ __all__ = [
     "with_side_tables",
 ]
 
-#: Stands in the SQL of all that is made: it tells what may be dropped.
+#: Stands in the SQL of everything that is made, and tells what may be dropped.
 MARK = "/* dorm_vector */"
 
-# The bearers of names. A temporary table would be dropped in place of one of the same name.
+# What has a name. A temporary table would be dropped instead of a table with the same name.
 FIND = (
     "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name COLLATE NOCASE IN ({places}) "
     "UNION ALL SELECT 'temporary ' || type, name, tbl_name, sql FROM sqlite_temp_master "
     "WHERE name COLLATE NOCASE IN ({places})"
 )
 
-# What Django calls the table that it fills to take the place of another.
+# The prefix of the table that Django fills to replace another.
 REMADE = "new__"
 
 
 def fold(name: str) -> str:
-    """A name as SQLite compares it: ASCII letters are the same in either case."""
+    """A name as SQLite compares it, ignoring the case of ASCII letters."""
     return name.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
 
 
@@ -58,12 +58,12 @@ class SchemaObject(NamedTuple):
     sql: str | None
 
     def is_of(self, type_: str, table: str) -> bool:
-        """Whether it is of a type, and belongs to a table, or to the one that it remakes."""
+        """Whether it has a type, and belongs to a table, or to the one that the table remakes."""
         tables = (fold(self.table), fold(REMADE + self.table))
         return self.type == type_ and fold(table) in tables
 
     def is_made(self, sign: str | None = None) -> bool:
-        """Whether it was made here: it has the mark, or a sign where a server keeps no comments."""
+        """Whether it was made here: it has the mark, or a sign if a server keeps no comments."""
         squeezed = "".join((self.sql or "").split())
         return MARK in (self.sql or "") or (sign is not None and sign in squeezed)
 
@@ -97,8 +97,7 @@ class SideTableStatement(Statement):
     Several statements in one, for ``sqlmigrate`` to show and the schema editor to run one by one.
 
     A rebuild of the table makes it for ``new__<table>`` and renames that before it runs.
-    ``by_row`` has parts that are about a ``{row}``, and are there once more for the NEW one and the
-    OLD one.
+    ``by_row`` has parts about a ``{row}``, which are repeated for NEW and OLD.
     """
 
     #: The method of the index.
@@ -140,23 +139,23 @@ class SideTableStatement(Statement):
 
 class Removal(SideTableStatement):
     """
-    The removal of an index: of what there is of it when it runs.
+    The removal of whatever exists of an index when it runs.
 
-    ``strict`` ones raise where a name of the index is another's: an index that is not built has
-    left its names to others.
+    ``strict`` ones raise if something else has a name of the index: an index that is not built
+    leaves its names to others.
     """
 
     strict = True
 
 
 class ConvertedColumn(str):
-    """The name of a column, of which a table that is rebuilt takes something else."""
+    """The name of a column, which a table that is rebuilt may fill from something else."""
 
     sql: str
 
 
 class SideTableEditor(VectorAlterations):
-    """The part of a schema editor that knows side tables."""
+    """The part of a schema editor that handles side tables."""
 
     @property
     def engine(self) -> Any:
@@ -181,7 +180,7 @@ class SideTableEditor(VectorAlterations):
         super().create_model(model)  # type: ignore[misc]
 
     def _alter_field(self, model: Any, old_field: Any, new_field: Any, *args: Any) -> None:
-        """Vectors of all kinds are BLOBs to SQLite: what tells them apart is a CHECK."""
+        """To SQLite vectors of all kinds are BLOBs, which only their CHECKs tell apart."""
         if not differ(old_field, new_field):
             super()._alter_field(model, old_field, new_field, *args)  # type: ignore[misc]
             return
@@ -227,7 +226,7 @@ class SideTableEditor(VectorAlterations):
         super().delete_model(model, *args, **kwargs)
 
     def _check_names(self, model: Any, indexes: Any) -> None:
-        """Refuse what an index would be refused for, before the first statement is sent."""
+        """Refuse an index before the first statement is sent, for what would refuse it later."""
         for index in indexes:
             if getattr(index, "portable", False) and not self.collect_sql:
                 self.engine.check_names(index, model)
@@ -245,7 +244,7 @@ def with_side_tables(base: type) -> Callable[..., Any]:
 
 
 def require_side_tables(schema_editor: Any) -> None:
-    """Raise ImproperlyConfigured for a schema editor that would not run its statements."""
+    """Raise ImproperlyConfigured for a schema editor that would not run the statements."""
     if not isinstance(schema_editor, SideTableEditor):
         raise ImproperlyConfigured(
             f"The schema editor {type(schema_editor).__name__} does not know vector indexes: add "

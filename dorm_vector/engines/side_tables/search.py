@@ -1,4 +1,4 @@
-"""Searching where an index is a table of its own: it names the candidates, and the query ranks."""
+"""Searching where an index is a side table: it names candidates, and the query re-ranks them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dorm_vector.sql import SQL
 
 __all__ = ["COUNT", "SideTableSearch"]
 
-# How many of some names there are.
+# How many objects have one of some names.
 COUNT = "SELECT count(*) FROM sqlite_master WHERE name IN ({places})"
 
 
 def uses_joins(query: Query) -> bool:
-    """Whether other tables take part."""
+    """Whether a query joins other tables."""
     return bool(sum(used > 0 for used in query.alias_refcount.values()) > 1)
 
 
@@ -48,7 +48,7 @@ class SideTableSearch(EngineSearch):
 
     #: Why an index has no ``steps`` for as many rows as are wanted.
     too_many: ClassVar[str] = ""
-    #: Why ``is_ready`` said no, although the table is there.
+    #: Why ``is_ready`` refused although the table exists.
     too_few: ClassVar[str] = ""
 
     def candidate_condition(self, index: Any, query: Query, vector: Any, count: int) -> SQL:
@@ -60,11 +60,11 @@ class SideTableSearch(EngineSearch):
         return next((each for each in built if self.reaches(query, search, each)), None)
 
     def serving_index(self, query: Query, search: Any) -> Any:
-        self.connection.ensure_connection()  # which tells what is loaded, and what is there
+        self.connection.ensure_connection()  # which shows what is loaded, and what exists
         built = self._built(query, search)
         if query.explain_info:
             built = (each for each in built if self.reaches(query, search, each))
-        # Also one that does not reach as far: pages further on follow those that it gives.
+        # Even one with too few steps: later pages continue those that it gives.
         return next(filter(None, map(self.as_built, built)), None)
 
     def _built(self, query: Query, search: Any) -> Iterator[Any]:
@@ -109,5 +109,5 @@ class SideTableSearch(EngineSearch):
         return index if self.is_ready(index.name) else None
 
     def is_ready(self, table: str) -> bool:
-        """Whether the side table is there, and better than reading all rows."""
+        """Whether the side table exists, and is better than reading all rows."""
         return self._is_present(table)

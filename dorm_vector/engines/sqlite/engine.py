@@ -34,12 +34,12 @@ MAX_DIMENSIONS = 8192
 BLOB = "typeof({column}) IN ('blob', 'null')"
 
 FLOAT32_NORM = "vec_distance_l2({a}, zeroblob(length({a})))"
-# sqlite-vec's functions add up squares in float32. Between these they neither vanish nor overflow.
+# sqlite-vec's functions sum squares in float32. Within these they neither under- nor overflow.
 LEAST, GREATEST = "1e-17", "1e18"
 NORM = f"COALESCE(NULLIF(NULLIF(max({FLOAT32_NORM}, {LEAST}), {LEAST}), 9e999), dorm_norm({{a}}))"
 ORDINARY = f"{FLOAT32_NORM} BETWEEN {LEAST} AND {GREATEST}"
 NORMALIZE = f"CASE WHEN {ORDINARY} THEN vec_normalize({{a}}) ELSE dorm_normalize({{a}}) END"
-# Of two sets of bits: from how many are in one of them only, and how many in each.
+# Of two sets of bits, from the number that are in one of them only, and the size of each.
 SIZE = "vec_distance_hamming(vec_bit({name}), vec_bit(zeroblob(length({name}))))"
 BOTH = f"({SIZE.format(name='{a}')} + {SIZE.format(name='{b}')})"
 DIFFERENT = "vec_distance_hamming(vec_bit({a}), vec_bit({b}))"
@@ -52,7 +52,7 @@ COSINE_EXACTLY = "dorm_cosine({a}, {b})"
 # A bit for each component, padded with zeros to whole bytes.
 QUANTIZED = "vec_quantize_binary(CAST({a} || zeroblob(-length({a}) & 31) AS BLOB))"
 
-# The functions with dorm_ in their names are of ``sqlite_functions``.
+# The functions with the prefix dorm_ come from ``sqlite_functions``.
 FUNCTIONS = {
     "norm": dict.fromkeys(DENSE_KINDS, NORM),
     "dims": dict.fromkeys(DENSE_KINDS, "length({a}) / 4"),
@@ -77,7 +77,7 @@ FUNCTIONS = {
     "avg": {"vector": "dorm_avg({a}){filter}", "halfvec": "dorm_half(dorm_avg({a}){filter})"},
 }
 
-# An index is a vec0 table. sqlite-vec would report success where one is renamed.
+# An index is a vec0 table. sqlite-vec would report success if it were renamed.
 DROP = (
     "DROP TRIGGER IF EXISTS %(insert)s",
     "DROP TRIGGER IF EXISTS %(delete)s",
@@ -88,7 +88,7 @@ CREATE = (
     "CREATE VIRTUAL TABLE %(index)s %(mark)s %(scale)sUSING vec0(vector %(element)s)",
     "INSERT INTO %(index)s (rowid, vector) "
     "SELECT %(pk)s, %(value)s FROM %(table)s WHERE %(storable)s",
-    # OR REPLACE takes rows away without a DELETE that a trigger would see.
+    # OR REPLACE removes rows without a DELETE that a trigger would see.
     "CREATE TRIGGER %(insert)s %(mark)s AFTER INSERT ON %(table)s BEGIN "
     "DELETE FROM %(index)s WHERE rowid = NEW.%(pk)s; "
     "INSERT INTO %(index)s (rowid, vector) "
@@ -141,7 +141,7 @@ def _lacks_fts5(driver: Any) -> bool:
 
 @functools.cache
 def _fts5_needs_trust(driver: Any) -> bool:
-    """Whether this SQLite counts FTS5 among what triggers may misuse; later ones do not."""
+    """Whether trusted_schema=OFF keeps triggers from FTS5 too, as in older SQLites."""
     with contextlib.closing(driver.connect(":memory:")) as raw:
         for statement in (
             "PRAGMA trusted_schema = OFF",
@@ -268,7 +268,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
 
     def _drop(self, site: Site, found: SchemaObject, endings: set[str]) -> list[str]:
         """
-        A side table is dropped whole: where a shadow is gone sqlite-vec fails, and crashes later.
+        A side table is dropped as a whole: without its shadows sqlite-vec fails, and later crashes.
 
         Without sqlite-vec it stays. No search goes to a side table without triggers.
         """
@@ -308,7 +308,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         pinned, raw = conf.get("SQLITE_VEC"), self.connection.connection
         if pinned:
             self.tier, reasons = load_first(raw, pinned)
-            # Where there are no vectors, it slows nothing down.
+            # Without vectors it slows nothing down.
             if reasons and self.tier == "python" and self._may_hold_vectors():
                 warn_of_fallback(reasons)
         sqlite_functions.register_own(raw)
@@ -346,7 +346,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         ]
 
     def enable(self, schema_editor: BaseDatabaseSchemaEditor, *, schema: str | None = None) -> None:
-        """Load sqlite-vec here, and see to it that every later connection loads it too."""
+        """Load sqlite-vec here, and have every later connection load it too."""
         prepare_connections()
         self.connection.ensure_connection()
         prepare(self.connection)

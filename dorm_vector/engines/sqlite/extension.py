@@ -29,7 +29,7 @@ __all__ = ["TIERS", "best_tier", "load_first", "load_sqlite_vec_extension", "war
 
 
 class UnavailableError(Exception):
-    """A tier cannot be had here; the message says why."""
+    """A tier is not available; the message says why."""
 
 
 def load_sqlite_vec_extension(raw_connection: sqlite3.Connection, *, tier: str = "auto") -> str:
@@ -39,7 +39,7 @@ def load_sqlite_vec_extension(raw_connection: sqlite3.Connection, *, tier: str =
     With it come the functions and aggregates of dorm_vector's own, so that the SQL of a queryset
     runs there. The first tier that works is taken, or the one that ``tier`` names. Loading twice is
     harmless. Extension loading is off afterwards. Raises ImproperlyConfigured where a named tier
-    cannot be had. Falling back to ``python`` without being told to is a RuntimeWarning.
+    is not available. Falling back to ``python`` unasked is a RuntimeWarning.
     """
     loaded, reasons = load_first(raw_connection, tier)
     sqlite_functions.register_own(raw_connection)

@@ -31,14 +31,14 @@ def functions() -> dict[str, Function]:
 
 
 def register_all(raw_connection: Any) -> None:
-    """Give a connection the functions of sqlite-vec's that are used."""
+    """Register Python versions of sqlite-vec's functions with a connection."""
     named = {name: (2, function) for name, function in functions().items()}
     for name, (arguments, function) in {**named, **OTHERS}.items():
         raw_connection.create_function(name, arguments, function, deterministic=True)
 
 
 def register_own(raw_connection: Any) -> None:
-    """Give a connection the functions and aggregates that sqlite-vec has not."""
+    """Register the functions and aggregates that sqlite-vec lacks with a connection."""
     named = {**OWN, **{name: (2, function) for name, function in exact_functions().items()}}
     for name, (arguments, function) in named.items():
         raw_connection.create_function(name, arguments, function, deterministic=True)
@@ -122,7 +122,7 @@ def _cosine(a: bytes, b: bytes) -> float | None:
 
 
 def _not_negative(distance: float) -> float:
-    return 0.0 if distance < 0 else distance  # max() would make it of NaN
+    return 0.0 if distance < 0 else distance  # max() would turn NaN into it
 
 
 PLAIN: dict[str, Function] = {

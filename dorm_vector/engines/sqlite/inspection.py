@@ -1,4 +1,4 @@
-"""How the vectors and the indexes of a SQLite database are."""
+"""The state of vectors and indexes in a SQLite database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PRAGMAS = ("journal_mode", "cache_size", "mmap_size", "busy_timeout", "trusted_s
 
 
 class SQLiteInspection(SideTableInspection):
-    """The part of the engine that looks after what there is."""
+    """The part of the engine that inspects vectors and indexes."""
 
     tier: str | None
     index_label = "vec0"

@@ -38,7 +38,7 @@ class Command(BaseCommand):
         if options["check_changes"]:
             self._check(labels)
             return
-        # By way of the project's own makemigrations, which may keep files beside the migrations.
+        # Through the project's own makemigrations, which may keep files beside the migrations.
         command = makemigrations.Command()
         command.several, command.schema = True, options["schema"]
         passed = ("name", "dry_run", "include_header", "verbosity", "no_color", "force_color")

@@ -21,13 +21,13 @@ ANY_DIMENSIONS = "A vector of any dimensions: give its column a number of them."
 
 
 class Command(inspectdb.Command):
-    """The ``inspectdb`` that the project has otherwise, knowing vectors."""
+    """The ``inspectdb`` that the project would have, extended by vectors."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Command:
         other = others_command("inspectdb") if cls is Command else None
         if other is None:
             return super().__new__(cls)
-        if not issubclass(other, inspectdb.Command):  # it has nothing that could be added to
+        if not issubclass(other, inspectdb.Command):  # it has nothing to extend
             return other(*args, **kwargs)  # type: ignore[return-value]
         return super().__new__(type("Command", (cls, other), {"__module__": __name__}))
 

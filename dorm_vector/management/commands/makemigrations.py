@@ -17,10 +17,10 @@ REFUSED = ("check_changes", "empty", "merge", "update")
 
 class Command(makemigrations.Command):
     """
-    The ``makemigrations`` that the project has otherwise, with one more option.
+    The ``makemigrations`` that the project would have, with one more option.
 
-    Made from another app's command it stands between that one and Django's, so that what the other
-    does before and after Django's own work is done for this migration too.
+    It is inserted between another app's command and Django's, so that what the other does before
+    and after Django's own work is done for this migration too.
     """
 
     #: How many apps it takes: the option takes one, as it does in djanorm.
@@ -56,7 +56,7 @@ class Command(makemigrations.Command):
         for name in ("verbosity", "dry_run", "include_header", "scriptable"):
             setattr(self, name, options[name])
         self.written_files: list[str] = []
-        # All of them before the first is written: nothing is done by halves.
+        # All are made before the first is written: nothing is done halfway.
         changes = {
             label: [migration_for(label, options["name"], schema=self.schema)]
             for label in app_labels

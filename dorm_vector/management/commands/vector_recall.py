@@ -1,4 +1,4 @@
-"""``manage.py vector_recall app.Model.field``: what an index finds of what there is."""
+"""``manage.py vector_recall app.Model.field``: how much an index finds of what it should."""
 
 from __future__ import annotations
 

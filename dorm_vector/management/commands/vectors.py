@@ -1,4 +1,4 @@
-"""``manage.py vectors``: how the vectors and their indexes are."""
+"""``manage.py vectors``: the state of vectors and their indexes."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _column(engine: Engine, model: Any, field: Any) -> dict[str, Any]:
 
 
 def _indexes(engine: Engine, model: type[Model], field: Field) -> list[dict[str, Any]]:
-    """The indexes of a column, and at the first one those that nobody has declared."""
+    """The indexes of a column, followed at the first one by undeclared ones."""
     declared = {
         index.name: index for index in model._meta.indexes if isinstance(index, MethodIndex)
     }
@@ -224,7 +224,7 @@ def _size(count: float) -> str:
 
 
 def _judge(found: list[dict[str, Any]]) -> None:
-    """Raise CommandError, and so end with 1, where an index is of no use."""
+    """Raise CommandError, and so exit with 1, if an index is unusable."""
     looked_at = [
         (each["database"], one["model"], state)
         for each in found
