@@ -111,19 +111,19 @@ class TestURLs:
         ("url", "reason"),
         [
             ("sqlite:////nowhere/at/all.db", "unable to open database file"),
-            ("sqlite:///x.db?colour=1", "'colour' is an invalid keyword argument for Connection()"),
+            # Versions of Python put it otherwise.
+            ("sqlite:///x.db?colour=1", ".*keyword argument.*"),
             (
                 "libsql://127.0.0.1:1",
-                "The connection to the server failed: [Errno 111] Connection refused",
+                r"The connection to the server failed: \[Errno \d+\] Connection refused",
             ),
         ],
     )
     def test_what_cannot_be_opened(self, url: str, reason: str) -> None:
         ended = manage(url, "demo")
-        expected = f"The database '{url}' cannot be used: {reason}.\n"
-        # Versions of Python put it a little otherwise.
-        said = ended.stderr.replace("this function", "Connection()")
-        assert (ended.returncode, ended.stdout, said) == (1, "", expected)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        shown = re.escape(f"The database '{url}' cannot be used: ")
+        assert re.fullmatch(rf"{shown}{reason}\.\n", ended.stderr)
 
     def test_options_that_are_numbers(self) -> None:
         assert databases.from_url("sqlite:///x.db?timeout=20")["OPTIONS"] == {"timeout": 20.0}
