@@ -211,8 +211,8 @@ def _packed_at_once(value: Any, limit: int) -> bytes | None:
     if value.dtype.str != "<f4":
         with numpy.errstate(over="ignore"):
             value = value.astype("<f4")
-    # all() takes as long again to find this.
-    if not numpy.logical_and.reduce(numpy.isfinite(value)):
+    # all() takes five times as long to find this.
+    if b"\0" in numpy.isfinite(value).tobytes():
         return None
     packed: bytes = value.tobytes()
     return packed
