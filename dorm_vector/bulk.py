@@ -70,6 +70,7 @@ def bulk_copy(
 
     Raises ValidationError or ValueError that names the row for a value that a field refuses.
     Where a field cannot be copied, rows go in by bulk_create()'s INSERT; a RuntimeWarning says so.
+    A database that only reads, as a replica does, is named by the error that it raises.
     """
     settings = {"maintenance_work_mem": maintenance_work_mem, "workers": workers}
     _check_options(batch_size, rebuild_indexes, settings)
@@ -79,6 +80,7 @@ def bulk_copy(
     load.progress = progress
     objects = iter(objs)
     with (
+        load.engine.loading(),
         load.transaction() if batch_size is None else nullcontext(),
         load.engine.without_indexes(load.model, settings) if rebuild_indexes else nullcontext(),
     ):

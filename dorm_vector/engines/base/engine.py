@@ -234,6 +234,10 @@ class Engine(
         """The loader of a ``dorm_vector.bulk.Load``, for rows of values of ``fields``."""
         return Inserts(load, fields)
 
+    def loading(self) -> contextlib.AbstractContextManager[None]:
+        """A block that loads rows, whose errors say what to do."""
+        return contextlib.nullcontext()
+
     def without_indexes(
         self, model: type[Model], settings: dict[str, Any]
     ) -> contextlib.AbstractContextManager[None]:

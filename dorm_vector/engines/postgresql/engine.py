@@ -32,7 +32,7 @@ from dorm_vector.engines.postgresql.rebuilding import without_indexes
 from dorm_vector.engines.postgresql.reindexing import reindex
 from dorm_vector.engines.postgresql.schema import PostgreSQLAlterations
 from dorm_vector.engines.postgresql.search import PostgreSQLSearch, reduced_sql
-from dorm_vector.engines.postgresql.session import set_for_session
+from dorm_vector.engines.postgresql.session import naming_replica, set_for_session
 from dorm_vector.engines.postgresql.text import PostgreSQLText
 from dorm_vector.kinds import DENSE_KINDS, KINDS, NUMERIC_KINDS
 from dorm_vector.sql import literal, word
@@ -237,6 +237,9 @@ class PostgreSQLEngine(
         from dorm_vector.engines.postgresql.copying import Copies
 
         return Copies(load, fields)
+
+    def loading(self) -> contextlib.AbstractContextManager[None]:
+        return naming_replica(self.connection.alias)
 
     def without_indexes(
         self, model: type[Model], settings: dict[str, Any]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dorm_vector.sql import literal, word
 
-__all__ = ["backend_pid", "set_for_session"]
+__all__ = ["backend_pid", "naming_replica", "set_for_session"]
+
+# Of read_only_sql_transaction.
+READ_ONLY = "25006"
 
 # Of libpq's PQtransactionStatus(); source: https://www.postgresql.org/docs/current/libpq-status.html
 IDLE, IN_TRANSACTION = 0, 2
@@ -32,6 +37,22 @@ def set_for_session(connection: BaseDatabaseWrapper, name: str, value: str) -> N
     if send is not None:
         with raw.cursor() as cursor:
             send(connection, cursor.execute, f"SET {word(name)} = {literal(value)}")
+
+
+@contextlib.contextmanager
+def naming_replica(alias: str) -> Iterator[None]:
+    """A block that writes, whose error names the database where that is one that only reads."""
+    try:
+        yield
+    except DatabaseError as error:
+        cause: Any = error.__cause__
+        state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+        if state != READ_ONLY:
+            raise
+        raise type(error)(
+            f"The database {alias!r} only reads, as a replica does: let the router send writes to "
+            "its primary, or name that by using()."
+        ) from error
 
 
 def backend_pid(raw: Any) -> int:
