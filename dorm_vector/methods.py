@@ -358,7 +358,7 @@ def declared_indexes(field: Field) -> Iterator[MethodIndex]:
 
 
 def vector_field(model: type[Model], name: str) -> AnyVectorField | None:
-    """The vector field of that name, that of a GeneratedField included, or None."""
+    """The vector field of that name, or of a GeneratedField's output, or None."""
     field = model._meta.get_field(name)
     field = getattr(field, "output_field", None) or field
     return field if isinstance(field, AnyVectorField) else None

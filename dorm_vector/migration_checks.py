@@ -1,4 +1,4 @@
-"""System checks of a project's migrations, which are read from its files: no database is asked."""
+"""System checks of a project's migrations, read from its files: no database is queried."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ Key = tuple[str, str]
 
 
 class Migrations:
-    """The migrations of a project by app and name, each app's read when it is asked for."""
+    """The migrations of a project by app and name, each app's read on demand."""
 
     def __init__(self) -> None:
         self.apps: dict[str, dict[str, Migration]] = {}
 
     def of(self, label: str) -> dict[str, Migration]:
-        """The migrations of an app in the order of their names; none where they cannot be read."""
+        """The migrations of an app in the order of their names; none if they cannot be read."""
         if label not in self.apps:
             self.apps[label] = dict(self._read(label))
         return self.apps[label]
@@ -58,7 +58,7 @@ class Migrations:
                     yield found.name, module.Migration(found.name, label)
 
     def before(self, key: Key) -> list[Migration]:
-        """A migration, and all that are applied before it."""
+        """A migration, and all that it depends on."""
         found: dict[Key, Migration] = {}
         waiting = [key]
         while waiting:
@@ -84,7 +84,7 @@ class Migrations:
 def check_extension_migrations(
     app_configs: Sequence[Any] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Find apps whose first vector column is made before anything has installed the extension."""
+    """Find apps whose first vector column is made before the extension is installed."""
     migrations = Migrations()
     return [
         checks.Warning(
@@ -101,7 +101,7 @@ def check_extension_migrations(
 
 
 def _apps_in_need(app_configs: Sequence[Any] | None) -> dict[str, str]:
-    """The apps with vectors in a database that needs an extension for them, with its alias."""
+    """The apps with vectors in a database that needs an extension, with its alias."""
     found: dict[str, str] = {}
     for model in _models(app_configs):
         if any(vector_field(model, field.name) for field in model._meta.local_concrete_fields):

@@ -1,8 +1,8 @@
 """
-Django's own functions and aggregates over vectors, which would answer by their bytes.
+Django's own functions and aggregates over vectors, which would work on their bytes.
 
-They are refused by name when a query is compiled. What the project itself has written is let
-through: it may know what it does.
+They are refused by name when a query is compiled. A project's own classes are let through: it may
+know what it does.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from dorm_vector.sql import Compiled
 
 __all__ = ["VectorCol", "output_field_of", "refuse_misuse", "refuse_misused"]
 
-# Those that only hand vectors on, compare them for equality, or count them.
+# Those that only pass vectors on, compare them for equality, or count them.
 HARMLESS = frozenset(
     {
-        "Aggregate",  # with a function that the project names, as Func
+        "Aggregate",  # the project names their function, as in Func
         "Func",
         "AnyValue",
         "ArrayAgg",
@@ -39,7 +39,7 @@ HARMLESS = frozenset(
         "Col",
         "ColPairs",
         "Count",
-        "DatabaseDefault",  # the values of db_default, where one row of several has them
+        "DatabaseDefault",  # the values of db_default, if one of several rows has them
         "Exact",
         "Exists",
         "ExpressionList",
@@ -83,12 +83,12 @@ INSTEAD = {
     "Abs": "use VectorNorm",
     "CombinedExpression": "use VectorAdd, VectorSubtract or VectorMultiply",
 }
-# They have no expressions in them, and no class of the kind is refused.
+# These contain no expressions, and none of their classes is refused.
 LEAVES = (str, Col, Value)
 
 
 class VectorCol(Col):
-    """A column of vectors. Where it is compiled, the query is looked at."""
+    """A column of vectors. Compiling it checks the query."""
 
     def as_sql(  # type: ignore[override]
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
@@ -99,9 +99,9 @@ class VectorCol(Col):
 
 def refuse_misuse(compiler: SQLCompiler) -> None:
     """
-    Look at the expressions of the query that is compiled, once.
+    Check the expressions of the query that is compiled, once.
 
-    Raises NotSupportedError for what would answer by the bytes of vectors.
+    Raises NotSupportedError for what would work on the bytes of vectors.
     """
     if vars(compiler).get("_looked_for_misuse") is compiler.query:
         return
@@ -111,7 +111,7 @@ def refuse_misuse(compiler: SQLCompiler) -> None:
 
 
 def refuse_misused(expression: Expression, query: Query, connection: BaseDatabaseWrapper) -> None:
-    """The same for one expression, and those in it."""
+    """The same for one expression and its parts."""
     engine = engine_for(connection)
     for node in _nodes(expression):
         name = type(node).__name__
@@ -153,7 +153,7 @@ def _expressions(query: Query) -> Iterator[Any]:
 
 
 def _nodes(expression: Expression) -> Iterator[Any]:
-    """What has expressions in it, the outer ones first."""
+    """What contains expressions, the outer ones first."""
     waiting = [expression]
     while waiting:
         node = waiting.pop()
@@ -176,7 +176,7 @@ def _sources(node: Any) -> list[Any]:
 
 @functools.lru_cache(maxsize=1024)
 def _is_refused(node_class: type) -> bool:
-    """Whether a class is one of Django's that vectors are not for."""
+    """Whether a class is one of Django's that takes no vectors."""
     return node_class.__module__.startswith("django.") and node_class.__name__ not in HARMLESS
 
 
@@ -208,7 +208,7 @@ def _holds_vectors(field: Any) -> bool:
 
 
 def _names_vector(name: str, query: Query) -> bool:
-    """Whether the name in an ORDER BY, which Django resolves later, is that of a vector."""
+    """Whether a name in an ORDER BY, which Django resolves later, is a vector's."""
     if name in query.annotations:
         return _holds_vectors(output_field_of(query.annotations[name]))
     try:

@@ -21,7 +21,7 @@ from dorm_vector.sql import Operand
 
 __all__ = ["AddPartitionedIndexConcurrently", "ChangeVectorDimensions", "VectorExtension"]
 
-#: What ChangeVectorDimensions may do with the vectors that are there.
+#: What ChangeVectorDimensions may do with existing vectors.
 EXISTING = ("null", "truncate", "fail")
 
 
@@ -66,7 +66,7 @@ class VectorExtension(Operation):
         return self.name != "vector"
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """The state of the models is as before."""
+        """The state of the models does not change."""
 
     def database_forwards(
         self,
@@ -145,19 +145,19 @@ class AddPartitionedIndexConcurrently(AddIndex):
 
 class ChangeVectorDimensions(AlterField):
     """
-    Alter a field of vectors to other dimensions, or to another kind, with vectors there.
+    Alter a vector field to other dimensions, or to another kind, while it holds vectors.
 
-    ``field`` is the field as it is to be. ``existing`` says what becomes of the vectors:
+    ``field`` is the new field. ``existing`` says what becomes of the vectors:
 
-    - ``"null"``: they become NULL, and wait for those of another model. Backwards as well.
-    - ``"truncate"``: the first dimensions are kept, as embeddings of the Matryoshka kind allow, and
+    - ``"null"``: they become NULL until another model embeds them. Backwards too.
+    - ``"truncate"``: the first dimensions are kept, as Matryoshka embeddings allow, and
       converted between vectors and half vectors. Backwards the vectors become NULL, unless all
       dimensions are there.
     - ``"fail"``: NotSupportedError in both directions where there are any, before anything is
       changed.
 
     Indexes are rebuilt, a FreshVector stays, and all of it is one transaction. Raises ValueError
-    for arguments that cannot be, and NotSupportedError for vectors that cannot be made others.
+    for invalid arguments, and NotSupportedError for vectors that cannot be converted.
     """
 
     def __init__(self, model_name: str, name: str, field: Any, existing: str = "null") -> None:
@@ -188,7 +188,7 @@ class ChangeVectorDimensions(AlterField):
     def reduce(self, operation: Operation, app_label: str) -> Any:
         if isinstance(operation, RemoveField) and self.is_same_field_operation(operation):
             return [operation]
-        # A later AlterField knows nothing of what becomes of the vectors.
+        # A later AlterField does not know what becomes of the vectors.
         return not operation.references_field(self.model_name, self.name, app_label)
 
     def database_forwards(
@@ -246,7 +246,7 @@ class ChangeVectorDimensions(AlterField):
                 schema_editor.clear_vectors(to_model, new)
             return
         for index in declared_indexes(old):
-            index.opclasses_for(to_model)  # a misfit is refused before anything is changed
+            index.opclasses_for(to_model)  # a misfit is refused before anything changes
         if existing == "fail":
             schema_editor.alter_field(model, old, new)
         else:
@@ -262,7 +262,7 @@ def _require_alterations(schema_editor: Any) -> None:
 
 
 def _check_model(model: Any, old: Any, new: Any) -> None:
-    """Refuse what is no vector, and what the database computes from it."""
+    """Refuse fields that are not vectors, and those that others are computed from."""
     name = f"{model._meta.object_name}.{old.name}"
     if not getattr(old, "holds_vectors", False):
         raise FieldError(f"ChangeVectorDimensions is for vector fields, and {name} is not one.")
@@ -276,7 +276,7 @@ def _check_model(model: Any, old: Any, new: Any) -> None:
 
 
 def _check_truncated(model: Any, old: Any, new: Any) -> None:
-    """Refuse what has not as many dimensions, or no numbers."""
+    """Refuse kinds without numbers, and more dimensions."""
     if not {old.kind, new.kind} <= set(DENSE_KINDS) or new.dimensions > old.dimensions:
         raise NotSupportedError(
             f"{described(model, old)}, which cannot be truncated to {typed(new)}: use "
@@ -298,7 +298,7 @@ def _truncated(schema_editor: Any, old: Any, new: Any, column: str) -> str:
 
 
 def _check_rows(schema_editor: Any, model: Any, old: Any, new: Any, existing: str) -> None:
-    """Refuse what would leave rows without a vector that they need, or with one of another size."""
+    """Refuse to leave rows without a vector that they need, or with one of another size."""
     if existing == "fail" and differ(old, new) and schema_editor.holds_vectors(model, old):
         raise NotSupportedError(
             f"{described(model, old)}, and existing='fail' makes them neither NULL nor "

@@ -10,11 +10,11 @@ __all__ = ["Float", "Int", "Option", "Word"]
 
 class Option:
     """
-    What an option takes.
+    The values of an option.
 
-    ``of`` names the part of an index that has the option; engines ask for those of the part that
-    they build. ``engines`` has narrower options by the name of an engine, for databases that take
-    less than others.
+    ``of`` names the part of an index that has the option; engines ask for the options of the part
+    that they build. ``engines`` has narrower options by engine name, for databases that take less
+    than others.
     """
 
     def __init__(self, *, of: str = "storage", engines: Mapping[str, Option] | None = None) -> None:
@@ -26,17 +26,17 @@ class Option:
 
     @property
     def taken(self) -> str:
-        """What is taken, for sentences: "2 to 100", "one of 'on', 'off'"."""
+        """The values, for messages: "2 to 100", "one of 'on', 'off'"."""
         raise NotImplementedError
 
     @property
     def phrase(self) -> str:
-        """The same behind the name of an option: "from 2 to 100", "of on, off"."""
+        """The same after the name of an option: "from 2 to 100", "of on, off"."""
         raise NotImplementedError
 
 
 class Number(Option):
-    """A number within a range, of which both ends are part."""
+    """A number within a range, including both ends."""
 
     classes: ClassVar[tuple[type, ...]] = ()
 

@@ -1,8 +1,8 @@
 """
 Vectors as parameters of queries.
 
-They are bytes or text of thousands of characters, which would drown a query in its log. These
-classes show their beginning where Django logs parameters; the database gets all of them.
+They are bytes or text of thousands of characters, in which a logged query would drown. These
+classes show only their beginning where Django logs parameters; the database gets all of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dorm_vector import codecs
 
 __all__ = ["abbreviated", "shorten_log"]
 
-# What is no longer than this, in bytes or characters, is shown as it is.
+# Up to so many bytes or characters are shown in full.
 SHOWN = 64
 SHOWN_NUMBERS = 4
 
@@ -43,7 +43,7 @@ class VectorText(_Vector, str):
 
 
 class VectorBytes(_Vector, bytes):
-    """A vector as bytes of a database's own."""
+    """A vector as bytes in a database's own format."""
 
     __slots__ = ()
 
@@ -75,7 +75,7 @@ def abbreviated(parameter: Any, packed: Any) -> Any:
 
 
 def shorten_log(connection: Any) -> None:
-    """Let the statements that a connection logs show the beginning of vectors only."""
+    """Have the log of a connection's statements show only the beginning of vectors."""
     ops = connection.ops
     if "last_executed_query" in vars(ops):
         return
@@ -86,7 +86,7 @@ def shorten_log(connection: Any) -> None:
         if not any(isinstance(param, _Vector) for param in given):
             return original(cursor, sql, params)
         statement = original(cursor, sql, _shown(params))
-        # Some backends ask the driver instead, which has put the parameters into the text.
+        # Some backends ask the driver instead, which has inserted the parameters into the text.
         for param in given:
             if statement and isinstance(param, VectorText):
                 statement = statement.replace(param, param.shown)

@@ -1,7 +1,7 @@
 """
 What subclassing registers: fields, metrics by ``Distance``, index methods by ``MethodIndex``.
 
-Kinds, engines and checks read them here, where they need not know of expressions and indexes.
+Kinds, engines and checks read them here, without importing expressions and indexes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["FIELDS", "METHODS", "METRICS", "Method", "Metric", "metrics_of", "re
 
 
 class Metric(Protocol):
-    """What a metric's class says of it; see ``dorm_vector.distances.Distance``."""
+    """What the class of a metric declares; see ``dorm_vector.distances.Distance``."""
 
     metric: ClassVar[str]
     kinds: ClassVar[tuple[str, ...]]
@@ -27,7 +27,7 @@ class Metric(Protocol):
 
 
 class Method(Protocol):
-    """What an index method's class says of it; see ``dorm_vector.indexes.MethodIndex``."""
+    """What the class of an index method declares; see ``dorm_vector.indexes.MethodIndex``."""
 
     method: ClassVar[str]
     metrics: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -45,10 +45,10 @@ METHODS: dict[str, type[Method]] = {}
 
 def register(known: dict[str, Any], name: str, cls: type) -> None:
     """
-    Let a class be the one of a name.
+    Register a class under a name.
 
-    A subclass that says the name once more leaves it to its parent, and a class that is defined
-    once more takes its own place. Raises ValueError where another class has the name.
+    A subclass that repeats the name leaves it to its parent, and a class that is defined again
+    replaces itself. Raises ValueError if another class has the name.
     """
     other = known.setdefault(name, cls)
     if (other.__module__, other.__qualname__) == (cls.__module__, cls.__qualname__):
@@ -60,6 +60,6 @@ def register(known: dict[str, Any], name: str, cls: type) -> None:
 
 
 def metrics_of(kind: str, default: str) -> list[str]:
-    """The metrics of vectors of a kind, its default first."""
+    """The metrics of a field kind, its default first."""
     found = [name for name, metric in METRICS.items() if kind in metric.kinds]
     return sorted(found, key=lambda name: name != default)

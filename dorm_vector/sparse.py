@@ -1,4 +1,4 @@
-"""The elements of sparse vectors that are not zero, by their position from 0 on."""
+"""The nonzero elements of sparse vectors by position, counting from 0."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["MAX_DIMENSIONS", "check_elements", "elements_of", "numbers_at", "pos
 
 MAX_DIMENSIONS = 1_000_000_000
 MAX_ELEMENTS = 16_000
-# Components that are looked at together, of a vector that is made as it is read.
+# How many components are checked together, in a vector that is made as it is read.
 CHUNK = 4_096
 
 
@@ -57,7 +57,7 @@ def _from_dense(value: object, dimensions: int | None) -> tuple[dict[Any, Any], 
 
 
 def _from_stream(value: Any, dimensions: int | None) -> tuple[dict[Any, Any], int]:
-    """The elements of what is made as it is read, up to the first that is one too many."""
+    """The elements of an iterator, up to the first that is one too many."""
     values.check_length(value, dimensions, MAX_DIMENSIONS)
     stream, size = iter(value), 0
     elements: dict[Any, Any] = {}
@@ -81,7 +81,7 @@ def check_elements(count: int) -> None:
 
 
 def position(place: Any, size: int) -> int:
-    """A position from 0 on. Raises ValidationError."""
+    """A position, counting from 0. Raises ValidationError."""
     try:
         found = operator.index(place)
     except TypeError:
@@ -99,7 +99,7 @@ def numbers_at(elements: dict[Any, Any], positions: Sequence[int]) -> array[floa
         numbers = [elements[place] for place in positions]
         return values.to_float32(numbers, most=len(numbers))
     except ValidationError:
-        for place in positions:  # the error is to name the position in the vector
+        for place in positions:  # the error names the position in the vector
             try:
                 values.to_float32([elements[place]])
             except ValidationError as error:

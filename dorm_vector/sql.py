@@ -21,7 +21,7 @@ __all__ = [
     "word",
 ]
 
-# Names of settings, options and the like, which stand in SQL without quotation marks.
+# Names of settings, options and the like, which are written without quotation marks.
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
 
 
@@ -38,8 +38,8 @@ class SQL(NamedTuple):
 
 class Operand(NamedTuple):
     """
-    One side of a distance: its SQL, its packed value where that is known in Python, the number of
-    its dimensions, where that is known, and its kind.
+    One side of a distance: its SQL, its packed value if that is known in Python, its dimensions if
+    known, and its kind.
     """
 
     sql: str
@@ -47,7 +47,7 @@ class Operand(NamedTuple):
     packed: Any = None
     dimensions: int | None = None
     kind: str = "vector"
-    #: Whether there is an aggregate in it.
+    #: Whether it contains an aggregate.
     is_aggregate: bool = False
 
 
@@ -56,14 +56,14 @@ class Plan(NamedTuple):
 
     #: The ``dorm_vector.search.query.Search`` that an index may serve, or None.
     search: Any = None
-    #: The slice of the rows that are read of which the database is to send, or None for all.
+    #: The slice of the rows read that the database is to send, or None for all.
     sent: tuple[int, int] | None = None
     #: The distance by which an index has chosen the rows, to be sent behind each of them, or None.
     coarse: SQL | None = None
 
 
 def fill(template: str, **parts: SQL | Operand) -> SQL:
-    """Put ``parts`` into the ``{name}`` places of ``template``, their parameters in that order."""
+    """Fill the ``{name}`` places of ``template`` with ``parts``, and their parameters in order."""
     sql: list[str] = []
     params: list[Any] = []
     for literal, name in _parsed(template):
@@ -87,7 +87,7 @@ def _parsed(template: str) -> tuple[tuple[str, str | None], ...]:
 
 
 def filter_clause(aggregate: Any, compiler: Any) -> SQL:
-    """The FILTER clause of an aggregate of Django's, empty where it has no filter."""
+    """The FILTER clause of one of Django's aggregates, empty without a filter."""
     if aggregate.filter is None:
         return SQL("")
     sql, params = compiler.compile(aggregate.filter)
@@ -98,11 +98,11 @@ def filter_clause(aggregate: Any, compiler: Any) -> SQL:
 
 def literal(value: int | float | str) -> str:
     """
-    A number or a text as it stands in SQL that takes no parameters: settings, options, DDL.
+    A number or a text for SQL that takes no parameters: settings, options, DDL.
 
-    Whatever is written into SQL as a value goes through here. Raises ValueError for what cannot be
-    written such that every database, however it is set up, reads the same: NUL, backslashes,
-    NaN and infinity, and other types.
+    Every value that is written into SQL goes through here. Raises ValueError for what not every
+    database, in every configuration, would read the same: NUL, backslashes, NaN and infinity, and
+    other types.
     """
     # By their own class's method: subclasses may show themselves in any way.
     if isinstance(value, int) and not isinstance(value, bool):
@@ -116,7 +116,7 @@ def literal(value: int | float | str) -> str:
 
 def word(name: str) -> str:
     """
-    A name that stands in SQL as it is: of a setting, an option, an operator class.
+    A name that is written into SQL unquoted: of a setting, an option, an operator class.
 
     Raises ValueError for anything but letters, digits and ``_``, with a dot between two such.
     """

@@ -1,4 +1,4 @@
-"""Tools for tests: whether a search goes through a vector index, and if not, why."""
+"""Tools for tests: whether a search uses a vector index, and if not, why."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Explanation:
     index: str | None
     #: The database's own plan, as text.
     plan: str
-    #: Why no index is searched, in one sentence; None where one is.
+    #: Why no index is searched, in one sentence; None if one is.
     reason: str | None
 
 
 def explain_nearest(queryset: QuerySet[Any]) -> Explanation:
     """
-    Ask the database how it would execute ``queryset``, that of ``nearest()`` or a plain one.
+    Ask the database how it would execute ``queryset``, from ``nearest()`` or a plain one.
 
     Nothing is searched; on PostgreSQL the planner goes by the statistics of the table, so ANALYZE
     it first.

@@ -1,4 +1,4 @@
-"""Indexes of words."""
+"""Text indexes."""
 
 from __future__ import annotations
 
@@ -47,30 +47,30 @@ LANGUAGES = (
     "turkish",
     "yiddish",
 )
-#: What a word of a field counts, by the letter of its weight; PostgreSQL's own numbers.
+#: The weight of a word by letter, with PostgreSQL's own numbers.
 WEIGHTS = {"A": 1.0, "B": 0.4, "C": 0.2, "D": 0.1}
 TOKENIZERS = ("trigram",)
 
-# Names that SQLite's tables of words have for their own.
+# Names that SQLite's tables of words reserve.
 RESERVED = re.compile(r"rank|rowid|c\d+", re.I)
 
 
 class TextIndex(EngineIndex):
     """
-    An index of the words of text fields, which ``matching()`` searches.
+    An index of the words in text fields, which ``matching()`` searches.
 
     GIN on PostgreSQL; on SQLite and libSQL an FTS5 table that triggers keep in step with the
-    model's. ``language`` is the one whose word forms are taken for the same word: "english" by
-    default, any other that PostgreSQL knows, or "simple" for none. ``weights`` says what a word of
-    a field counts, from "A" to "D": ``{"title": "A"}``. ``tokenize="trigram"`` finds parts of
-    words, and languages that have no spaces.
+    model's. ``language`` is the one whose word forms count as the same word: "english" by
+    default, any other that PostgreSQL knows, or "simple" for none. ``weights`` gives the words of a
+    field a weight, from "A" to "D": ``{"title": "A"}``. ``tokenize="trigram"`` finds parts of
+    words, and text in languages without spaces.
 
     Raises ValueError for what a database would refuse.
     """
 
     suffix = "txt"
     method: ClassVar[str] = "text"
-    #: Whether the index stands for the best one that a database has.
+    #: Whether the index stands for the best that each database has.
     portable: ClassVar[bool] = True
 
     def __init__(
@@ -98,11 +98,11 @@ class TextIndex(EngineIndex):
         return "dorm_vector.indexes.TextIndex", expressions, kwargs
 
     def weight_of(self, field: str) -> str | None:
-        """The letter of a field's weight; None where the index has no weights."""
+        """The letter of a field's weight; None if the index has no weights."""
         return self.weights.get(field, "D") if self.weights else None
 
     def text_fields(self, model: type[Model]) -> list[Field]:
-        """The fields of ``model`` that are indexed. Raises FieldError where one holds no text."""
+        """The indexed fields of ``model``. Raises FieldError if one holds no text."""
         for name in self.fields:
             if text_field(model, name) is None:
                 raise FieldError(
@@ -150,7 +150,7 @@ class TextIndex(EngineIndex):
 
 
 def declared_text_indexes(model: Any) -> list[tuple[Any, TextIndex]]:
-    """The text indexes of a model and of those that it inherits its tables from, with theirs."""
+    """The text indexes of a model and of those it inherits tables from, each with its model."""
     concrete = model._meta.concrete_model
     return [
         (each, index)
@@ -161,7 +161,7 @@ def declared_text_indexes(model: Any) -> list[tuple[Any, TextIndex]]:
 
 
 def text_field(model: type[Model], name: str) -> Any:
-    """The text field of that name, that of a GeneratedField included, or None."""
+    """The text field of that name, or of a GeneratedField's output, or None."""
     field = model._meta.get_field(name)
     field = getattr(field, "output_field", None) or field
     return field if isinstance(field, CharField | TextField) else None

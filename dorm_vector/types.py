@@ -1,4 +1,4 @@
-"""Vectors in annotations: what the fields take, and the options of fields and searches by name."""
+"""Types for annotations: what the fields take, and the options of fields and searches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ else:
     Text = str
 
     def TypeVar(name: str, *, default: object = None, **options: Any) -> typing.TypeVar:  # noqa: N802
-        """Python has defaults of type variables from 3.13 on."""
+        """Python has defaults for type variables from 3.13 on."""
         return typing.TypeVar(name, **options)
 
 
@@ -87,7 +87,7 @@ Deconstructed: TypeAlias = tuple[str, Sequence[Any], dict[str, Any]]
 #: The same of a field, whose name comes first.
 DeconstructedField: TypeAlias = tuple[str, str, Sequence[Any], dict[str, Any]]
 
-# What a field may be set to, and what it reads; as in Django's own fields the former comes first.
+# What a field may be set to, and what it reads, in the order of Django's own fields.
 Set = TypeVar("Set", contravariant=True, default=Any)
 Read = TypeVar("Read", covariant=True, default=Any)
 VectorSet = TypeVar("VectorSet", contravariant=True, default=VectorLike | Combinable)
@@ -97,7 +97,7 @@ BitsRead = TypeVar("BitsRead", covariant=True, default=str)
 SparseSet = TypeVar("SparseSet", contravariant=True, default=SparseLike | Combinable)
 SparseRead = TypeVar("SparseRead", covariant=True, default=SparseVector)
 
-# A queryset's model, and what its rows are: dicts of values(), for example.
+# A queryset's model, and the type of its rows: dicts for values(), for example.
 Owner = TypeVar("Owner", bound=Model, covariant=True)
 Row = TypeVar("Row", covariant=True, default=Owner)
 # A queryset that stays what it is, and one that a manager gives.
@@ -106,7 +106,7 @@ Found = TypeVar("Found", covariant=True, bound=QuerySet[Any, Any])
 
 
 class Manages(Protocol[Found]):
-    """A manager, whose querysets may be of a project's own class."""
+    """A manager whose querysets may have a project's own class."""
 
     def all(self) -> Found: ...
 
@@ -114,7 +114,7 @@ class Manages(Protocol[Found]):
 
 
 class FieldOptions(TypedDict, total=False):
-    """The options that Django's fields have, without those that say what is read."""
+    """The options of Django's fields, except those that decide what is read."""
 
     verbose_name: Text | None
     name: str | None

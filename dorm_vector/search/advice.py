@@ -54,7 +54,7 @@ class Order(NamedTuple):
 
 
 def order_of(query: Any) -> Order | None:
-    """The order by a distance, or None where a query has another one first."""
+    """The order by a distance, or None if a query is first ordered by something else."""
     if not query.order_by:
         return None
     first, descending, nulls_first = query.order_by[0], not query.standard_ordering, False
@@ -134,9 +134,9 @@ def obstacle(query: Query, engine: Any) -> str | None:
 
 def warn_of_mistake(distance: Distance, query: Query, engine: Any) -> None:
     """
-    Warn where a distance is ordered such that no index can serve it: what DEBUG asks for.
+    Warn under DEBUG if a distance is ordered such that no index can serve it.
 
-    Only where an index is declared that the database would search for a plain ORDER BY.
+    Only if an index is declared that the database would use for a plain ORDER BY.
     """
     if not engine.index_serves_order or _is_exact(distance.search, query):
         return
@@ -148,12 +148,12 @@ def warn_of_mistake(distance: Distance, query: Query, engine: Any) -> None:
 
 
 def _is_exact(search: Any, query: Query) -> bool:
-    """Whether a search reads all rows because that was asked for, or is right."""
+    """Whether a search reads all rows on request or by plan."""
     return search is not None and (search.exact or getattr(query, "plan", None) is not None)
 
 
 def warn(message: str) -> None:
-    """Warn about the line outside of Django and this package that evaluates the query."""
+    """Warn at the line outside Django and this package that evaluates the query."""
     frame = sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _INNER:
         frame = frame.f_back

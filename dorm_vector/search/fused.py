@@ -3,7 +3,7 @@ Fused searches as parts of a query: a join with the rows that the legs found.
 
 The legs run as the join is written, each as a query of its own, on the database that the statement
 is for: so a fused queryset is lazy, and may stand inside other queries. What it adds to the query
-are a join, columns of it and a condition, which Django renames, combines and groups like any other.
+are a join, its columns and a condition, which Django renames, combines and groups like any other.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TABLE = "fused"
 
 
 class Hit(NamedTuple):
-    """A row that was found: the values of its key, its score, and its rank in each leg."""
+    """A row that was found: its key, its score, and its rank in each leg."""
 
     key: tuple[Any, ...]
     score: float
@@ -44,7 +44,7 @@ class Hit(NamedTuple):
 
 
 class Source(Protocol):
-    """Where the hits come from: legs, or candidates that are rescored."""
+    """Where the hits come from: legs, or candidates that are re-ranked."""
 
     def hits(self, using: str) -> list[Hit]:
         """All hits, the best first."""
@@ -52,7 +52,7 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fusion:
-    """Reciprocal rank fusion of ``legs``: queries with an order and an end."""
+    """Reciprocal rank fusion of ``legs``: ordered queries with a limit."""
 
     legs: tuple[Any, ...]
     weights: tuple[float, ...]
@@ -63,14 +63,14 @@ class Fusion:
         for place, leg in enumerate(self.legs):
             for rank, key in enumerate(_keys(leg, using), start=1):
                 found = ranks.setdefault(key, [None] * len(self.legs))
-                # A row that a leg has several times is where it is first.
+                # A row that a leg repeats has its first rank.
                 found[place] = found[place] or rank
         return best_first(
             Hit(key, self._score(found), tuple(found)) for key, found in ranks.items()
         )
 
     def _score(self, ranks: Sequence[int | None]) -> float:
-        # Exactly rounded: the same ranks in other legs make the same sum, where weights are equal.
+        # Rounded exactly: the same ranks in other legs give the same sum if weights are equal.
         pairs = zip(self.weights, ranks, strict=True)
         return math.fsum(weight / (self.k + rank) for weight, rank in pairs if rank is not None)
 
@@ -85,7 +85,7 @@ def _keys(query: Query, using: str) -> Iterator[tuple[Any, ...]]:
     if query.combinator:  # its order may need any of the columns
         keys: Any = [row.pk for row in rows]
     else:
-        # Some index searches are put in order by the distance, if it is read.
+        # Some index searches are sorted by the distance, if it is read.
         search = getattr(query, "search_in_force", None)
         names = [] if search is None else [search.annotation]
         keys = [row[0] for row in rows.values_list("pk", *names)]
@@ -166,7 +166,7 @@ class FusedColumn(Col):
 
 
 def column(alias: str, place: int, field: Field) -> FusedColumn:
-    """The column at a place, from 1; databases name those of VALUES so."""
+    """The column at a position, from 1, as databases name those of VALUES."""
     target = field.clone()
     target.column = f"column{place}"
     return FusedColumn(alias, target)
@@ -187,16 +187,16 @@ class FusedJoin:
     table_name = TABLE
     filtered_relation = None
     join_field = None
-    #: Where it is one side of an OR, it has to become an outer join: its condition leaves out rows.
+    #: Under OR it has to become an outer join, since its condition excludes rows.
     nullable = True
 
     def __init__(self, source: Source, model: type[Model], parent_alias: str) -> None:
         self.source, self.model, self.parent_alias = source, model, parent_alias
         self.table_alias: str = TABLE
         self.join_type = INNER
-        #: How many conditions the query has as it is made.
+        #: How many conditions the query has at first.
         self.conditions = 0
-        #: Whether the statement is to be read by people, for whom no leg runs.
+        #: Whether the statement is only shown, so that no leg runs.
         self.is_shown = False
 
     @property
@@ -253,7 +253,7 @@ class FusedJoin:
         if not hits:
             return _no_rows(template, types)
         written = [_row(hit, fields, connection) for hit in hits]
-        # The first row says of which types the columns are.
+        # The first row determines the types of the columns.
         first = _typed(template, [sql for sql, _ in written[0]], types)
         others = [", ".join(sql for sql, _ in row) for row in written[1:]]
         rows = "), (".join([", ".join(first), *others])
@@ -292,7 +292,7 @@ def _value(field: Field, value: object, connection: BaseDatabaseWrapper) -> SQL:
 
 
 def _needed(hits: list[Hit], query: Query, join: FusedJoin) -> list[Hit]:
-    """The hits that the slice of a query may have: rows whose score is equal follow their keys."""
+    """The hits that a slice of a query may need: rows of equal score follow their keys."""
     end = query.high_mark
     if end is None or len(hits) <= end or not _is_as_made(query, join):
         return hits
@@ -303,7 +303,7 @@ def _needed(hits: list[Hit], query: Query, join: FusedJoin) -> list[Hit]:
 
 
 def _is_as_made(query: Query, join: FusedJoin) -> bool:
-    """Whether a query still has the order that it was made with, and leaves no row out."""
+    """Whether a query still has its original order, and excludes no row."""
     order = next(iter(query.order_by), None)
     return (
         isinstance(order, FusedOrder)
@@ -320,7 +320,7 @@ def _is_as_made(query: Query, join: FusedJoin) -> bool:
 
 
 class FusedQuery(SearchQuery):
-    """The part of a query that has a fusion: its text is to be had without running the legs."""
+    """The part of a query with a fusion, whose text can be shown without running the legs."""
 
     def __str__(self) -> str:
         query: Any = self.clone()
@@ -335,7 +335,7 @@ class FusedQuery(SearchQuery):
 
 @functools.cache
 def fusing(base: type[Query]) -> type[FusedQuery]:
-    """The class of a query with a fusion, composed with the one that the queryset has."""
+    """The class of a query with a fusion, composed with the queryset's own."""
     if issubclass(base, FusedQuery):
         return base
     own = project_class(base)
@@ -353,7 +353,7 @@ def project_class(composed: type[Query]) -> type[Query]:
 
 
 def joined(rows: Rows, source: Source, annotation: str, ranks: str) -> Rows:
-    """The rows that are hits of a source, annotated with scores and ranks, the best first."""
+    """The rows that a source has found, annotated with scores and ranks, best first."""
     keys = rows.model._meta.pk_fields
     found = rows.order_by()
     query: Any = found.query.chain(klass=fusing(type(found.query)))  # type: ignore[arg-type]
@@ -374,15 +374,15 @@ def joined(rows: Rows, source: Source, annotation: str, ranks: str) -> Rows:
     return ordered
 
 
-# What says how rows are read, and not which.
+# What decides how rows are read, not which.
 READING = ("select_related", "deferred_loading", "_filtered_relations")
 
 
 def without_conditions(rows: Rows) -> Rows:
-    """All rows of a queryset's model, read in its way: its class, select_related(), only(), ..."""
+    """All rows of a queryset's model, read its way: its class, select_related(), only(), ..."""
     query: Any = rows.query.clone()
     pristine, reading = vars(Query(query.model)), {name: getattr(query, name) for name in READING}
-    # What a project's own Query class has besides stays.
+    # Anything else of a project's own Query class is kept.
     own = {name: value for name, value in vars(query).items() if not hasattr(SearchQuery, name)}
     vars(query).clear()
     vars(query).update({**own, **pristine, **reading})

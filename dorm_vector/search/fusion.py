@@ -1,4 +1,4 @@
-"""``fuse()``: several searches as one, by the ranks that they give to their rows."""
+"""``fuse()``: several searches as one, by the ranks that they give their rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fuse(
     """
     The rows of several searches, best first by reciprocal rank fusion.
 
-    Each of ``querysets``, the legs, is a search: it has an order and an end, as
+    Each of ``querysets``, the legs, is a search: it has an order and a limit, as
     ``nearest(..., k=100)``, ``matching(..., k=100)`` and ``order_by("-created")[:100]`` have. The
     score of a row is the sum of ``weight / (k + rank)`` over the legs that have it, the first rank
     of a leg being 1 (Cormack, Clarke and Büttcher, SIGIR 2009). Rows of equal scores are in the
@@ -37,12 +37,12 @@ def fuse(
     are read as the first leg would read them: with the class of its queryset, its
     ``select_related()``, ``only()`` and ``prefetch_related()``, but without its annotations. Each
     leg runs as a query of its own whenever the result is evaluated, on the same database, with the
-    promises and the index that it has by itself.
+    guarantees and the index that it has by itself.
 
     ``weights`` are as many positive numbers as there are legs, by default 1 each.
 
-    Raises TypeError for what is no queryset of rows, and ValueError for legs without an order or
-    an end, of several models or databases, for weights and a ``k`` that are not positive numbers,
+    Raises TypeError for anything but querysets of rows, and ValueError for legs without an order or
+    a limit, of several models or databases, for weights and a ``k`` that are not positive numbers,
     and for an ``annotation`` that is the name of a field.
     """
     _check_legs(querysets)
@@ -120,7 +120,7 @@ def as_positive(caller: str, name: str, value: Any) -> float:
 
 
 def name_of_ranks(caller: str, rows: QuerySet[Any], name: str) -> str:
-    """The name of the ranks. Raises ValueError where it, or that of the scores, is taken."""
+    """The name of the ranks. Raises ValueError if it, or that of the scores, is taken."""
     ranks = f"{name}_ranks"
     for each in (name, ranks):
         if each in rows.query.annotations:

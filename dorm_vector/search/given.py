@@ -1,4 +1,4 @@
-"""What ``nearest()`` is given: where it searches, for which vectors, and how many rows."""
+"""The arguments of ``nearest()``: where it searches, for which vectors, and how many rows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Path(NamedTuple):
 
     @property
     def vector_field(self) -> Any:
-        """The vector field, also where a field has it as its output."""
+        """The vector field, which may be the output field of another."""
         return getattr(self.field, "output_field", None) or self.field
 
     @property
@@ -48,12 +48,12 @@ class Path(NamedTuple):
         return self.written.split(LOOKUP_SEP)[:-1]
 
     def column(self, query: Query) -> Any:
-        """The column of the vector where the query has it without a join, or None."""
+        """The column of the vector if the query has it without a join, or None."""
         return self.field.get_col(query.get_initial_alias()) if self.is_own else None
 
 
 def queryset_of(given: object, caller: str = "nearest()") -> QuerySet[Any]:
-    """The queryset of a queryset, a manager or a model. Raises TypeError."""
+    """The queryset of a queryset, a manager or a model. Raises TypeError for anything else."""
     if isinstance(given, QuerySet):
         return given
     if isinstance(given, Manager):
@@ -76,7 +76,7 @@ def check_can_be_searched(rows: Any) -> None:
 
 
 def path_of(rows: QuerySet[Any], written: str) -> Path:
-    """The path that ``field`` is. Raises FieldError where it leads to no vector."""
+    """The path that ``field`` names. Raises FieldError if it leads to no vector."""
     query = rows.query
     if written in query.annotations:
         field, many, own = query.annotations[written].output_field, False, False
@@ -91,7 +91,7 @@ def path_of(rows: QuerySet[Any], written: str) -> Path:
 
 
 def check_annotation(rows: QuerySet[Any], name: str) -> None:
-    """Raise ValueError for a name that the rows have already."""
+    """Raise ValueError for a name that the rows already have."""
     query: Any = rows.query
     there = query.annotations.get(name)
     is_other = there is not None and getattr(there, "search", None) is None
@@ -101,7 +101,7 @@ def check_annotation(rows: QuerySet[Any], name: str) -> None:
 
 
 def check_limits(k: Any, max_distance: Any, oversample: Any) -> None:
-    """Raise ValueError for what is no number, or out of range."""
+    """Raise ValueError for what is not a number, or out of range."""
     if oversample is not None and (not _is_int(oversample) or not 1 <= oversample <= 100):
         raise ValueError(f"nearest() takes oversample from 1 to 100, not {short(oversample)}.")
     check_rows("nearest", k)
@@ -120,7 +120,7 @@ def _is_int(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    """Whether a value is a real number within the range of float, numpy's included."""
+    """Whether a value is a real number within the range of float, including numpy's."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
     try:

@@ -1,4 +1,4 @@
-"""``hybrid()``: what means the same and what has the same words, as one search."""
+"""``hybrid()``: searching by meaning and by words as one."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["HybridOptions", "Rerank", "hybrid"]
 
 M = TypeVar("M", bound=Model)
 
-#: Takes instances and the text that was searched for, and returns a number for each of them.
+#: Takes instances and the text that was searched for, and returns a number for each instance.
 Rerank = Callable[[list[Any], str], Sequence[Any]]
 
-# What the legs annotate their own rows with, which nobody sees.
+# The names that the legs annotate their own rows with, which nobody sees.
 DISTANCE, RANK = "_hybrid_distance", "_hybrid_rank"
 
 
@@ -113,7 +113,7 @@ def hybrid(
     text, and returns a number for each of them; a greater one is better. These become the scores.
 
     Raises what ``nearest()``, ``matching()`` and ``fuse()`` raise, ValueError for ``candidates``
-    that is no positive number, and TypeError for a ``rerank`` that cannot be called.
+    that is not a positive number, and TypeError for a ``rerank`` that cannot be called.
     """
     _check_options(k, candidates, rerank)
     rows = _rows(queryset)

@@ -1,4 +1,4 @@
-"""Searches of rows that have many vectors each: every row comes once, at the nearest of them."""
+"""Searches of rows that have many vectors each: every row comes once, at its nearest."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from dorm_vector.sql import SQL
 
 __all__ = ["Members", "NearestMember", "one_further_out"]
 
-# Members that are asked for at first, for each row that is wanted.
+# How many members are asked for at first, for each row that is wanted.
 MEMBERS = 4
 
 
 class NearestMember(Subquery):
-    """The least distance of the vectors that belong to a row; NULL where none has one."""
+    """The least distance of the vectors that belong to a row; NULL if none has one."""
 
     output_field = FloatField()
     #: The search that orders by it.
     search: Any = None
 
     def defined_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> SQL:
-        """The condition that there is such a distance."""
+        """The condition that such a distance exists."""
         sql, params = compiler.compile(self)
         return SQL(f"{sql} IS NOT NULL", tuple(params))
 
@@ -100,10 +100,10 @@ def _is_plain(query: Any) -> bool:
 
 
 def _ties(distances: list[float], end: int) -> bool:
-    """Whether rows on both sides of the end of a slice are equally near."""
+    """Whether the rows on both sides of the end of a slice are equally near."""
     return 0 < end < len(distances) and distances[end - 1] == distances[end]
 
 
 def one_further_out(expression: Any) -> Any:
-    """An expression as it is written inside one more query."""
+    """An expression as it is written inside another query."""
     return OuterRef(expression) if isinstance(expression, OuterRef) else expression

@@ -1,4 +1,4 @@
-"""How much of what an exact search finds an index finds, by what it is given to spend."""
+"""The recall of an index, by how much it may spend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dorm_vector.search.nearest import nearest
 
 __all__ = ["Measurement", "Trial", "measure"]
 
-# Distances that differ by less are the same: one row is as good as the other.
+# Distances that differ by less count as equal: one row is as good as the other.
 ALIKE = 1e-6
 
 
@@ -57,7 +57,7 @@ class Measurement:
 
 
 class MeasurementError(Exception):
-    """Why there is nothing to measure, one sentence."""
+    """Why there is nothing to measure, in one sentence."""
 
 
 def measure(
@@ -72,7 +72,7 @@ def measure(
     """
     Search for the neighbours of ``sample`` rows of ``queryset``, exactly and by its index.
 
-    Raises MeasurementError where no index serves these searches, or where there are too few rows.
+    Raises MeasurementError if no index serves these searches, or if there are too few rows.
     """
     searched = [*_sampled(queryset, field, sample)]
     if not searched:
@@ -87,7 +87,7 @@ def measure(
 
 
 class Searches:
-    """The same searches, again and again."""
+    """The same searches, repeated with other settings."""
 
     def __init__(
         self, queryset: Any, field: str, rows: list[Any], k: int, metric: str | None
@@ -143,7 +143,7 @@ def _sampled(queryset: QuerySet[Any], field: str, count: int) -> Iterator[Any]:
 
 
 def _recall(found: Sequence[float], exact: Sequence[float]) -> float:
-    """The share of the exact neighbours that was found; equally near rows will do."""
+    """The share of the exact neighbours that was found; equally near rows count too."""
     if not exact:
         return 1.0
     last = exact[-1] + ALIKE * max(1.0, abs(exact[-1]))

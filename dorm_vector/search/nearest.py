@@ -132,7 +132,7 @@ def nearest(
 
 
 def _first(rows: QuerySet[Any], k: int) -> QuerySet[Any]:
-    """So many rows, and as many of what is selected of them later."""
+    """The first rows, and as many of whatever is selected from them later."""
     first = rows[:k]
     query: Any = first.query
     if query.distinct and query.default_cols:
@@ -194,7 +194,7 @@ def _searching(
     """
     A copy of rows that has a search.
 
-    What annotate(), order_by() and filter() would make of it, in one copy instead of four.
+    What annotate(), order_by() and filter() would produce, in one copy instead of four.
     """
     found: Any = rows._chain()  # type: ignore[attr-defined]
     query: Any = found.query.chain(klass=searching(type(found.query)))  # type: ignore[arg-type]
@@ -241,7 +241,7 @@ def _of_many(
     vector: Any,
     instance: Model | None,
 ) -> QuerySet[Any]:
-    """Rows with many vectors each: every row once, at the nearest of them."""
+    """Rows with many vectors each: every row once, at its nearest."""
     inner = dataclasses.replace(search, annotation="_distance")
     search = dataclasses.replace(
         search, members=_members(rows, search, function, path, vector, instance)
@@ -263,7 +263,7 @@ def _of_many(
     least.search = search
     found = _searching(rows, search, lambda query: least, path, None)
     query: Any = found.query
-    if joined and query.group_by is None:  # a row comes once, whatever is selected of it later
+    if joined and query.group_by is None:  # each row comes once, whatever is selected later
         query.group_by = (F("pk").resolve_expression(query, allow_joins=True),)
     return found
 
@@ -276,7 +276,7 @@ def _members(
     vector: Any,
     instance: Model | None,
 ) -> Members | None:
-    """The search for the rows that hold the vectors, where these may tell which rows are near."""
+    """The search for the rows that hold the vectors, if these can tell which rows are near."""
     relation = Members.relation(rows.model, path.relation)
     if relation is None or not search.indexes or not isinstance(vector, VectorValue):
         return None

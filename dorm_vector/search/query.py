@@ -1,9 +1,9 @@
 """
-The search as an object that a query holds, and the query and compiler that know of it.
+The search as an object that a query holds, and the query and compiler that handle it.
 
-A ``Search`` is in force exactly while its own ``Order`` comes first in the order of the query and
-its own ``Near`` is one of the conditions. The classes are composed with those that the queryset
-has, so that a project's own Query keeps its part.
+A ``Search`` is in force exactly while its own ``Order`` is the first of the query's order and its
+own ``Near`` is among the conditions. The classes are composed with those of the queryset, so that
+a project's own Query keeps its part.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ __all__ = ["Key", "KeyOfDistinct", "Named", "Near", "Order", "OtherRow", "Search
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Search:
-    """What ``nearest()`` was asked: one object for each call, which is compared by identity."""
+    """What ``nearest()`` was asked for: one object for each call, compared by identity."""
 
-    #: The name of the annotation that has the distance.
+    #: The name of the annotation with the distance.
     annotation: str
     #: The declared indexes that serve the metric.
     indexes: tuple[Any, ...]
@@ -39,11 +39,11 @@ class Search:
     params: dict[str, Any]
     exact: bool
     max_distance: float | None = None
-    #: How many times as many rows as are wanted an index has to find; None for its own number.
+    #: How many candidates an index has to find for each row; None for its default.
     oversample: int | None = None
-    #: "high" where the rows are worth more time than an index takes by itself.
+    #: "high" if the rows are worth more time than an index takes by itself.
     recall: Literal["high"] | None = None
-    #: The search for the rows that hold the vectors, where those are many for each row.
+    #: The search for the rows that hold the vectors, if a row has many of them.
     members: Any = None
 
     def __deepcopy__(self, memo: Any) -> Search:
@@ -53,12 +53,12 @@ class Search:
 class Order(OrderBy):
     """The order by the distance of a search."""
 
-    #: Nothing but a name is in it; see ``misuse``.
+    #: It contains nothing but a name; see ``misuse``.
     is_settled = True
 
     def __init__(self, search: Search, columns_of_key: int = 1) -> None:
         name: Any = F if columns_of_key == 1 else Named
-        # What is undefined sorts last on every database.
+        # Undefined distances sort last on every database.
         super().__init__(name(search.annotation), nulls_last=True)
         self.search = search
 
@@ -67,8 +67,8 @@ class Named:
     """
     A selected annotation by its name.
 
-    Django would order by its place among the columns, which it counts wrong behind a primary key
-    of several.
+    Django would order by its position among the columns, which it miscounts after a composite
+    primary key.
     """
 
     contains_aggregate = False
@@ -78,7 +78,7 @@ class Named:
 
     def resolve_expression(self, query: Any = None, *args: Any, **kwargs: Any) -> Any:
         resolved = F(self.name).resolve_expression(query, *args, **kwargs)
-        # With distinct() Django selects what it orders by, where a name means nothing.
+        # With distinct() Django selects what it orders by, and a name means nothing there.
         named = self.name in query.annotation_select and not query.distinct
         return Ref(self.name, resolved) if named else resolved
 
@@ -90,13 +90,13 @@ class Key(str):
 
 
 class KeyOfDistinct(Key):
-    """That of a search for so many distinct rows, of which no two become one later."""
+    """The tie-breaker of a search for so many distinct rows, none of which merge later."""
 
     __slots__ = ()
 
 
 class Near(Lookup):
-    """Whether the distance of a search is a number, and no greater than the search allows."""
+    """The condition that a distance is a number, and no greater than the search allows."""
 
     prepare_rhs = False
 
@@ -120,7 +120,7 @@ class Near(Lookup):
 
 
 class OtherRow(Lookup):
-    """Whether a row is another one than that of the instance which a search starts from."""
+    """The condition that a row is not that of the instance which a search starts from."""
 
     prepare_rhs = False
 
@@ -138,7 +138,7 @@ class OtherRow(Lookup):
 
 
 def is_planned(query: Query, search: Any) -> bool:
-    """Whether a query is being written such that an index may serve the search."""
+    """Whether a query is written such that an index may serve the search."""
     plan = getattr(query, "plan", None)
     return plan is not None and plan.search is not None and plan.search is search
 
@@ -147,14 +147,14 @@ class SearchQuery(Query):
     """The part of a query that holds a search."""
 
     search: Search | None = None
-    #: Set on the clones that a search at top level is made of.
+    #: Set on the clones that make up a search at top level.
     plan: Plan | None = None
     #: The class that this one is composed with.
     composed_with: type[Query]
 
     @property
     def search_in_force(self) -> Search | None:
-        """The search, unless its order or its condition was taken away from the query."""
+        """The search, unless its order or its condition was removed from the query."""
         search = self.search
         if search is None or not self._orders_by(search) or self.combinator:
             return None
@@ -175,13 +175,13 @@ class SearchQuery(Query):
 
     @property
     def left_out(self) -> int:
-        """How many rows that an index finds the search does without: that which it starts from."""
+        """How many rows that an index finds the search leaves out: the one it starts from."""
         own = (child for child in self.where.children if is_own(child, self.search))
         return sum(isinstance(condition, OtherRow) for condition in own)
 
     @property
     def query_vector(self) -> VectorValue | None:
-        """The vector to search for, where it is a value and the field one of the table's own."""
+        """The vector to search for, if it is a value and the field is the table's own."""
         search = self.search
         if search is None:
             return None
@@ -193,7 +193,7 @@ class SearchQuery(Query):
 
     @property
     def is_filtered(self) -> bool:
-        """Whether rows are left out for any reason but those of the search."""
+        """Whether rows are left out for any reason besides the search's own."""
         return not all(is_own(child, self.search) for child in self.where.children)
 
     def get_compiler(
@@ -202,7 +202,7 @@ class SearchQuery(Query):
         if self._key_would_group:
             return self._without_key().get_compiler(using, connection, elide_empty)
         compiler = super().get_compiler(using, connection, elide_empty)
-        # A query that is a part of another one is compiled for the connection of that.
+        # A query inside another one is compiled for the connection of that.
         if connection is not None or self.subquery:
             return compiler
         composed = object.__new__(searching_compiler(type(compiler)))  # type: ignore[var-annotated,arg-type]
@@ -211,7 +211,7 @@ class SearchQuery(Query):
 
     @property
     def _key_would_group(self) -> bool:
-        """Whether to order by the key would tell rows apart that are one row of the result."""
+        """Whether ordering by the key would split rows that are one row of the result."""
         key = next((part for part in self.order_by if isinstance(part, Key)), None)
         if key is None:
             return False
@@ -221,13 +221,13 @@ class SearchQuery(Query):
         return merges and not self.default_cols and not self._have_key(self.select)
 
     def _have_key(self, expressions: Any) -> bool:
-        """Whether expressions have all columns of the primary key among them."""
+        """Whether expressions include all columns of the primary key."""
         columns = (part for each in expressions for part in getattr(each, "get_cols", list)())
         targets = {getattr(each, "target", None) for each in (*expressions, *columns)}
         return targets.issuperset(self.get_meta().pk_fields)
 
     def _without_key(self) -> Any:
-        """The query with what is selected as the tie-breaker."""
+        """The query with its selected columns as the tie-breaker."""
         query = self.clone()
         others = (
             F(name)
@@ -244,12 +244,12 @@ class SearchQuery(Query):
 
 
 def is_own(condition: Any, search: Search | None) -> bool:
-    """Whether a condition was made by that search."""
+    """Whether a condition belongs to that search."""
     return search is not None and getattr(condition, "search", None) is search
 
 
 class SearchCompiler:
-    """The part of a compiler that hands a search at top level to the engine."""
+    """The part of a compiler that passes a search at top level to the engine."""
 
     query: Any
     connection: Any
@@ -265,7 +265,7 @@ class SearchCompiler:
             return self.written
         query = self.query
         search = getattr(query, "search_in_force", None)
-        if search is not None and query.plan is None:  # shown, and not run
+        if search is not None and query.plan is None:  # shown, not run
             self.query = engine_for(self.connection).written(query, search)
         try:
             sql, params = super().as_sql(*args, **kwargs)  # type: ignore[misc]
@@ -285,7 +285,7 @@ class SearchCompiler:
         return select, klass_info, annotations
 
     def _sliced(self, sql: str, plan: Plan | None) -> str:
-        """The statement that sends a slice of the rows of another one, and counts them all."""
+        """The statement that sends a slice of another's rows, and counts them all."""
         if plan is None or plan.sent is None:
             return sql
         low, high = plan.sent
@@ -314,7 +314,7 @@ class SearchCompiler:
 
 @functools.cache
 def searching(base: type[Query]) -> type[SearchQuery]:
-    """The class of a query that searches, composed with the one that the queryset has."""
+    """The class of a query that searches, composed with the queryset's own."""
     if issubclass(base, SearchQuery):
         return base
     return type(f"Search{base.__name__}", (SearchQuery, base), {"composed_with": base})

@@ -1,4 +1,4 @@
-"""The search for words as an object, and what a query holds of it: its condition, join and rank."""
+"""The search for words as an object, and its condition, join and rank in a query."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = ["JoinedColumn", "Matches", "TextJoin", "TextRank", "TextSearch", "key
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TextSearch:
-    """What ``matching()`` was asked: one object for each call, which is compared by identity."""
+    """What ``matching()`` was asked for: one object for each call, compared by identity."""
 
     #: The model whose table has the fields.
     model: Any
     #: The names of the fields, in the order of the index.
     fields: tuple[str, ...]
     query: TextQuery
-    #: Whether any of the words is enough.
+    #: Whether any of the words suffices.
     is_any: bool
-    #: The index that serves the search, where one is declared.
+    #: The index that serves the search, if one is declared.
     index: TextIndex | None = None
 
     def __deepcopy__(self, memo: Any) -> TextSearch:
@@ -49,7 +49,7 @@ class TextSearch:
 
     @property
     def numbers(self) -> list[float]:
-        """What a word of each field of the index counts."""
+        """The weight of a word in each field of the index."""
         return [self.number(name) for name in self.indexed]
 
     @property
@@ -58,7 +58,7 @@ class TextSearch:
         return self.index is not None and self.index.tokenize == "trigram"
 
     def number(self, field: str) -> float:
-        """What a word of a field counts."""
+        """The weight of a word in a field."""
         return WEIGHTS[(self.index and self.index.weight_of(field)) or "A"]
 
     @property
@@ -68,7 +68,7 @@ class TextSearch:
 
 
 class JoinedColumn(Expression):
-    """A column of what is joined."""
+    """A column of the join."""
 
     output_field = FloatField()
 
@@ -81,7 +81,7 @@ class JoinedColumn(Expression):
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
         if isinstance(compiler.query, UpdateQuery) and _assigns(compiler.query, self.alias):
-            # Django takes the joins of an UPDATE into a subquery, and leaves what is assigned.
+            # Django moves the joins of an UPDATE into a subquery, but not what is assigned.
             raise FieldError(
                 "update() cannot assign the rank of matching(), which is joined to the rows: read "
                 "the rows, and store their ranks by bulk_update()."
@@ -90,7 +90,7 @@ class JoinedColumn(Expression):
 
 
 def _assigns(query: Any, alias: str) -> bool:
-    """Whether an UPDATE assigns what is computed of a joined column."""
+    """Whether an UPDATE assigns something computed from a joined column."""
     values = [value for _, _, value in query.values if hasattr(value, "resolve_expression")]
     parts = [part for value in values for part in _parts(value)]
     named = [query.annotations.get(getattr(part, "name", None), part) for part in parts]
@@ -103,7 +103,7 @@ def _parts(expression: Any) -> list[Any]:
 
 
 class TextRank(Expression):
-    """How well a row matches; NULL where it does not, on databases that have indexed rows only."""
+    """How well a row matches; NULL if it does not, on databases that rank by the index."""
 
     output_field = FloatField()
 
@@ -157,10 +157,10 @@ class Matches(Lookup):
 
 
 class TextJoin:
-    """What a query joins to the rows of a table: the keys of those that match, and their ranks."""
+    """The join of a table with the keys of the rows that match, and their ranks."""
 
     filtered_relation = None
-    #: So that Django makes it an outer join where the condition is one of several (a | b).
+    #: So that Django makes it an outer join if the condition is part of an OR (a | b).
     nullable = True
 
     def __init__(
@@ -208,7 +208,7 @@ class TextJoin:
         }
         return TextJoin(self.text_search, **{**given, **changes})
 
-    # Django joins what is equal once.
+    # Django joins equal ones once.
 
     @property
     def _identity(self) -> Any:
@@ -222,5 +222,5 @@ class TextJoin:
 
 
 def key_name(place: int) -> str:
-    """The name of a column of the key among what is joined."""
+    """The name of a column of the key in the join."""
     return f"dorm_key{place}"

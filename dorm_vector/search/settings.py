@@ -18,24 +18,24 @@ from dorm_vector.registry import METHODS
 
 __all__ = ["SearchParams", "search_params", "validated"]
 
-# Queries; a setting around the statements of a transaction itself would come between them.
+# Queries only: settings around a transaction's own statements would come between them.
 READS = re.compile(r"[\s(]*(?:SELECT|WITH|EXPLAIN)\b", re.I)
 
 
 class SearchParams(TypedDict, total=False):
     """
-    What the searches of an index may be tuned by, by the names that index methods give them.
+    What searches of an index may be tuned by, under the names that index methods give it.
 
-    Those of a project's own index method are taken as well; see ``MethodIndex.search_options``.
+    Those of a project's own index method are taken too; see ``MethodIndex.search_options``.
     """
 
     #: How many candidates an HNSW index keeps, and so finds at a time: 1 to 1000.
     ef_search: int | None
     #: How many lists an IVFFlat index looks at: 1 to 32768.
     probes: int | None
-    #: "off", "relaxed_order" or "strict_order": how to go on where a filter leaves too few rows.
+    #: "off", "relaxed_order" or "strict_order": how to go on if a filter leaves too few rows.
     iterative_scan: str | None
-    #: Where an iterative scan of HNSW ends: that many rows, and that many times ``work_mem``.
+    #: When an iterative scan of HNSW ends: after so many rows, or so many times ``work_mem``.
     max_scan_tuples: int | None
     scan_mem_multiplier: float | None
     #: How many candidates a DiskANN index looks at, and how many of them it orders by the true
@@ -139,7 +139,7 @@ class search_params(contextlib.ContextDecorator):  # noqa: N801 - a function to 
 
 
 class EachQuery:
-    """Lets settings hold for each query on a connection that may see none in a block."""
+    """Applies settings to each query on a connection that a block may not use."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = settings
@@ -156,12 +156,12 @@ class EachQuery:
             self.setting = False
 
 
-#: By alias, the parameters of the ``async with`` blocks that a task is in.
+#: By alias, the parameters of the ``async with`` blocks around a task.
 IN_CONTEXT: ContextVar[dict[str, dict[str, Any]]] = ContextVar("search_params", default={})  # noqa: B039 - never changed
 
 
 class OfContext(EachQuery):
-    """Lets the parameters of a task hold for each of its queries."""
+    """Applies the parameters of a task to each of its queries."""
 
     def __init__(self, alias: str) -> None:
         super().__init__({})
@@ -175,11 +175,11 @@ class OfContext(EachQuery):
 
 
 def _let_context_tell() -> None:
-    """Let the connections of this thread ask the task that a query is of."""
+    """Have the connections of this thread ask the task that runs a query."""
     for alias in connections:
         wrappers = connections[alias].execute_wrappers
         if not any(isinstance(each, OfContext) for each in wrappers):
-            # The outermost: a block's own wrapper comes and goes at the other end.
+            # The outermost wrapper: those of blocks come and go at the other end.
             wrappers.insert(0, OfContext(alias))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["STOP_WORDS"]
 
-# What stands in the list of PostgreSQL's English dictionary.
+# The list of PostgreSQL's English dictionary.
 ENGLISH = (
     "i me my myself we our ours ourselves you your yours yourself yourselves he him his "
     "himself she her hers herself it its itself they them their theirs themselves what which "

@@ -161,7 +161,7 @@ def _check_field(model: Any, name: str) -> None:
 
 
 def _index(model: Any, names: list[str] | None) -> tuple[Any, TextIndex | None]:
-    """The index that has the fields, the one with the fewest of them, and its model."""
+    """The index with the fewest fields that has all of these, and its model."""
     declared = declared_text_indexes(model)
     if names is None:
         return next(iter(declared), (model._meta.concrete_model, None))
@@ -191,7 +191,7 @@ def _searching(rows: QuerySet[Any], search: TextSearch, annotation: str) -> Quer
 
 
 def _joined(query: Any, search: TextSearch) -> TextRank:
-    """The rank, of what is joined to a query for it."""
+    """The rank, from the join of a query."""
     keys: list[Any] = [
         F(field.name).resolve_expression(query, allow_joins=True)
         for field in search.model._meta.pk_fields

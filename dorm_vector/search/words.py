@@ -1,8 +1,8 @@
 """
 What a person types into a search box, as words, phrases and what is excluded.
 
-No database takes part, and no text is refused: what is neither a letter nor a digit parts words,
-and says nothing else than where a phrase begins, or what is excluded.
+No database takes part, and no text is refused: anything but letters and digits separates words, and
+means nothing except for where a phrase begins, or what is excluded.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 
 __all__ = ["Alternative", "TextQuery", "Unit", "parse", "words_of"]
 
-#: How many words of a text count. More are no search any more, and databases have limits.
+#: How many words of a text count. More than that is no search, and databases have limits.
 MAX_WORDS = 256
-#: How many parts of words: each is looked for by itself.
+#: How many parts of words count: each is searched for by itself.
 MAX_PARTS = 32
 #: The longest word that counts, in characters: PostgreSQL keeps none of 2,047 bytes and more.
 MAX_WORD = 500
 
-# Quotation marks as keyboards and telephones have them.
+# Quotation marks of keyboards and phones.
 QUOTES = str.maketrans(dict.fromkeys("“”„‟«»", '"'))
-# A phrase, whose second quotation mark may be missing, or what stands between white space.
+# A phrase, whose closing quotation mark may be missing, or text between white space.
 CHUNK = re.compile(r'(?P<minus>-?)"(?P<phrase>[^"]*)(?:"|$)|(?P<plain>[^\s"]+)')
 
 #: The words of a phrase, or the one word of it.
@@ -33,14 +33,14 @@ Unit = tuple[str, ...]
 
 
 class Alternative(NamedTuple):
-    """What a row has to have, all of it, and what it must not have, none of it."""
+    """What a row must contain, all of it, and what it must not contain."""
 
     wanted: tuple[Unit, ...]
     excluded: tuple[Unit, ...] = ()
 
 
 class TextQuery(NamedTuple):
-    """What was typed: a row matches where one of the alternatives is true of it."""
+    """What was typed: a row matches if it meets one of the alternatives."""
 
     alternatives: tuple[Alternative, ...]
 
@@ -55,7 +55,7 @@ class TextQuery(NamedTuple):
         return _each_once(unit for one in self.alternatives for unit in one.excluded)
 
     def without(self, stop_words: frozenset[str]) -> TextQuery:
-        """The same without words that say nothing, but for those within a phrase."""
+        """The same without stop words, except within phrases."""
         if not stop_words:
             return self
         made = (
@@ -84,8 +84,8 @@ def parse(text: str, *, split: bool = True) -> TextQuery:
     """
     What a text asks for.
 
-    Words are all wanted; ``"several words"`` are one after the other, and so are those of
-    ``e-mail`` and ``os.path``; ``-word`` and ``-"a phrase"`` are excluded. ``or``, of any case,
+    All words are wanted; ``"several words"`` one after the other, like those of ``e-mail`` and
+    ``os.path``; ``-word`` and ``-"a phrase"`` are excluded. ``or``, of any case,
     parts alternatives where something stands before it and after it. Alternatives that only
     exclude find nothing. Without ``split`` words and phrases stay as they are typed, punctuation
     included, for indexes of parts of words. Takes time in proportion to the length of the text.
@@ -114,7 +114,7 @@ def _each_once(given: Iterator[Any]) -> tuple[Any, ...]:
 
 
 def _chunks(text: str, words: Callable[[str], Iterator[str]], left: int) -> Iterator[Chunk]:
-    """The parts of a text that have words, until so many words are left."""
+    """The parts of a text that have words, until the number of words is used up."""
     for found in CHUNK.finditer(text.translate(QUOTES)):
         chunk = _chunk(found, words)
         unit = chunk.unit[:left]
@@ -134,7 +134,7 @@ def _chunk(found: re.Match[str], words: Callable[[str], Iterator[str]]) -> Chunk
 
 
 def whole_of(text: str) -> Iterator[str]:
-    """A text as it is, where it has a word; NUL and halves of characters are in no database."""
+    """A text unchanged if it has a word; no database has NUL or half characters."""
     kept = "".join(each for each in text if each != "\0" and unicodedata.category(each) != "Cs")
     whole = kept.strip()
     if len(whole) <= MAX_WORD and any(words_of(whole)):
@@ -144,7 +144,7 @@ def whole_of(text: str) -> Iterator[str]:
 def words_of(text: str) -> Iterator[str]:
     """The words of a text: letters, digits, and the marks that belong to them."""
     for of_word, characters in groupby(text, _is_of_word):
-        # A mark belongs to the letter before it, and is no word of its own.
+        # A mark belongs to the letter before it, and is not a word of its own.
         word = "".join(characters) if of_word else ""
         # Long ones are not normalized: that takes the square of the number of marks.
         if word and len(word) <= MAX_WORD and not all(map(_is_mark, word)):
