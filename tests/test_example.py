@@ -135,6 +135,9 @@ def check_modes(urls: list[str]) -> None:
     ]
     assert by_meaning[0] == by_meaning[1] == by_meaning[2]
     assert {"bz2.compress", "lzma.compress"} <= {name for _, name in by_meaning[0]}
+    weak = manage(urls[0], "search", "vegetarian lasagne recipe")
+    assert weak.endswith("\nNothing here is close to that. These are the nearest all the same.\n")
+    assert "Nothing here" not in manage(urls[0], "search", "compress a file")
     for url in urls:
         assert hits(manage(url, "search", "EAGAIN", "--mode", "words")) == [("1", "fcntl.lockf")]
         (line, *_) = manage(url, "search", "-n", "1", "EAGAIN").splitlines()
