@@ -212,7 +212,8 @@ class TestPrecision:
 
     def check(self, schema: Schema, index: Any) -> None:
         random = np.random.default_rng(3)
-        vectors = random.normal(size=(500, 3)).astype("f4")
+        # More of the same signs than candidates are named by default.
+        vectors = random.normal(size=(4000, 3)).astype("f4")
         rows = schema.model.objects.using("scratch")
         rows.bulk_create(schema.model(pk=n + 1, embedding=v) for n, v in enumerate(vectors))
         schema.run(migrations.AddIndex("thing", index))

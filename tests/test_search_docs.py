@@ -48,7 +48,7 @@ def test_blocks_of_pages() -> None:
     assert [[cell.strip() for cell in row] for row in table("searching-pages")] == [
         ["HNSW and IVFFlat", numbers(*rows), numbers(*candidates)],
         ["the same with a filter", "10, then as above", f"{candidates[0]}, then as above"],
-        ["half precision, signs, prefixes", numbers(*base.ROWS), "2 or 4 times as many"],
+        ["half precision, signs, prefixes", numbers(*base.ROWS), "2, 40 or 20 times as many"],
         ["libSQL's graph", numbers(most // libsql.OVERSAMPLE, most), str(most)],
         ["``vec0`` of SQLite, which misses none", "the last one", "see :ref:`indexes-bytes`"],
     ]
@@ -58,4 +58,5 @@ def test_the_first_block_of_a_filter() -> None:
     first, second, *_ = postgresql.ladder(postgresql.DEFAULT_EF_SEARCH, 0, is_filtered=True)
     assert first == (10, postgresql.LADDER[0][1])
     assert second == postgresql.LADDER[0]
-    assert postgresql.OVERSAMPLE == {"half": 2, "bit": 4}
+    assert base.OVERSAMPLE == {"half": (2, 4), "bit": (40, 100)}
+    assert base.OVERSAMPLE_OF_PREFIX == (20, 40)

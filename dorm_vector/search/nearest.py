@@ -92,9 +92,9 @@ def nearest(
     Rows without a vector, and those whose distance is undefined (the zero vector under cosine), are
     left out; equal distances are ordered by primary key. ``exact=True`` uses no index.
     ``oversample`` is how many times as many rows an index has to find, to be ordered by their true
-    distance: by default 2 for one of half precision, 4 for one of bits or of a prefix, and 1 for
-    all others. ``recall="high"`` lets an index spend more, so that it misses next to nothing, with
-    filters too. The other keywords tune the index search of this query; see ``SearchParams``.
+    distance: by default 2 for one of half precision, 40 for one of bits, 20 for one of a prefix,
+    and 1 for all others. ``recall="high"`` lets an index spend more, so that it misses next to
+    nothing, with filters too. The other keywords tune the index search of this query; see ``SearchParams``.
 
     The first 1,000 rows are one sequence, whatever slices they are read in. A search inside another
     query is exact.

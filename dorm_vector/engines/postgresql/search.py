@@ -19,7 +19,13 @@ from dorm_vector import conf
 from dorm_vector.engines.base import statements
 from dorm_vector.engines.base.inspection import IndexState
 from dorm_vector.engines.base.run import EXACT, Step
-from dorm_vector.engines.base.search import EngineSearch, oversampled, tried
+from dorm_vector.engines.base.search import (
+    EngineSearch,
+    oversample_of,
+    oversampled,
+    tried,
+    tried_oversampling,
+)
 from dorm_vector.engines.postgresql.session import backend_pid
 from dorm_vector.engines.postgresql.settings import PostgreSQLSettings
 from dorm_vector.options import Option
@@ -49,7 +55,6 @@ LADDER = ((40, 40), (100, 200), (200, 400), (400, 800), (1000, 1000))
 # then, in relaxed order: docs/performance.rst has the curve.
 HIGH_LADDER = ((10, 400), (40, 400), (100, 800), (250, 1000), (1000, 1000))
 HIGH_READ = 4
-HIGH_OVERSAMPLE = {"half": 4, "bit": 40}
 # The share of the lists of IVFFlat that is looked at for it.
 HIGH_PROBES = 0.2
 # What an index search costs for each tuple that it visits, in the planner's units, of which one is
@@ -57,15 +62,12 @@ HIGH_PROBES = 0.2
 VISIT_COST, COMPONENT_COST = 15.0, 0.002
 # What searches are tried with; see ``tunable``.
 TRIED = {
-    "oversample": (1, 2, 4, 8, 16, 32),
     "ef_search": (40, 60, 100, 200, 400, 600, 1000),
     "probes": (1, 2, 4, 8, 16, 32, 64, 128, 256),
     "query_rescore": (50, 100, 200, 400, 1000),
 }
 # The most candidates that are ordered by their true distance; past them the table is read.
 MAX_CANDIDATES = 4000
-# float16 keeps eleven bits: the true order of k rows is among twice as many.
-OVERSAMPLE = {"half": 2, "bit": 4}
 
 # The rows of a table, as the planner knows them.
 ROWS = "SELECT reltuples FROM pg_catalog.pg_class WHERE oid = to_regclass(%s)"
@@ -204,8 +206,8 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
         given = search.params.get("ef_search", 0)
         least = max(DEFAULT_EF_SEARCH, given)
         if index.reduction:
-            known, other = (HIGH_OVERSAMPLE, 16) if search.recall else (OVERSAMPLE, 4)
-            oversample = search.oversample or known.get(index.reduction, other)
+            default = oversample_of(index.reduction, recall=search.recall)
+            oversample = search.oversample or default
             return oversampled(query, oversample, MAX_CANDIDATES, given)
         if search.recall:
             return [Step(rows, max(candidates, given)) for rows, candidates in HIGH_LADDER]
@@ -213,7 +215,7 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
 
     def tunable(self, index: Any) -> list[dict[str, Any]]:
         if index.reduction:
-            return tried("oversample", TRIED["oversample"], OVERSAMPLE.get(index.reduction, 4))
+            return tried_oversampling(index.reduction)
         name = index.candidates_option
         if name in TRIED:
             return tried(name, TRIED[name], DEFAULT_CANDIDATES[name])

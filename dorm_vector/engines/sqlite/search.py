@@ -12,7 +12,7 @@ from django.db.models.sql import Query
 
 from dorm_vector import codecs
 from dorm_vector.engines.base.run import Step
-from dorm_vector.engines.base.search import oversampled, tried
+from dorm_vector.engines.base.search import oversample_of, oversampled, tried_oversampling
 from dorm_vector.engines.side_tables.search import SideTableSearch
 from dorm_vector.engines.sqlite.bytes import (
     QUANTIZE,
@@ -31,7 +31,6 @@ __all__ = ["MAX_K", "SQLiteSearch"]
 MAX_K = 4096
 # How EXPLAIN QUERY PLAN names a side table.
 VIRTUAL_TABLE = re.compile(r"SCAN (.+?) VIRTUAL TABLE")
-OVERSAMPLE, HIGH_OVERSAMPLE = 4, 40
 
 
 def reduction_of(index: Any) -> Any:
@@ -70,7 +69,7 @@ class SQLiteSearch(SideTableSearch):
 
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
         if reduction_of(index):
-            default = HIGH_OVERSAMPLE if search.recall else OVERSAMPLE
+            default = oversample_of(index.reduction, recall=search.recall)
             return oversampled(query, search.oversample or default, MAX_K)
         # The index itself is exact, and one row more shows whether the last ones are equally near.
         wanted = query.high_mark or 0
@@ -90,7 +89,7 @@ class SQLiteSearch(SideTableSearch):
     def tunable(self, index: Any) -> list[dict[str, Any]]:
         if not reduction_of(index):  # which compares all of a vector, and of all rows
             return [{}]
-        return tried("oversample", (1, 2, 4, 8, 16, 32), OVERSAMPLE)
+        return tried_oversampling(index.reduction)
 
     def widen(self, plan: Any, index: Any, step: Step) -> int:
         if plan.plan.coarse is not None:
