@@ -94,7 +94,8 @@ def nearest(
     ``oversample`` is how many times as many rows an index has to find, to be ordered by their true
     distance: by default 2 for one of half precision, 40 for one of bits, 20 for one of a prefix,
     and 1 for all others. ``recall="high"`` lets an index spend more, so that it misses next to
-    nothing, with filters too. The other keywords tune the index search of this query; see ``SearchParams``.
+    nothing, with filters too. The other keywords tune the index search of this query; see
+    ``SearchParams``.
 
     The first 1,000 rows are one sequence, whatever slices they are read in. A search inside another
     query is exact.
