@@ -4,7 +4,9 @@ The query itself: what nearest() costs beside the same SQL run by a bare driver.
 20,000 random vectors of 384 dimensions. On PostgreSQL the ten nearest primary keys by an HnswIndex,
 against psycopg with the same SQL and parameters, and against the query that pgvector.django's
 documentation shows. On SQLite nearest(exact=True), against sqlite3 with the same SQL. Then making a
-query and its SQL alone, without running it. Writes overhead.txt.
+query and its SQL alone, without running it. At last, on Linux, the processor time of client and
+server for both with 50, 384 and 1,536 dimensions: a busy machine changes it less than the time.
+Writes overhead.txt.
 
     pip install -e '.[bench]'
     python benchmarks/overhead.py
@@ -13,9 +15,12 @@ query and its SQL alone, without running it. Writes overhead.txt.
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import common
@@ -30,6 +35,8 @@ K = 10
 
 NEAREST, BARE, PREPARED = "nearest()", "bare driver", "bare driver, prepared statement"
 INDEX = "overhead_hnsw"
+# The rows of other numbers of dimensions.
+ROWS = {50: 20_000, 384: 20_000, 1536: 5_000}
 PEER, PLAIN = peers.PGVECTOR, "order_by(CosineDistance)"
 
 Ways = dict[str, Callable[[int], Any]]
@@ -48,22 +55,23 @@ def run(databases: dict[str, dict[str, Any]], options: argparse.Namespace) -> li
         ways = sqlite(ours, queries, databases["sqlite"])
         tables.append(measured("SQLite, exact=True", ways, rounds // 3, 2))
         tables.append(building(ours, theirs, queries, rounds))
+    tables.append(by_dimensions(10 if options.quick else 1, rounds))
     return [f"{rows:,} rows of {DIMENSIONS} dimensions, k={K}.", *tables]
 
 
-def declared() -> tuple[Any, Any]:
+def declared(dimensions: int = DIMENSIONS) -> tuple[Any, Any]:
     """The models, dorm_vector's and pgvector.django's, of one table."""
     from dorm_vector import HnswIndex, models
 
     index = HnswIndex(fields=["embedding"], name=INDEX, metric="cosine")
-    ours = common.model(TABLE, embedding=models.VectorField(DIMENSIONS), indexes=[index])
-    return ours, peers.pgvector_model(TABLE, DIMENSIONS)
+    ours = common.model(TABLE, embedding=models.VectorField(dimensions), indexes=[index])
+    return ours, peers.pgvector_model(TABLE, dimensions)
 
 
-def load(model: Any, rows: int, aliases: tuple[str, ...]) -> None:
+def load(model: Any, rows: int, aliases: tuple[str, ...], dimensions: int = DIMENSIONS) -> None:
     from dorm_vector import bulk_copy
 
-    vectors = np.random.default_rng(SEED).standard_normal((rows, DIMENSIONS), np.float32)
+    vectors = np.random.default_rng(SEED).standard_normal((rows, dimensions), np.float32)
     for alias in aliases:
         with common.step(f"Loading {rows:,} rows into {alias}"):
             bulk_copy(model.objects.using(alias), (model(embedding=row) for row in vectors))
@@ -150,6 +158,71 @@ def building(ours: Any, theirs: Any, queries: np.ndarray, rounds: int) -> str:
     rows = common.compared(seconds, [f"{PEER}, list"], unit=1e6, digits=0)
     header = ["Made of", "median", "min", "max", f"to {PEER}, list"]
     return common.titled("Queries and their SQL, not run; microseconds", header, rows)
+
+
+def by_dimensions(divisor: int, rounds: int) -> str:
+    """The processor time of a search, by what is read of the ten rows."""
+    cells = []
+    for dimensions, rows in ROWS.items():
+        ours, theirs = declared(dimensions)
+        with common.tables(ours, "default"):
+            load(ours, rows // divisor, ("default",), dimensions)
+            queries = np.random.default_rng(SEED + 1).standard_normal(
+                (rounds, dimensions), np.float32
+            )
+            for label, shape in SHAPES.items():
+                spent = processor(ours, theirs, queries, shape)
+                times = [statistics.median(each) for each in spent]
+                name = f"{dimensions:,}, {label}"
+                cells.append(
+                    [name, *(f"{each:.2f}" for each in times), f"{times[0] / times[1]:.2f}"]
+                )
+    title = f"PostgreSQL, HnswIndex, {rounds} rounds; milliseconds of both processors"
+    return common.titled(title, ["Dimensions, and what is read", NEAREST, PEER, "ratio"], cells)
+
+
+SHAPES: dict[str, Callable[[Any], Any]] = {
+    "keys": lambda rows: rows.values_list("pk", flat=True),
+    "rows": lambda rows: rows,
+    "rows without the vector": lambda rows: rows.defer("embedding"),
+}
+
+
+def processor(
+    ours: Any, theirs: Any, queries: np.ndarray, shape: Callable[[Any], Any]
+) -> tuple[list[float], list[float]]:
+    """The milliseconds of nearest() and of the plain query, each on a connection of its own."""
+    from pgvector.django import CosineDistance
+
+    def mine(query: Any) -> Any:
+        return shape(ours.objects.nearest("embedding", query, k=K))
+
+    def other(query: Any) -> Any:
+        rows = theirs.objects.using(common.PEER).order_by(CosineDistance("embedding", query))
+        return shape(rows)[:K]
+
+    spent: tuple[list[float], list[float]] = ([], [])
+    ways = [(mine, session("default"), spent[0]), (other, session(common.PEER), spent[1])]
+    for search, _, _ in ways:
+        common.warm_up({"": lambda number, search=search: list(search(queries[number]))})
+    for query in queries:
+        random.shuffle(ways)
+        for search, number, times in ways:
+            before = used(number)
+            list(search(query))
+            times.append(1000 * (used(number) - before))
+    return spent
+
+
+def used(session: int) -> float:
+    """The seconds that this process and that of a session have been running."""
+    text = Path(f"/proc/{session}/schedstat").read_text()
+    return time.process_time() + int(text.split()[0]) / 1e9
+
+
+def session(alias: str) -> int:
+    ((number,),) = common.execute("SELECT pg_backend_pid()", alias)
+    return int(number)
 
 
 def measured(label: str, ways: Ways, rounds: int, digits: int) -> str:
