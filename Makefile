@@ -1,7 +1,7 @@
 # make demo: search Python's documentation; DATABASE=postgresql or libsql changes where.
 # make test-scale: more than one server.
 # make test: every engine.  make test-browser: the example in Chromium.
-# make bench: against the others, in ten minutes, into the documentation.
+# make bench: against the others, in ten minutes, into the documentation; make bench-quick: in two.
 # make fuzz SECONDS=600 SEED=1: random searches, values and ORM work, against numpy and stock Django.
 # make coverage: what of the package the tests run.  make release: all that can be done before an upload.
 # Nothing but Python is needed.
@@ -18,7 +18,7 @@ QUIETLY := trap 'exit 0' INT;
 export DATABASE
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo serve test test-scale test-browser fuzz bench lint coverage docs release clean
+.PHONY: demo serve test test-scale test-browser fuzz bench bench-quick lint coverage docs release clean
 
 demo: $(VENV)/.demo
 	@$(QUIETLY) $(MANAGE) demo
@@ -48,6 +48,9 @@ fuzz: $(VENV)/.test
 		$(BIN)/python -m tests.fuzz.$$fuzzer --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) \
 			|| failed="$$failed $$fuzzer"; \
 	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+bench-quick: $(VENV)/.bench
+	$(BIN)/python benchmarks/suite.py --quick
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/suite.py --output docs/performance
