@@ -211,7 +211,11 @@ class TestRefused:
         [
             ("nothing", FieldError, "testapp.Item has no field 'nothing'."),
             ("chunks__embedding", FieldError, "testapp.Item has no field 'chunks__embedding'."),
-            ("name", FieldError, "embed() fills vector fields, and testapp.Item.name is a CharFi"),
+            (
+                "name",
+                FieldError,
+                "embed() fills vector fields, not the CharField testapp.Item.name",
+            ),
         ],
     )
     def test_fields(self, field: str, error: Any, said: str) -> None:

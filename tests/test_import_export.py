@@ -153,7 +153,7 @@ def test_a_cell_that_is_too_small(db: None) -> None:
     with pytest.raises(ValueError, match=r"^Row 1: a has ") as caught:
         XLSX().export_data(exported)
     assert str(caught.value).endswith(
-        " characters, and a cell of XLSX takes 32,767: export to CSV, JSON or YAML instead."
+        " characters, and a cell of XLSX holds 32,767: export to CSV, JSON or YAML instead."
     )
     assert pair.objects.get(pk=row.pk).a == vector.astype("f4").tolist()
 
