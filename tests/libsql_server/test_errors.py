@@ -85,8 +85,6 @@ class TestErrors:
 
     @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
     def test_infinite_parameters(self, database: Any, value: float) -> None:
-        with pytest.raises(
-            DataError, match=r"^A libSQL server can neither take nor send infinity or NaN"
-        ):
+        with pytest.raises(DataError, match=r"^A libSQL server can neither take nor send inf"):
             query(database, "SELECT %s", [value])
         assert query(database, "SELECT %s", [sys.float_info.max]) == [(sys.float_info.max,)]
