@@ -69,7 +69,7 @@ def declared() -> Any:
     from dorm_vector import VectorIndex, models
 
     indexes = [
-        VectorIndex(fields=["embedding"], name=f"item_{metric}", metric=metric)
+        VectorIndex(fields=["embedding"], name=f"item_{metric}", metric=metric, precision="full")
         for metric in MEASURED
     ]
     return common.model(
