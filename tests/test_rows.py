@@ -95,7 +95,8 @@ class TestRows:
         if things.db == "default":  # a search of vec0 is exact as well
             found = nearest(filtered, "vector", QUERY)[offset : offset + k]
             self.assert_agree(found, wanted)
-            assert (explain_nearest(found).index is None) == (selectivity != "all")
+            is_scanned = selectivity != "all" or k == 2000
+            assert (explain_nearest(found).index is None) == is_scanned
 
     def assert_agree(self, found: Any, wanted: list[int]) -> None:
         """The same rows in the same order, but for distances that float32 cannot tell apart."""
@@ -143,6 +144,12 @@ class TestStatements:
             ),
         ):
             assert setting in self.sent(things, **options)
+
+    def test_a_hundred_rows(self, things: Any) -> None:
+        with forced(things.db):
+            sent = self.sent(things, k=100)
+        # Two blocks, the second with its setting, and the rows of both; a block and its rows.
+        assert len(sent) == {"postgresql": 7, "libsql": 2, "default": 1}[things.db]
 
     @only("postgresql", fixture="things")
     def test_a_higher_setting_is_left_alone(self, things: Any) -> None:

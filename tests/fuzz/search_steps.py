@@ -104,7 +104,8 @@ class Maker:
         if not all(self.data.separates_row(int(place)) for place in ROW.findall(source)):
             return False
         # The text of a query is that for the default database, not for the oracle's inner one.
-        if "pk__in=matching" in source and "query)" in source:
+        is_text = "query)" in source or "is_own_query" in source
+        if "pk__in=matching" in source and is_text:
             return False
         # Owners have vectors of another length.
         owned = "Owner.objects" in source and "OuterRef('embedding')" in source

@@ -219,7 +219,7 @@ class Run:
 
     def _found(self) -> Found:
         """The keys of the sequence up to the last row that is asked for, or the last step."""
-        blocks, seen, last = list[list[Any]](), set[Any](), -math.inf
+        blocks, seen, last, end = list[list[Any]](), set[Any](), -math.inf, -math.inf
         most = math.inf if self.search.max_distance is None else self.search.max_distance
         for step in self.steps:
             if sum(map(len, blocks)) >= self.high:
@@ -228,7 +228,12 @@ class Run:
             if block is None:
                 break
             beyond = [(pk, d) for pk, d in block if d >= last and pk not in seen]
-            blocks.append([pk for pk, d in beyond if d <= most])
+            keys = [pk for pk, d in beyond if d <= most]
+            if blocks and beyond and beyond[0][1] > end:  # one statement reads both in order
+                blocks[-1] += keys
+            else:
+                blocks.append(keys)
+            end = beyond[-1][1] if beyond else end
             seen.update(pk for pk, _ in beyond)
             # A larger block may end nearer, of rows that the one before has missed.
             last = max(last, block[-1][1]) if block else last

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -10,7 +12,7 @@ from dorm_vector.engines.base.search import Obstacle, tried
 from dorm_vector.engines.side_tables.search import COUNT, SideTableSearch
 from dorm_vector.sql import SQL
 
-__all__ = ["LibSQLSearch"]
+__all__ = ["LibSQLSearch", "without_repeated"]
 
 # The bytes by which a vector is found: its first and last four components.
 KEY = "substr({vector}, 1, 16) || substr({vector}, -16)"
@@ -34,6 +36,16 @@ NO_MORE: Obstacle = (
     "With recall='high' all rows are read: libSQL's graph cannot search any further.",
     lambda query, search: bool(search.recall),
 )
+
+
+def without_repeated(steps: Sequence[Step], wanted: int | None) -> list[Step]:
+    """The steps without those before the row ``wanted`` whose walk the next one repeats."""
+    kept = [
+        step
+        for step, following in itertools.pairwise(steps)
+        if step.candidates != following.candidates or step.rows >= (wanted or math.inf)
+    ]
+    return [*kept, *steps[-1:]]
 
 
 class LibSQLSearch(SideTableSearch):
@@ -65,7 +77,7 @@ class LibSQLSearch(SideTableSearch):
         for rows, number in ladder:
             if rows > (found[-1].rows if found else 0):
                 found.append(Step(rows, min(number, most)))
-        return found
+        return without_repeated(found, query.high_mark)
 
     def tunable(self, index: Any) -> list[dict[str, Any]]:
         # No more than search_l are found, with which the graph was built.

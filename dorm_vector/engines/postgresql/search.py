@@ -49,8 +49,9 @@ DEFAULT_CANDIDATES = {"ef_search": DEFAULT_EF_SEARCH, "query_rescore": 50}
 MAX_KEPT = 1000
 
 # How many rows the blocks of the sequence reach, and with how many candidates. The first one is
-# what an index finds with its defaults; later ones are large enough not to miss much.
-LADDER = ((40, 40), (100, 200), (200, 400), (400, 800), (1000, 1000))
+# what an index finds with its defaults; later ones are large enough not to miss much. They end
+# beyond the round numbers that are asked for: what an earlier block has missed is none of theirs.
+LADDER = ((40, 40), (125, 200), (250, 400), (500, 800), (1000, 1000))
 # The same for recall="high", and how many times as many rows as a block has are read of the index
 # then, in relaxed order: docs/performance.rst has the curve.
 HIGH_LADDER = ((10, 400), (40, 400), (100, 800), (250, 1000), (1000, 1000))
