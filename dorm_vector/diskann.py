@@ -79,10 +79,11 @@ class DiskAnnIndex(MethodIndex):
         super().__init__(*expressions, **kwargs)
 
     def deconstruct(self) -> Deconstructed:
-        _, expressions, kwargs = super().deconstruct()
+        path, expressions, kwargs = super().deconstruct()
         if self.labels:
             kwargs["labels"] = self.labels
-        return "dorm_vector.indexes.DiskAnnIndex", expressions, kwargs
+        # Migrations name it with the other indexes; a subclass has a path of its own.
+        return path.replace("dorm_vector.diskann.", "dorm_vector.indexes."), expressions, kwargs
 
     @property
     def candidates_option(self) -> str | None:  # type: ignore[override]

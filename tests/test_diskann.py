@@ -20,6 +20,10 @@ def diskann(**options: Any) -> DiskAnnIndex:
     )
 
 
+class Rebuilt(DiskAnnIndex):
+    """An index of a project's own by the method of another."""
+
+
 class TestDeclaration:
     def test_deconstruct(self) -> None:
         index = diskann(labels="topics", num_neighbors=20, max_alpha=1.5)
@@ -38,6 +42,11 @@ class TestDeclaration:
         written, imports = MigrationWriter.serialize(index)
         assert imports == {"import dorm_vector.indexes"}
         assert written.startswith("dorm_vector.indexes.DiskAnnIndex(")
+
+    def test_a_subclass_has_a_path_of_its_own(self) -> None:
+        assert Rebuilt(fields=["embedding"], name="disk").deconstruct()[0] == (
+            f"{__name__}.Rebuilt"
+        )
 
     @pytest.mark.parametrize(
         ("options", "message"),
