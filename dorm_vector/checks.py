@@ -12,6 +12,7 @@ from django.db import router
 from django.db.models import Expression, Model
 
 from dorm_vector import conf
+from dorm_vector.anyvector import AnyVectorField
 from dorm_vector.database_checks import (
     check_broken,
     check_databases,
@@ -23,6 +24,7 @@ from dorm_vector.database_checks import (
 from dorm_vector.declarations import may_hold_vectors
 from dorm_vector.engines import Engine, engines_of
 from dorm_vector.engines.base.freshness import asked_first, fresh_vectors
+from dorm_vector.engines.base.search import least_components
 from dorm_vector.functions import VectorFunction
 from dorm_vector.methods import MethodIndex, vector_field
 from dorm_vector.migration_checks import check_empty_clusters, check_extension_migrations
@@ -53,6 +55,7 @@ def register() -> None:
     checks.register(check_tables, checks.Tags.database, TAG)
     checks.register(check_equal_indexes, checks.Tags.models, TAG)
     checks.register(check_metrics, checks.Tags.models, TAG)
+    checks.register(check_coarse, checks.Tags.models, TAG)
     checks.register(check_extension_migrations, checks.Tags.models, TAG)
     checks.register(check_empty_clusters, checks.Tags.models, TAG)
     checks.register(check_broken, checks.Tags.database, TAG)
@@ -287,3 +290,45 @@ def check_metrics(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> li
         for alias, engine in engines_of(model)
         if engine.distances and index.metric not in engine.distances
     ]
+
+
+def check_coarse(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Find indexes that hold too little of a vector for the candidates that they name."""
+    return [
+        checks.Warning(
+            f"{index.name!r} holds {_held(index, field)}, too few for nearest() to find 95 % of "
+            "the nearest rows of real text by its defaults.",
+            hint=_more(index, least),
+            obj=model,
+            id="dorm_vector.W117",
+        )
+        for model, index in indexes(app_configs)
+        if (field := vector_field(model, index.fields[0])) and not index.misfit(field)
+        if (least := least_components(index.reduction, field.dimensions))
+        if index.dimensions_of(field) < least and _names_candidates(index, model)
+    ]
+
+
+def _names_candidates(index: MethodIndex, model: type[Model]) -> bool:
+    """Whether any database of the model builds the index over less than the vectors."""
+    return any(
+        engine.names_candidates and engine.why_not_built(index, model) is None
+        for _, engine in engines_of(model)
+    )
+
+
+def _held(index: MethodIndex, field: AnyVectorField) -> str:
+    if index.prefix:
+        return f"the first {index.prefix} of {field.dimensions} components"
+    return f"the signs of {field.dimensions} components"
+
+
+def _more(index: MethodIndex, least: int) -> str:
+    """What to declare instead, where ``least`` components would do."""
+    bytes_fit = "int8" in index.precisions and index.metric == "cosine"
+    ways = [
+        *([f"prefix={least} or more"] if index.prefix else []),
+        f'precision="{"int8" if bytes_fit else "half"}"',
+        "a larger oversample= in nearest(), as manage.py vector_recall measures it",
+    ]
+    return f"Use {', or '.join(ways)}."

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from django.conf import settings
+from django.core import checks
 from django.db import connections, migrations
+from django.db.migrations.state import ModelState, ProjectState
 
 from dorm_vector import HnswIndex, VectorIndex, models, nearest
+from dorm_vector.checks import check_coarse
+from dorm_vector.engines import engine_for
 from dorm_vector.testing import explain_nearest
 from tests.support import oracle
 from tests.support.matrix import only
@@ -22,6 +26,14 @@ RANDOM = np.random.default_rng(31)
 # The first components say the most, as in embeddings of the Matryoshka kind.
 VECTORS = (RANDOM.normal(size=(ROWS, DIMENSIONS)) * np.linspace(3, 0.1, DIMENSIONS)).astype("f4")
 ALIASES = list(settings.ENGINES)
+# Dimensions, and the fewest components by which a search finds 95 % of the nearest.
+FEWEST = [
+    ({"precision": "bit"}, (192, 192)),
+    *(
+        ({"prefix": 1}, least)
+        for least in ((1024, 64), (256, 64), (255, 48), (128, 48), (127, 40), (64, 40), (32, 24))
+    ),
+]
 
 
 class TestDeclaration:
@@ -46,6 +58,112 @@ class TestDeclaration:
 
         with pytest.raises(ValueError, match="nearest\\(\\) takes oversample from 1 to 100"):
             nearest(Item.objects, "embedding", [1, 2, 3], oversample=oversample)
+
+
+class TestCheck:
+    """What W117 says of an index, by what it holds of vectors of so many dimensions."""
+
+    @pytest.fixture(autouse=True)
+    def declared(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.models: list[Any] = []
+        monkeypatch.setattr("dorm_vector.checks.apps.get_models", lambda **kwargs: self.models)
+
+    def check(self, dimensions: int, *indexes: Any) -> list[checks.CheckMessage]:
+        state = ProjectState()
+        fields = [
+            ("id", models.AutoField(primary_key=True)),
+            ("embedding", models.VectorField(dimensions)),
+            ("bits", models.BitField(64)),
+            ("name", models.TextField()),
+        ]
+        state.add_model(ModelState("shop", "Thing", fields, {"indexes": list(indexes)}))
+        self.models = [state.apps.get_model("shop", "Thing")]
+        return check_coarse()
+
+    @pytest.mark.parametrize("kind", [HnswIndex, VectorIndex])
+    @pytest.mark.parametrize(("given", "least"), FEWEST)
+    def test_from_where_on_it_is_silent(
+        self, kind: Any, given: dict[str, Any], least: tuple[int, int]
+    ) -> None:
+        dimensions, components = least
+        for held, found in ((components - 1, 1), (components, 0)):
+            options = {**given, "prefix": held} if "prefix" in given else given
+            wide = dimensions if "prefix" in given else held
+            index = kind(fields=["embedding"], name="i", metric="cosine", **options)
+            assert len(self.check(wide, index)) == found
+
+    def test_signs(self) -> None:
+        index = VectorIndex(fields=["embedding"], name="i", metric="cosine", quantize="bit")
+        (message,) = self.check(128, index)
+        assert message == checks.Warning(
+            "'i' holds the signs of 128 components, too few for nearest() to find 95 % of the "
+            "nearest rows of real text by its defaults.",
+            hint=(
+                'Use precision="int8", or a larger oversample= in nearest(), as manage.py '
+                "vector_recall measures it."
+            ),
+            obj=self.models[0],
+            id="dorm_vector.W117",
+        )
+
+    def test_prefix(self) -> None:
+        (message,) = self.check(300, hnsw(metric="cosine", prefix=32))
+        assert message == checks.Warning(
+            "'i' holds the first 32 of 300 components, too few for nearest() to find 95 % of the "
+            "nearest rows of real text by its defaults.",
+            hint=(
+                'Use prefix=64 or more, or precision="half", or a larger oversample= in nearest(), '
+                "as manage.py vector_recall measures it."
+            ),
+            obj=self.models[0],
+            id="dorm_vector.W117",
+        )
+
+    def test_the_hint_can_be_declared(self) -> None:
+        """Bytes are for the cosine distance, and for the portable index, alone."""
+        for metric, precision in (("cosine", "int8"), ("l2", "half"), ("ip", "half")):
+            index = VectorIndex(fields=["embedding"], name="i", metric=metric, prefix=32)
+            (message,) = self.check(300, index)
+            assert f'precision="{precision}"' in str(message.hint)
+            VectorIndex(fields=["embedding"], name="i", metric=metric, precision=precision)
+
+    def test_once_for_each_index(self) -> None:
+        first = VectorIndex(fields=["embedding"], name="i", metric="cosine", precision="bit")
+        found = self.check(16, first, hnsw(name="j", metric="cosine", precision="bit"))
+        assert [message.msg[:3] for message in found] == ["'i'", "'j'"]
+
+    @pytest.mark.parametrize(
+        "given", [{}, {"precision": "half"}, {"precision": "int8"}, {"precision": "full"}]
+    )
+    def test_what_holds_enough(self, given: dict[str, Any]) -> None:
+        index = VectorIndex(fields=["embedding"], name="i", metric="cosine", **given)
+        assert self.check(16, index) == []
+
+    def test_what_is_for_other_checks(self) -> None:
+        bits = HnswIndex(fields=["bits"], name="a", metric="hamming")
+        longer = hnsw(name="b", prefix=64)
+        text = hnsw(name="c", fields=["name"], precision="bit", metric="cosine")
+        assert self.check(32, bits, longer, text) == []
+
+    @pytest.mark.parametrize(
+        ("engines", "found"),
+        [(["libsql"], 0), (["default"], 1), (["libsql", "postgresql"], 1), ([], 0)],
+    )
+    def test_databases_that_keep_whole_vectors(
+        self, monkeypatch: pytest.MonkeyPatch, engines: list[str], found: int
+    ) -> None:
+        served = [(alias, engine_for(connections[alias])) for alias in engines]
+        monkeypatch.setattr("dorm_vector.checks.engines_of", lambda model=None: served)
+        index = VectorIndex(fields=["embedding"], name="i", metric="cosine", precision="bit")
+        assert len(self.check(64, index)) == found
+
+    def test_what_is_not_built_names_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        served = [("default", engine_for(connections["default"]))]
+        monkeypatch.setattr("dorm_vector.checks.engines_of", lambda model=None: served)
+        assert self.check(64, hnsw(metric="cosine", precision="bit")) == []
+
+    def test_it_is_run(self) -> None:
+        assert check_coarse in checks.registry.registry.get_checks()
 
 
 @pytest.fixture(scope="module", params=ALIASES, ids=list(settings.ENGINES.values()))

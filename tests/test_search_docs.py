@@ -48,7 +48,7 @@ def test_blocks_of_pages() -> None:
     assert [[cell.strip() for cell in row] for row in table("searching-pages")] == [
         ["HNSW and IVFFlat", numbers(*rows), numbers(*candidates)],
         ["the same with a filter", "10, then as above", f"{candidates[0]}, then as above"],
-        ["half precision, signs, prefixes", numbers(*base.ROWS), "2, 40 or 20 times as many"],
+        ["half precision, signs, prefixes", numbers(*base.ROWS), "2, 20 or 40 times as many"],
         ["libSQL's graph", numbers(most // libsql.OVERSAMPLE, most), str(most)],
         ["``vec0`` of SQLite, which misses none", "the last one", "see :ref:`indexes-bytes`"],
     ]
@@ -60,3 +60,6 @@ def test_the_first_block_of_a_filter() -> None:
     assert second == postgresql.LADDER[0]
     assert base.OVERSAMPLE == {"half": (2, 4), "bit": (40, 100)}
     assert base.OVERSAMPLE_OF_PREFIX == (20, 40)
+    assert base.OVERSAMPLE_OF_SHORT_PREFIX == (40, 100)
+    given = [(base.oversample_of(n), base.oversample_of(n, recall="high")) for n in (95, 96)]
+    assert given == [(40, 100), (20, 40)]

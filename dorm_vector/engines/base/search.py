@@ -27,6 +27,7 @@ __all__ = [
     "EngineSearch",
     "Obstacle",
     "joins_many",
+    "least_components",
     "oversample_of",
     "oversampled",
     "tried",
@@ -40,17 +41,38 @@ ROWS = (10, 25, 50, 100, 250, 1000)
 
 
 # How many times as many candidates as rows find nineteen of twenty of the nearest, of real text at
-# 256 dimensions, by what a coarse index holds: float16 keeps eleven bits, signs one. A prefix is
-# taken for a quarter of the vector. The second number is that of recall="high".
+# 256 dimensions, by what a coarse index holds: float16 keeps eleven bits, signs one. The second
+# number is that of recall="high".
 OVERSAMPLE = {"half": (2, 4), "bit": (40, 100)}
-OVERSAMPLE_OF_PREFIX = (20, 40)
+OVERSAMPLE_OF_PREFIX, OVERSAMPLE_OF_SHORT_PREFIX = (20, 40), (40, 100)
+# The first components of a prefix that is not short.
+LONG_PREFIX = 96
 TRIED = (1, 2, 4, 10, 20, 40, 100)
+
+# The fewest components that find as many by these: of signs; and of a prefix, by the dimensions of
+# the vectors from which on it holds. Measured for vectors of 32 to 256 dimensions.
+LEAST_SIGNS = 192
+LEAST_OF_PREFIX = ((256, 64), (128, 48), (64, 40), (32, 24))
 
 
 def oversample_of(reduction: str | int, *, recall: str | None = None) -> int:
     """How many times as many candidates as rows an index of a reduction has by default."""
-    known = OVERSAMPLE.get(str(reduction), OVERSAMPLE_OF_PREFIX)
-    return known[bool(recall)]
+    is_short = isinstance(reduction, int) and reduction < LONG_PREFIX
+    prefix = OVERSAMPLE_OF_SHORT_PREFIX if is_short else OVERSAMPLE_OF_PREFIX
+    return OVERSAMPLE.get(str(reduction), prefix)[bool(recall)]
+
+
+def least_components(reduction: str | int | None, dimensions: int) -> int:
+    """
+    The fewest components with which an index of a reduction finds 95 % of the nearest by default.
+
+    Of vectors of so many ``dimensions``; 0 if any number does, or none was measured.
+    """
+    if reduction == "bit":
+        return LEAST_SIGNS
+    if not isinstance(reduction, int):
+        return 0
+    return next((least for longer, least in LEAST_OF_PREFIX if dimensions >= longer), 0)
 
 
 def tried_oversampling(reduction: str | int) -> list[dict[str, Any]]:
@@ -118,6 +140,8 @@ class EngineSearch:
     #: Whether the index may find other rows each time. Searches past its last step are then exact
     #: from the first row on.
     finds_at_random: ClassVar[bool] = False
+    #: Whether an index of signs or of a prefix holds no more than these, and names candidates.
+    names_candidates: ClassVar[bool] = False
     #: Whether all rows of a block are read, whichever slice of it is asked for.
     reads_blocks: ClassVar[bool] = False
     #: How many rows a block may lack and still count as complete.

@@ -124,6 +124,7 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
     methods: dict[str, str]
     access_method: Callable[[Any], str]
     index_states: Callable[[Any], list[IndexState]]
+    names_candidates = True
     # Whether a block came back short must not depend on the slice: what follows would not fit.
     reads_blocks = True
     # To sort equal distances by key takes one row more, and with it another round of candidates.

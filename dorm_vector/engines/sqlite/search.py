@@ -65,6 +65,7 @@ class SQLiteSearch(SideTableSearch):
 
     _needed: Callable[[str], tuple[str, ...]]
 
+    names_candidates = True
     too_many = "So many rows are found faster by reading all of them than by sqlite-vec's index."
 
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
