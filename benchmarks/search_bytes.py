@@ -22,7 +22,8 @@ import numpy as np
 
 SEED = 20_240
 QUERIES = 15
-KS = (10, 100)
+# How many rows, and up to how many bytes of the file are mapped into memory.
+SEARCHES = ((10, 0), (100, 0), (10, 1 << 30))
 HEAD = ("Data", "Rows", "k", "Index ms", "Scan ms", "Scan to index", "Recall")
 
 
@@ -69,6 +70,8 @@ DATA: dict[str, Callable[[int], np.ndarray]] = {
 
 
 def measure(number: int, name: str, vectors: np.ndarray) -> Iterator[list[str]]:
+    from django.db import connection
+
     from dorm_vector import VectorIndex, bulk_copy, models
 
     queries, kept = vectors[:QUERIES], vectors[QUERIES:]
@@ -78,9 +81,11 @@ def measure(number: int, name: str, vectors: np.ndarray) -> Iterator[list[str]]:
     with common.step(name), common.tables(model, "default"):
         bulk_copy(model, (model(embedding=vector) for vector in kept))
         common.build(model, "default")
-        for k in KS:
+        for k, mapped in SEARCHES:
+            with connection.cursor() as cursor:
+                cursor.execute(f"PRAGMA mmap_size = {mapped}")
             yield [
-                name,
+                f"{name}, mmap" if mapped else name,
                 f"{len(kept):,} x {vectors.shape[1]}",
                 str(k),
                 *compare(model, kept, queries, k),

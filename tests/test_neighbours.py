@@ -205,7 +205,7 @@ def test_debug_toolbar(database: Any) -> None:
     sent = {"store_id": store, "request_id": store, "panel_id": "SQLPanel"}
     panel = Client().get("/__debug__/render_panel/", sent).json()["content"]
     assert "shop_thing" in panel, panel
-    assert panel.count("0.123456") < 30, panel.count("0.123456")
+    assert panel.count("0.123456") < 60, panel.count("0.123456")  # of 300 in each place
     """
     middleware = ["debug_toolbar.middleware.DebugToolbarMiddleware"]
     run(database, source, ["debug_toolbar"], middleware)
