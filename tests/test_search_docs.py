@@ -50,7 +50,7 @@ def test_blocks_of_pages() -> None:
         ["the same with a filter", "10, then as above", f"{candidates[0]}, then as above"],
         ["half precision, signs, prefixes", numbers(*base.ROWS), "2, 20 or 40 times as many"],
         ["libSQL's graph", numbers(most // libsql.OVERSAMPLE, most), str(most)],
-        ["``vec0`` of SQLite, which misses none", "the last one", "see :ref:`indexes-bytes`"],
+        ["``vec0`` of SQLite", "the last one", "see :ref:`indexes-bytes`"],
     ]
 
 
