@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from django.db import connections
-from django.db.migrations import AddIndex
+from django.db.migrations import AddField, AddIndex
 from django.db.models import F, Q
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from dorm_vector import HnswIndex, nearest
+from dorm_vector import HnswIndex, models, nearest
 from dorm_vector.engines import engine_for
 from dorm_vector.engines.base import statements
 from dorm_vector.search.query import Search
@@ -180,6 +180,29 @@ def test_after_an_error(rows: Any) -> None:
     with connection.execute_wrapper(fail), pytest.raises(ZeroDivisionError):
         list(search.all())
     assert [row.pk for row in search.all()] == keys
+
+
+@pytest.mark.parametrize("keys_alone", [False, True])
+def test_a_database_in_relaxed_order(rows: Any, keys_alone: bool) -> None:
+    """Whose index delivers rows unsorted; a statement that is there sorts them no less."""
+    table = Schema("scratch", "unsorted")
+    table.run(AddField("thing", "wide", models.VectorField(32, null=True)))
+    table.run(AddIndex("thing", HnswIndex(fields=["wide"], name="wide_l2", metric="l2")))
+    vectors = np.random.default_rng(8).normal(size=(2000, 32)).astype("f4")
+    found = table.model.objects.using("scratch")
+    found.bulk_create(table.model(pk=key, wide=each) for key, each in enumerate(vectors))
+    with connections["scratch"].cursor() as cursor:
+        cursor.execute("ANALYZE unsorted")
+        for setting in ("iterative_scan = relaxed_order", "ef_search = 10"):
+            cursor.execute(f"SET LOCAL hnsw.{setting}")
+    columns = ["pk"] if keys_alone else ["pk", "distance"]
+    with override_settings(DORM_VECTOR={"ITERATIVE_SCAN": None}):
+        for query in np.random.default_rng(9).normal(size=(100, 32)):
+            read = nearest(found, "wide", query, metric="l2").values_list(*columns)[:39]
+            distances = [float(np.linalg.norm(vectors[row[0]] - query)) for row in read]
+            assert distances == pytest.approx(sorted(distances), abs=1e-5)
+            assert len(distances) == 39
+        assert kept() == (not keys_alone)
 
 
 @override_settings(DEBUG=True)

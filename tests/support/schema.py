@@ -23,7 +23,7 @@ def ivfflat(**kwargs: Any) -> IvfflatIndex:
 class Schema:
     """A table of its own in one database, changed by migration operations."""
 
-    def __init__(self, alias: str) -> None:
+    def __init__(self, alias: str, db_table: str | None = None) -> None:
         self.connection = connections[alias]
         self.states = [ProjectState()]
         fields = [
@@ -31,7 +31,9 @@ class Schema:
             ("category", models.IntegerField(default=0)),
             ("embedding", models.VectorField(3, null=True)),
         ]
-        self.run(migrations.CreateModel("Thing", fields))
+        self.run(
+            migrations.CreateModel("Thing", fields, {"db_table": db_table} if db_table else {})
+        )
 
     @property
     def state(self) -> ProjectState:

@@ -126,6 +126,7 @@ class Run:
             rows, there = self._counted(flat(self.execute()), statement.is_counted)
         finally:
             compiler.is_written = False
+        _sort(rows, statement.column)
         wanted = self.high - self.low
         rows = rows[statement.before : statement.before + wanted]
         if there < statement.least or len(rows) < wanted:
@@ -143,8 +144,7 @@ class Run:
         with engine.settings_for(search, index, step):
             rows, there = self._counted(flat(self._run(plan)), plan.plan.sent is not None)
             column = driver_column(self.compiler, self.search.annotation)
-            if column is not None:  # scans in relaxed order deliver them unsorted
-                rows.sort(key=operator.itemgetter(column))
+            _sort(rows, column)
             rows, proven = self._proven(rows, column, plan.plan, step)
             rows = rows[before:]
             short = there < least and engine.is_cut_short(self.compiler)
@@ -334,6 +334,12 @@ class Run:
         query.plan = EXACT
         query.add_q(condition)
         return query
+
+
+def _sort(rows: Rows, column: int | None) -> None:
+    """Sort rows by their distance, if they have it: scans in relaxed order do not."""
+    if column is not None:
+        rows.sort(key=operator.itemgetter(column))
 
 
 def flat(chunks: Iterable[Any]) -> Rows:

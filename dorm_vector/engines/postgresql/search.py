@@ -260,7 +260,8 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
     def _may_be_unsorted(self, search: Any, index: Any) -> bool:
         """Whether a scan may deliver the rows in another order than that of their distances."""
         mode = self._given(search, index).get("iterative_scan", self.iterative_scan)
-        return not index.is_ordered or mode == "relaxed_order"
+        # None leaves it to the database, which may have either.
+        return not index.is_ordered or mode in (None, "relaxed_order")
 
     # Running
 
