@@ -383,6 +383,45 @@ class TestRefusals:
         )
         assert states(project) == before
 
+    def test_parts_of_another_definition(self, project: Project) -> None:
+        """They stay where the index is dropped to which they were to be attached."""
+        with pytest.raises(Stopped), stopped(project.connection, 6):
+            project.run(added(), atomic=False)
+        run(project, "DROP INDEX chunk_hnsw")
+        left = dict(
+            project.execute(
+                "SELECT i.oid::regclass::text, pg_get_indexdef(i.oid) FROM pg_class i "
+                "WHERE relname LIKE 'chunk_hnsw%' AND NOT relispartition"
+            )
+        )
+        assert len(left) == 2
+        for name in sorted(left, key=lambda name: "ON ONLY" not in left[name]):
+            # Neither is an INVALID one dropped that is not what is declared.
+            run(
+                project,
+                f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = {name!r}::regclass",
+            )
+            with pytest.raises(ProgrammingError) as caught:
+                project.run(added(hnsw(m=8)), atomic=False)
+            assert str(caught.value) == (
+                f"The index {name!r} is in the database with another definition than the "
+                f"migration's: {left[name]}. Drop it, then migrate again."
+            )
+            run(project, f"DROP INDEX {name}")
+        project.run(added(hnsw(m=8)), atomic=False)
+        assert states(project) == WHOLE
+
+    @pytest.mark.parametrize("is_whole", [True, False])
+    def test_another_column(self, project: Project, is_whole: bool) -> None:
+        run(project, f'ALTER TABLE {PARENT} ADD "other" vector({DIMENSIONS})')
+        only = "" if is_whole else "ONLY "
+        definition = f'CREATE INDEX chunk_hnsw ON {only}{PARENT} USING hnsw ("other" vector_l2_ops)'
+        run(project, definition)
+        before = states(project)
+        with pytest.raises(ProgrammingError, match=r"another definition .*\(other vector_l2_ops"):
+            project.run(added(), atomic=False)
+        assert states(project) == before
+
     def test_a_name_that_is_taken(self, project: Project) -> None:
         run(project, "CREATE TABLE chunk_hnsw (id int)")
         with pytest.raises(ProgrammingError, match='relation "chunk_hnsw" already exists'):

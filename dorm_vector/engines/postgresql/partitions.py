@@ -61,6 +61,11 @@ SELECT i.relkind, x.indisvalid, b.pid, am.amname, COALESCE(i.reloptions, '{}'::t
         SELECT o.opcname::text FROM unnest(x.indclass) WITH ORDINALITY AS c (oid, place)
         JOIN pg_catalog.pg_opclass o ON o.oid = c.oid ORDER BY c.place
     ),
+    ARRAY(
+        SELECT a.attname::text FROM unnest(x.indkey) WITH ORDINALITY AS k (number, place)
+        LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.number
+        ORDER BY k.place
+    ),
     pg_catalog.pg_get_indexdef(i.oid)
 FROM pg_catalog.pg_class i
 JOIN pg_catalog.pg_index x ON x.indexrelid = i.oid
@@ -93,6 +98,8 @@ class Found(NamedTuple):
     method: str
     options: list[str]
     operator_classes: list[str]
+    #: The columns, and None for what is an expression.
+    columns: list[str | None]
     definition: str
 
 
@@ -162,10 +169,8 @@ class Build:
 
     def run(self, table: Table) -> None:
         found = self._found(table, self.index.name)
-        if found is not None:
-            self._check_definition(found)
-            if found.is_valid:
-                return
+        if found is not None and found.is_valid:
+            return
         if any(part.kind == FOREIGN for part in self._all_parts(table)):
             self._run_beside_foreign(table)
         else:
@@ -255,25 +260,32 @@ class Build:
             yield from self._all_parts(part)
 
     def _found(self, table: Table, name: str) -> Found | None:
+        """The index of a name, if it is there. Raises ProgrammingError for another one."""
         if self.editor.collect_sql:
             return None
         rows = _rows(self.engine, INDEX, table.oid, name)
-        return Found(*rows[0]) if rows else None
+        found = Found(*rows[0]) if rows else None
+        # Those of Django's are not compared.
+        if found is None or not hasattr(self.index, "parameters") or self._is_declared(found):
+            return found
+        raise ProgrammingError(
+            f"The index {name!r} is in the database with another definition than the "
+            f"migration's: {found.definition}. Drop it, then migrate again."
+        )
 
-    def _check_definition(self, found: Found) -> None:
-        """Refuse an index of the name that is not the one that is declared."""
-        if not hasattr(self.index, "parameters"):  # one of Django's
-            return
+    def _is_declared(self, found: Found) -> bool:
+        """Whether an index has the method, the options, the classes and the columns declared."""
         declared = self.index.parameters("storage")
         options = sorted(f"{name}={value}" for name, value in declared.items())
-        method = self.engine.access_method(self.index)
-        classes = [*self.index.opclasses_for(self.model), *self.index.other_columns().values()]
-        same = (found.method, sorted(found.options)) == (method, options)
-        if same and classes in ([], found.operator_classes):
-            return
-        raise ProgrammingError(
-            f"The index {self.index.name!r} is in the database with another definition than the "
-            f"migration's: {found.definition}. Drop it, then migrate again."
+        others = self.index.other_columns()
+        classes = [*self.index.opclasses_for(self.model), *others.values()]
+        fields = map(self.model._meta.get_field, [*self.index.fields, *others])
+        columns = zip(found.columns, [field.column for field in fields], strict=False)
+        return (
+            (found.method, sorted(found.options))
+            == (self.engine.access_method(self.index), options)
+            and classes in ([], found.operator_classes)
+            and all(there in (None, column) for there, column in columns)
         )
 
     # Names
