@@ -19,6 +19,7 @@ from dorm_vector.database_checks import (
     check_not_built,
     check_tables,
     check_text_not_built,
+    has_fields,
     indexes,
 )
 from dorm_vector.declarations import may_hold_vectors
@@ -250,7 +251,9 @@ def _declared(engine: Engine, model: type[Model]) -> Iterator[tuple[Any, str, st
 def _names_made(engine: Engine, index: Any, model: Any) -> list[str]:
     """The names that an index takes if it is built."""
     field_of = text_field if isinstance(index, TextIndex) else vector_field
-    known = all(field_of(model, name) is not None for name in index.fields[:1])
+    known = has_fields(model, index) and all(
+        field_of(model, name) is not None for name in index.fields[:1]
+    )
     return engine.made_names(index) if known and not engine.why_not_built(index, model) else []
 
 

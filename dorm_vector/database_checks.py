@@ -8,8 +8,10 @@ from typing import Any
 from django.apps import apps
 from django.core import checks
 from django.core.checks import CheckMessage
+from django.core.exceptions import FieldDoesNotExist
 from django.db import router
 from django.db.migrations.loader import MigrationLoader
+from django.db.models import Model
 
 from dorm_vector.declarations import may_hold_vectors
 from dorm_vector.engines import Engine, engines_of
@@ -22,6 +24,7 @@ __all__ = [
     "check_not_built",
     "check_tables",
     "check_text_not_built",
+    "has_fields",
     "indexes",
 ]
 
@@ -182,10 +185,18 @@ def _absent(model: Any, engine: Engine) -> Iterator[CheckMessage]:
 def indexes(
     app_configs: Sequence[Any] | None, index_class: Any = MethodIndex
 ) -> Iterator[tuple[Any, Any]]:
-    """The indexes of a class over fields, each with its model."""
+    """The indexes of a class over fields that exist, each with its model."""
     for model in apps.get_models():
         if app_configs is not None and model._meta.app_config not in app_configs:
             continue
         for index in model._meta.indexes:
-            if isinstance(index, index_class) and index.fields:
+            if isinstance(index, index_class) and index.fields and has_fields(model, index):
                 yield model, index
+
+
+def has_fields(model: type[Model], index: Any) -> bool:
+    """Whether the fields of an index exist; Django itself reports those that do not."""
+    try:
+        return all(model._meta.get_field(name) for name in index.fields)
+    except FieldDoesNotExist:
+        return False

@@ -25,13 +25,33 @@ from dorm_vector import (
     L1Distance,
     L2Distance,
     MaxInnerProduct,
+    TextIndex,
     models,
 )
-from dorm_vector.checks import check_indexes, check_not_built
+from dorm_vector.checks import (
+    check_coarse,
+    check_equal_indexes,
+    check_indexes,
+    check_metrics,
+    check_names,
+    check_not_built,
+    check_text_indexes,
+)
 from dorm_vector.engines import engine_for
 from tests.support.matrix import only
 from tests.support.schema import Schema, hnsw, ivfflat
 from tests.testapp.models import Indexed
+
+# The checks of models that read their indexes.
+CHECKS = (
+    check_coarse,
+    check_equal_indexes,
+    check_indexes,
+    check_metrics,
+    check_names,
+    check_not_built,
+    check_text_indexes,
+)
 
 
 class TestDeclaration:
@@ -396,7 +416,7 @@ class TestChecks:
     @pytest.fixture(autouse=True)
     def registry(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found: list[Any] = []
-        monkeypatch.setattr("dorm_vector.checks.apps.get_models", lambda: found)
+        monkeypatch.setattr("dorm_vector.checks.apps.get_models", lambda **kwargs: found)
         self.models = found
         return found
 
@@ -419,6 +439,23 @@ class TestChecks:
         (message,) = check_indexes()
         assert message.id == "dorm_vector.E101"
         assert message.msg == "'i' needs a vector field, and 'name' is not one."
+
+    @pytest.mark.parametrize(
+        "index",
+        [
+            hnsw(fields=["nowhere"]),
+            hnsw(fields=["nowhere"], metric="cosine", precision="bit"),
+            TextIndex(fields=["name", "nowhere"], name="i"),
+        ],
+    )
+    def test_a_field_that_does_not_exist(self, index: Any) -> None:
+        """Django itself reports it, and no check stumbles over it."""
+        self.model(index)
+        for check in CHECKS:
+            assert check(databases=["default"]) == []
+        assert "models.E012" in [
+            message.id for message in self.models[0].check(databases=["default"])
+        ]
 
     def test_too_many_dimensions(self) -> None:
         self.model(hnsw(), dimensions=2001)
