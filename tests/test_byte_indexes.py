@@ -303,6 +303,20 @@ class TestSearches:
         for number in (0, 1, 2):
             wide.check(wide.vectors[number])
 
+    @pytest.mark.parametrize("precision", ["int8", "full"])
+    @pytest.mark.parametrize("length", [1e-40, 1e-25, 1e25])
+    def test_a_query_of_extreme_length(self, database: Any, precision: str, length: float) -> None:
+        """Whose squares vanish or overflow in float32."""
+        table = Wide(64)
+        table.run(migrations.AddIndex("thing", index(precision)))
+        table.fill(clusters(300, 64, 0.5))
+        found = explain_nearest(nearest(table.rows, "wide", length * table.vectors[3], k=10))
+        assert (found.index, found.reason) == (
+            None,
+            "The vector searched for is too short or too long for sqlite-vec's float32.",
+        )
+        table.check(length * table.vectors[3])
+
     def test_null_and_zero(self, wide: Wide) -> None:
         vectors = clusters(200, wide.vectors.shape[1], 0.5)
         vectors[::4] = 0

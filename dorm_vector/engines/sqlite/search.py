@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +14,7 @@ from django.db.models.sql import Query
 
 from dorm_vector import codecs
 from dorm_vector.engines.base.run import Step
-from dorm_vector.engines.base.search import oversample_of, oversampled, tried_oversampling
+from dorm_vector.engines.base.search import Obstacle, oversample_of, oversampled, tried_oversampling
 from dorm_vector.engines.side_tables.search import SideTableSearch
 from dorm_vector.engines.sqlite.bytes import (
     QUANTIZE,
@@ -52,6 +54,23 @@ BUILT = (
 )
 
 
+# Between these lengths sqlite-vec's sums of squares, in float32, neither vanish nor overflow.
+SHORTEST, LONGEST = 1e-17, 1e18
+
+
+@functools.lru_cache(maxsize=16)
+def is_ordinary(packed: bytes) -> bool:
+    return SHORTEST <= math.hypot(*codecs.from_packed(packed)) <= LONGEST
+
+
+EXTREME: Obstacle = (
+    "The vector searched for is too short or too long for sqlite-vec's float32.",
+    lambda query, search: (
+        search.indexes[0].metric == "cosine" and not is_ordinary(query.query_vector.value)
+    ),
+)
+
+
 def built_precision(index: Any) -> str:
     """What the side table of an index is made of: "bit", "int8" or "full"."""
     if index.precision in ("bit", "int8"):
@@ -66,6 +85,7 @@ class SQLiteSearch(SideTableSearch):
     _needed: Callable[[str], tuple[str, ...]]
 
     names_candidates = True
+    obstacles = (*SideTableSearch.obstacles, EXTREME)
     too_many = "So many rows are found faster by reading all of them than by sqlite-vec's index."
 
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
