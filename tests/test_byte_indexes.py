@@ -297,6 +297,19 @@ class TestSearches:
             found = [row.distance for row in nearest(wide.rows, "wide", query, k=10)]
             assert found == pytest.approx([d for d, _ in wide.expected(query)[:10]], abs=2e-6)
 
+    def test_a_dense_row_among_sparse_ones(self, database: Any) -> None:
+        """Rounding makes it appear farther than it is, and leaves the others where they are."""
+        table = Wide(1536)
+        table.run(migrations.AddIndex("thing", index()))
+        step = 1 / (127.5 * scale_for(1536))
+        query = np.eye(1536)[0]
+        dense = query + step * np.random.default_rng(4).uniform(-0.9, 0, size=(3, 1536))
+        nearest_one = np.linalg.norm((dense - query)[:, 1:], axis=1).min() / step
+        sparse = query + np.zeros((300, 1))
+        sparse[np.arange(300), np.arange(1, 301)] = step * (nearest_one + 0.1 * np.arange(300))
+        table.fill(np.concatenate([sparse, dense]))
+        table.check(query)
+
     def test_lengths_of_all_orders(self, wide: Wide) -> None:
         lengths = 10.0 ** RANDOM.uniform(-12, 12, size=(1000, 1))
         wide.fill(lengths * clusters(1000, wide.vectors.shape[1], 0.5))

@@ -31,7 +31,7 @@ LEAST_DEVIATION = math.sqrt(1 / 6)
 DEVIATIONS = 4
 
 QUANTIZE = f"vec_quantize_int8({{}}, {literal('unit')})"
-ELEMENT = re.compile(r"USING vec0\(vector (\w+)\[")
+ELEMENT = re.compile(r"USING vec0\(vector (\w+)\[(\d+)")
 SCALE = re.compile(r"/\* times (\d) \*/")
 
 
@@ -59,29 +59,40 @@ def scaled(packed: bytes, scale: int) -> bytes:
     return codecs.to_packed(array("f", [factor * number for number in numbers]))
 
 
-def built_element(sql: str) -> tuple[str | None, int]:
-    """The type of what a side table has, and its scale, by the statement that made it."""
+def built_element(sql: str) -> tuple[str | None, int, int]:
+    """
+    The type of what a side table has, how many of it, and its scale, by the statement that made it.
+    """
     element, scale = ELEMENT.search(sql), SCALE.search(sql)
-    return element and element[1], int(scale[1]) if scale else 1
+    if element is None:
+        return None, 0, 1
+    return element[1], int(element[2]), int(scale[1]) if scale else 1
 
 
 def proves_all_found(
-    measured: Sequence[tuple[float, float]], last: float, scale: int, deviations: int = DEVIATIONS
+    measured: Sequence[tuple[float, float]],
+    last: float,
+    scale: int,
+    dimensions: int = 0,
+    deviations: int = DEVIATIONS,
 ) -> bool:
     """
     Whether rows that were not chosen are farther off than ``last``, a cosine distance.
 
     ``measured`` has the cosine distance of each row that was chosen, and the distance in bytes by
     which it was. That one is off by rounding, and all others have a greater one. How far it is off
-    is seen by those that are here; what is cut makes it smaller, never greater.
+    is seen by those that are here; what is cut makes it smaller, never greater. Sparse vectors are
+    hardly rounded, though, and may hide that another one is, in each of its ``dimensions``.
     """
     steps = BYTES * scale
     errors = [coarse - steps * euclidean(distance) for distance, coarse in measured]
     mean = sum(errors) / len(errors)
     deviation = math.sqrt(sum((error - mean) ** 2 for error in errors) / len(errors))
     deviation = max(LEAST_DEVIATION, deviation)
-    farthest = max(coarse for _, coarse in measured)
-    return farthest - steps * euclidean(last) - mean >= deviations * deviation
+    farthest, true = max(coarse for _, coarse in measured), steps * euclidean(last)
+    # Two numbers that are rounded differ by so much more, squared, in each dimension.
+    rounded = math.hypot(true, LEAST_DEVIATION * math.sqrt(dimensions)) - true
+    return farthest - true - max(mean, rounded) >= deviations * deviation
 
 
 def euclidean(cosine: float) -> float:

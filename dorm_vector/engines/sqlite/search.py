@@ -137,7 +137,7 @@ class SQLiteSearch(SideTableSearch):
         return SQL(sql, (PackedVector(scaled(vector.value, index.scale)),))
 
     def is_proven(self, index: Any, measured: Sequence[tuple[float, float]], last: float) -> bool:
-        return proves_all_found(measured, last, index.scale)
+        return proves_all_found(measured, last, index.scale, index.size)
 
     def wider(self, index: Any, step: Step, read: int) -> Step | None:
         candidates = WIDER * step.candidates
@@ -150,17 +150,17 @@ class SQLiteSearch(SideTableSearch):
         """
         The index with the precision of its side table, which older versions built otherwise.
 
-        That of a table of bytes has a ``scale`` besides.
+        That of a table of bytes has a ``size`` and a ``scale`` besides.
         """
         names = self._needed(index.name)
         sql = BUILT.format(places=", ".join("?" * len(names)))
         row = self.connection.connection.execute(sql, (index.name, *names)).fetchone()
         if row[0] != len(names):
             return None
-        element, scale = built_element(row[1] or "")
+        element, size, scale = built_element(row[1] or "")
         built = copy.copy(index)
         if element == "int8":
-            built.precision, built.scale = "int8", scale
+            built.precision, built.size, built.scale = "int8", size, scale
         elif built_precision(index) == "int8":
             built.precision = "full"
         return built
