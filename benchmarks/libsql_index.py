@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import common
+import corpus
 import django
 import glove
 import numpy as np
@@ -91,7 +92,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=20_000, help="rows (default: %(default)s)")
-    parser.add_argument("--data", choices=["glove", "stdlib"], default="glove")
+    parser.add_argument("--data", choices=["glove", "stdlib", "paragraphs"], default="glove")
     parser.add_argument("--metric", choices=["cosine", "l2"], default="cosine")
     parser.add_argument(
         "--options",
@@ -114,7 +115,7 @@ def arguments() -> argparse.Namespace:
 def load(name: str, rows: int, metric: str) -> Data:
     """At most ``rows`` vectors in random order, the queries, and the K least distances of each."""
     with common.step(f"Loading {name}"):
-        vectors = glove.glove() if name == "glove" else stdlib()
+        vectors = SOURCES[name]()
         chosen = np.random.default_rng(SEED).permutation(len(vectors))[: rows + QUERIES]
         queries, kept = vectors[chosen[:QUERIES]], vectors[chosen[QUERIES:]]
         nearest = [np.sort(distances(kept, query, metric))[:K] for query in queries]
@@ -128,6 +129,14 @@ def stdlib() -> np.ndarray:
 
     texts = sorted({embedding.text_of(item) for item in library.documented()})
     return np.unique(np.array(embedding.embed(texts), np.float32), axis=0)
+
+
+def paragraphs() -> np.ndarray:
+    vectors: np.ndarray = corpus.corpus().vectors
+    return vectors
+
+
+SOURCES = {"glove": glove.glove, "stdlib": stdlib, "demo": stdlib, "paragraphs": paragraphs}
 
 
 def distances(vectors: np.ndarray, query: np.ndarray, metric: str) -> np.ndarray:
