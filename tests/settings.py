@@ -45,7 +45,7 @@ DATABASES = {
         "ENGINE": "dorm_vector.backends.libsql",
         "NAME": ":memory:",
         # pytest-xdist would make a file's name of this one.
-        "TEST": {"NAME": ":memory:"},
+        "TEST": {"NAME": ":memory:", "DEPENDENCIES": []},
     },
 }
 

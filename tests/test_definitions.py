@@ -68,8 +68,9 @@ def generated(expression: Any, field: Any) -> Any:
     return GeneratedField(expression=expression, output_field=field, db_persist=True)
 
 
+@pytest.mark.django_db(databases="__all__", transaction=True)
 @pytest.mark.parametrize("name", [*REFUSED, *STORED])
-def test_generated_field(alias: str, name: str, transactional_db: None) -> None:
+def test_generated_field(alias: str, name: str) -> None:
     expression, field, value = {**REFUSED, **STORED}[name]
     model = made(g=generated(expression, field))
     if alias == "libsql" and name in REFUSED:

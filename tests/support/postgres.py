@@ -63,6 +63,8 @@ def database() -> dict[str, Any]:
         "PASSWORD": unquote(url.password or ""),
         "HOST": query["host"][0] if "host" in query else url.hostname or "",
         "PORT": url.port or "",
+        # A module of tests may need this database alone.
+        "TEST": {"DEPENDENCIES": []},
     }
 
 
