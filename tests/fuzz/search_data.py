@@ -167,8 +167,12 @@ class Data:
         return all(vector is None or self._separates(vector) for vector in vectors)
 
     def _gaps_are_clear(self, query: Any, field: str, metric: str) -> bool:
-        gaps = np.diff(np.unique(self.distances(query, field, metric)))
-        return bool(np.all((gaps > GAP) | (gaps < 1e-12)))
+        vectors = self.vectors(field)
+        if not self.is_whole:  # equal sums of fractions are rounded each in its own way
+            vectors = list({repr(vector): vector for vector in vectors}.values())
+        found = [distance(metric, vector, query) for vector in vectors]
+        gaps = np.diff(sorted(number for number in found if number is not None))
+        return bool(np.all((gaps > GAP) | ((gaps < 1e-12) & self.is_whole)))
 
     def distances(self, query: Any, field: str, metric: str) -> list[float]:
         found = [distance(metric, vector, query) for vector in self.vectors(field)]
