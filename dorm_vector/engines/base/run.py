@@ -227,7 +227,10 @@ class Run:
             block, complete = self._block(step)
             if block is None:
                 break
-            beyond = [(pk, d) for pk, d in block if d >= last and pk not in seen]
+            fresh = [(pk, d) for pk, d in block if pk not in seen]
+            beyond = [(pk, d) for pk, d in fresh if d >= last]
+            # What an earlier block has missed is none of this one's, and comes from the table.
+            complete = complete and len(beyond) == len(fresh)
             keys = [pk for pk, d in beyond if d <= most]
             if blocks and beyond and beyond[0][1] > end:  # one statement reads both in order
                 blocks[-1] += keys
