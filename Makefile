@@ -29,10 +29,9 @@ serve: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-# More than one server: replicas, partitions, shards, pools. Without the environment variable the
-# tests that take minutes are left out, as by ``make test``.
+# More than one server: replicas, partitions, shards, pools. All of it is part of ``make test`` too.
 test-scale: $(VENV)/.test
-	DORM_VECTOR_TEST_SCALE=1 $(BIN)/python -m pytest tests/scale tests/test_diskann.py
+	$(BIN)/python -m pytest tests/scale tests/test_diskann.py
 
 # The example's pages in headless Chromium, which Debian calls chromium and chromium-driver.
 test-browser: $(VENV)/.browser

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,10 +7,6 @@ import pytest
 from django.db import connections
 
 from tests.support.vectorscale import running_vectorscale
-
-# Minutes: run by ``make test-scale``.
-SLOW = ["test_diskann.py"]
-collect_ignore = [] if os.environ.get("DORM_VECTOR_TEST_SCALE") else SLOW
 
 
 @pytest.fixture(scope="session")

