@@ -163,7 +163,9 @@ class FreshVector(BaseConstraint):
         if sentence := self.misfit(model):
             raise FieldError(sentence)
         engine = engine_for(_required(schema_editor).connection)
-        return engine.create_freshness(self, model, schema_editor)
+        statement = engine.create_freshness(self, model, schema_editor)
+        vars(statement)["makes"] = self
+        return statement
 
     def remove_sql(  # type: ignore[override]
         self, model: type[Model], schema_editor: BaseDatabaseSchemaEditor

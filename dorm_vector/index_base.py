@@ -27,7 +27,9 @@ class EngineIndex(Index):
     ) -> Statement:
         engine = engine_for(schema_editor.connection)
         self.check_fit(model, engine)
-        return engine.create_index(self, model, schema_editor, **kwargs)
+        statement = engine.create_index(self, model, schema_editor, **kwargs)
+        vars(statement)["makes"] = self
+        return statement
 
     # django-stubs have it give text.
     def remove_sql(  # type: ignore[override]

@@ -160,6 +160,23 @@ class FreshnessEditor:
             return  # its fields were renamed earlier: the trigger's own SQL is kept
         self.deferred_sql.append(constraint.create_sql(model, self))
 
+    def forget(self, declared: Any) -> bool:
+        """
+        Whether an index or a constraint was waiting to be made, and now is not to be made any more.
+
+        What is declared with its table is made at the end of the migration, and may be renamed or
+        removed before that.
+        """
+        wanted = (type(declared), declared.name)
+        waiting = [
+            statement
+            for statement in self.deferred_sql
+            if (made := getattr(statement, "makes", None)) and (type(made), made.name) == wanted
+        ]
+        for statement in waiting:
+            self.deferred_sql.remove(statement)
+        return bool(waiting)
+
     # Django rebuilds the table on SQLite for any constraint but a unique one.
 
     def add_constraint(self, model: Any, constraint: Any) -> None:
@@ -170,7 +187,8 @@ class FreshnessEditor:
 
     def remove_constraint(self, model: Any, constraint: Any) -> None:
         if getattr(constraint, "keeps_fresh", False):
-            self.execute(constraint.remove_sql(model, self), None)
+            if not self.forget(constraint):
+                self.execute(constraint.remove_sql(model, self), None)
             return
         super().remove_constraint(model, constraint)  # type: ignore[misc]
 

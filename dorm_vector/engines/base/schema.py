@@ -28,6 +28,16 @@ class VectorAlterations(FreshnessEditor):
             self.refuse_silence(model, old_field, new_field)
         super().alter_field(model, old_field, new_field, strict)
 
+    def remove_index(self, model: Any, index: Any, **options: Any) -> None:
+        if not self.forget(index):
+            super().remove_index(model, index, **options)  # type: ignore[misc]
+
+    def rename_index(self, model: Any, old_index: Any, new_index: Any) -> None:
+        if self.forget(old_index):
+            self.add_index(model, new_index)  # type: ignore[attr-defined]
+        else:
+            super().rename_index(model, old_index, new_index)  # type: ignore[misc]
+
     def refuse_silence(self, model: Any, old: Any, new: Any) -> None:
         """Raise NotSupportedError if nothing says what becomes of existing vectors."""
         unknown = self.conversion is None and not self.collect_sql

@@ -28,7 +28,7 @@ class PostgreSQLAlterations(VectorAlterations):
                 if hasattr(index, "vector_field") and index.fields == [old_field.name]
             ]
         for index in indexes:
-            self.remove_index(model, index)  # type: ignore[attr-defined]
+            self.remove_index(model, index)
         super().alter_field(model, old_field, new_field, strict)
         for index in indexes:
             self.add_index(new_field.model, index)  # type: ignore[attr-defined]

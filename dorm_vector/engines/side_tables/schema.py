@@ -211,7 +211,7 @@ class SideTableEditor(VectorAlterations):
 
     def rename_index(self, model: Any, old_index: Any, new_index: Any) -> None:
         self._check_names(model, [new_index])
-        super().rename_index(model, old_index, new_index)  # type: ignore[misc]
+        super().rename_index(model, old_index, new_index)
 
     def delete_model(self, model: Any, *args: Any, **kwargs: Any) -> None:
         """Triggers go with their table, side tables do not."""
