@@ -124,7 +124,7 @@ def check_tables(
     return [
         message
         for alias, engine in engines_of()
-        if alias in (databases or ()) and may_hold_vectors([alias])
+        if alias in (databases or ())
         for model in _up_to_date(alias, engine, app_configs)
         for message in (*_misfits(model, engine), *_absent(model, engine))
     ]

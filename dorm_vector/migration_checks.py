@@ -6,6 +6,7 @@ import pkgutil
 import re
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from itertools import takewhile
 from typing import Any
 
 from django.apps import apps
@@ -90,13 +91,13 @@ def check_extension_migrations(
         checks.Warning(
             f"The migration {key[0]}.{key[1]} makes a vector column, and no migration before it "
             f"installs the extension vector (database {alias!r}).",
-            hint=f"Run manage.py enable_vectors {key[0]} and let {key[1]} depend on what it wrote, "
-            "or silence this where an administrator installs the extension.",
+            hint=f"Put VectorExtension() of dorm_vector.operations first into the operations of "
+            f"{key[1]}, or silence this where an administrator installs the extension.",
             id="dorm_vector.W112",
         )
         for label, alias in _apps_in_need(app_configs).items()
         if (key := _first_vector(migrations, label))
-        if not any(map(_installs, migrations.before(key)))
+        if not _installed_by(migrations, key)
     ]
 
 
@@ -125,21 +126,27 @@ def _first_vector(migrations: Migrations, label: str) -> Key | None:
     return None
 
 
+def _installed_by(migrations: Migrations, key: Key) -> bool:
+    """Whether the extension is there before a migration makes its first vector column."""
+    migration, *others = migrations.before(key)
+    before = takewhile(lambda each: not _makes_vectors(each), _operations(migration))
+    return any(map(_installs, before)) or any(
+        _installs(operation) for other in others for operation in _operations(other)
+    )
+
+
 def _makes_vectors(operation: Any) -> bool:
     fields = [field for _, field in operation.fields] if isinstance(operation, CreateModel) else []
     fields += [operation.field] if isinstance(operation, AddField) else []
     return any(isinstance(field, AnyVectorField) for field in fields)
 
 
-def _installs(migration: Migration) -> bool:
-    return any(
-        CREATES.search(str(operation.sql))
-        if isinstance(operation, RunSQL)
-        # Those of Django, of this package and of pgvector have that name.
-        else type(operation).__name__.endswith("Extension")
-        and getattr(operation, "name", "vector") == "vector"
-        for operation in _operations(migration)
-    )
+def _installs(operation: Any) -> bool:
+    if isinstance(operation, RunSQL):
+        return CREATES.search(str(operation.sql)) is not None
+    # Those of Django, of this package and of pgvector have that name.
+    is_extension = type(operation).__name__.endswith("Extension")
+    return is_extension and getattr(operation, "name", "vector") == "vector"
 
 
 def _operations(migration: Migration) -> Iterator[Any]:

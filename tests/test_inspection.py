@@ -26,6 +26,13 @@ PROBLEM = (
 CURE = "REINDEX INDEX CONCURRENTLY i, or manage.py vector_reindex shop.Thing --database scratch"
 
 
+class OnlyPages:
+    """One model on one database."""
+
+    def allow_migrate(self, db: str, app_label: str, model_name: str = "", **hints: Any) -> bool:
+        return (db, app_label, model_name) == ("libsql", "textapp", "page")
+
+
 def vectors(*labels: str, database: str | None = "scratch") -> Any:
     """What the command prints as JSON, and what it ends with."""
     output, error = StringIO(), None
@@ -295,10 +302,19 @@ class TestCommand:
         assert column.startswith("  shop.Thing.embedding: vector(3), ")
         assert any(line.startswith("    i: ") and "valid" in line for line in lines)
 
+    def test_words_without_vectors(self, db: None, settings: Any) -> None:
+        settings.DATABASE_ROUTERS = [OnlyPages()]
+        found, error = vectors(database=None)
+        others = [[other["model"] for other in each["others"]] for each in found]
+        assert (others, error) == ([["textapp.Page"]], None)
+
     def test_bad_arguments(self, db: None) -> None:
         with pytest.raises(CommandError) as caught:
             call_command("vectors", "shop.Nothing")
         assert str(caught.value) == "There is no model 'shop.Nothing': name models as app.Model."
+        with pytest.raises(CommandError) as caught:
+            call_command("vectors", "auth.User")
+        assert str(caught.value) == ("The table of auth.User has neither vectors nor a text index.")
         with pytest.raises(CommandError) as caught:
             call_command("vectors", database="nowhere")
         assert str(caught.value).startswith("There is no database 'nowhere' in the settings; use ")

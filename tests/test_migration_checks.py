@@ -71,8 +71,8 @@ class TestExtension:
             Warning(
                 "The migration testapp.0001_initial makes a vector column, and no migration before "
                 "it installs the extension vector (database 'postgresql').",
-                hint="Run manage.py enable_vectors testapp and let 0001_initial depend on what it "
-                "wrote, or silence this where an administrator installs the extension.",
+                hint="Put VectorExtension() of dorm_vector.operations first into the operations of "
+                "0001_initial, or silence this where an administrator installs the extension.",
                 id="dorm_vector.W112",
             )
         ]
@@ -94,6 +94,12 @@ class TestExtension:
     def test_in_the_same(self, migrations: Any) -> None:
         migrations("0001_initial", [], f"VectorExtension(), {VECTOR}")
         assert found(check_extension_migrations) == []
+
+    def test_too_late(self, migrations: Any) -> None:
+        """Such as by ``enable_vectors`` after ``makemigrations``."""
+        migrations("0001_initial", [], f"{VECTOR} VectorExtension(),")
+        migrations("0002_enable_pgvector", [("testapp", "0001_initial")], "VectorExtension(),")
+        assert [message.id for message in found(check_extension_migrations)] == ["dorm_vector.W112"]
 
     def test_another_extension(self, migrations: Any) -> None:
         migrations("0001_initial", [], f"CreateExtension('hstore'), {VECTOR}")
@@ -250,6 +256,13 @@ class TestTables:
         assert check_tables() == []
 
 
+class OnlyPages:
+    """Keeps all models but one from the databases."""
+
+    def allow_migrate(self, db: str, app_label: str, model_name: str = "", **hints: Any) -> bool:
+        return (app_label, model_name) == ("textapp", "page")
+
+
 @pytest.mark.django_db(databases="__all__", transaction=True)
 class TestAbsentIndexes:
     @pytest.fixture(params=["default", "postgresql", "libsql"])
@@ -271,6 +284,18 @@ class TestAbsentIndexes:
             f"database {alias!r}: searches read every row.",
             f"Run manage.py migrate{at}, or manage.py vector_reindex testapp.Portable{at}.",
         )
+
+    def test_words_without_vectors(self, alias: str, settings: Any) -> None:
+        """A database may hold text indexes alone."""
+        settings.DATABASE_ROUTERS = [OnlyPages()]
+        page = apps.get_model("textapp.page")
+        assert check_tables(databases=[alias]) == []
+        with connections[alias].schema_editor() as editor:
+            editor.remove_index(page, page._meta.indexes[0])
+        messages = check_tables(databases=[alias])
+        with connections[alias].schema_editor() as editor:
+            editor.add_index(page, page._meta.indexes[0])
+        assert [(message.id, message.obj) for message in messages] == [("dorm_vector.W114", page)]
 
     def test_migrations_that_wait(self, alias: str, migrations: Any) -> None:
         """They will change what there is: nothing is said before."""

@@ -11,7 +11,6 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections, router
 from django.db.models import Field, Model
 
-from dorm_vector.declarations import may_hold_vectors
 from dorm_vector.engines import Engine, engine_for
 from dorm_vector.fields import AnyVectorField
 from dorm_vector.management.arguments import as_json, database
@@ -38,9 +37,7 @@ class Command(BaseCommand):
         given = options["database"]
         aliases = [database(given)] if given else [*connections]
         models = list(dict.fromkeys(_named(label) for label in options["models"]))
-        found = [
-            self._database(alias, models) for alias in aliases if given or may_hold_vectors([alias])
-        ]
+        found = [self._database(alias, models) for alias in aliases if given or _is_used(alias)]
         if options["json"]:
             self.stdout.write(as_json(found))
         else:
@@ -74,9 +71,22 @@ class Command(BaseCommand):
 
 def _named(label: str) -> Any:
     try:
-        return apps.get_model(label)._meta.concrete_model
+        model: Any = apps.get_model(label)._meta.concrete_model
     except (LookupError, ValueError):
         raise CommandError(f"There is no model {label!r}: name models as app.Model.") from None
+    if not _is_reported(model):
+        raise CommandError(f"The table of {label} has neither vectors nor a text index.")
+    return model
+
+
+def _is_reported(model: Any) -> bool:
+    """Whether the table of a model has vectors, or an index of words."""
+    words = any(isinstance(index, TextIndex) for index in model._meta.indexes)
+    return words or any(map(_vectors, model._meta.local_concrete_fields))
+
+
+def _is_used(alias: str) -> bool:
+    return any(map(_is_reported, _models(alias, [])))
 
 
 def _models(alias: str, models: list[Any]) -> Iterator[Any]:
@@ -115,12 +125,18 @@ def _others(engine: Engine, model: Any) -> Iterator[dict[str, Any]]:
 def _fields(alias: str, models: list[Any]) -> Iterator[tuple[Any, Any]]:
     for model in _models(alias, models):
         for field in model._meta.local_concrete_fields:
-            if isinstance(getattr(field, "output_field", None) or field, AnyVectorField):
+            if _vectors(field):
                 yield model, field
 
 
+def _vectors(field: Any) -> Any:
+    """The field of the vectors in a column, which may be the output field of another; or None."""
+    field = getattr(field, "output_field", None) or field
+    return field if isinstance(field, AnyVectorField) else None
+
+
 def _column(engine: Engine, model: Any, field: Any) -> dict[str, Any]:
-    vectors = getattr(field, "output_field", None) or field
+    vectors = _vectors(field)
     state = engine.column_state(model, field)
     there = engine.vector_columns(model._meta.db_table).get(field.column)
     return {
