@@ -18,6 +18,7 @@ from django.db.models import Avg, Count, Exists, F, Max, OuterRef, Prefetch, Que
 from django.test.utils import CaptureQueriesContext
 
 from dorm_vector import L2Distance, VectorQuerySet, fuse, nearest
+from dorm_vector.values import short
 from tests.fuse_models import TaggedItems
 from tests.testapp.models import (
     Chunk,
@@ -600,9 +601,9 @@ class TestErrors:
                     lambda: [Item.objects.order_by("pk")[:3]],
                     {"k": k},
                     ValueError,
-                    f"fuse() takes positive numbers as k, not {k!r}.",
+                    f"fuse() takes positive numbers as k, not {short(k)}.",
                 )
-                for k in (0, -1, math.nan, math.inf, True, "60", None)
+                for k in (0, -1, 10**400, math.nan, math.inf, True, "60", None)
             ),
             *(
                 (
@@ -611,16 +612,22 @@ class TestErrors:
                     ValueError,
                     f"fuse() takes one weight for each search, 1 in all, not {weights!r}.",
                 )
-                for weights in ((), (1, 1), "1", 1)
+                for weights in ((), (1, 1), "1", b"1", {1: 2}, {1}, 1)
             ),
             *(
                 (
                     lambda: [Item.objects.order_by("pk")[:3]],
                     {"weights": [weight]},
                     ValueError,
-                    f"fuse() takes positive numbers as weights, not {weight!r}.",
+                    f"fuse() takes positive numbers as weights, not {short(weight)}.",
                 )
-                for weight in (0, -1, math.nan, math.inf, True, "1", None)
+                for weight in (0, -1, 10**400, math.nan, math.inf, True, "1", None)
+            ),
+            (
+                lambda: [Item.objects.order_by("pk")[:3]] * 2,
+                {"weights": [1e308, 1e308]},
+                ValueError,
+                "fuse() takes weights whose sum is a number, not [1e+308, 1e+308].",
             ),
             (
                 lambda: [Item.objects.order_by("pk")[:3]],

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Count, Exists, FilteredRelation, OuterRef, Subquery, Sum, Value
 from django.db.transaction import TransactionManagementError
 
-from dorm_vector import InnerProduct, L2Distance, VectorAvg, nearest
+from dorm_vector import InnerProduct, L2Distance, VectorAvg, fuse, matching, nearest
 from tests.support.matrix import only
 from tests.support.oracle import DISTANCES, l2
 from tests.testapp.models import Chunk, Document, Indexed, Item, Portable, SubItem
@@ -278,6 +278,33 @@ def test_annotation_is_there(rows: Any) -> None:
         "nearest() would annotate its rows with 'distance', an annotation that they already have: "
         "pass another name as annotation=."
     )
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        lambda **options: nearest(Item.objects, "embedding", QUERY, **options),
+        lambda **options: matching(Item.objects.using("postgresql"), "a", **options),
+        lambda **options: fuse(Item.objects.order_by("pk")[:3], **options),
+    ],
+    ids=["nearest", "matching", "fuse"],
+)
+class TestNoNames:
+    @pytest.mark.parametrize("name", [None, 5, "", b"distance"])
+    def test_no_text(self, search: Any, name: Any, request: pytest.FixtureRequest) -> None:
+        caller = request.node.callspec.id.split("-")[-1]
+        with pytest.raises(TypeError, match="annotation=") as error:
+            search(annotation=name)
+        assert str(error.value) == f"{caller}() takes a name as annotation=, not {name!r}."
+
+    def test_percent(self, search: Any, request: pytest.FixtureRequest) -> None:
+        """psycopg would take it for a parameter."""
+        caller = request.node.callspec.id
+        with pytest.raises(ValueError, match="annotation=") as error:
+            search(annotation="100%")
+        assert str(error.value) == (
+            f"{caller}() takes an annotation= without a percent sign, not '100%'."
+        )
 
 
 @pytest.mark.parametrize("k", [np.int64(3), np.int8(3), 3])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from django.db.models import QuerySet
 
-from dorm_vector.search.annotations import refuse_annotation, refuse_field
+from dorm_vector.search.annotations import check_annotation
 from dorm_vector.search.fused import Fusion, joined, without_conditions
 from dorm_vector.types import Rows
 from dorm_vector.values import short
 
 __all__ = ["as_positive", "as_weights", "fuse", "name_of_ranks"]
+
+# What has a length, and is no list of numbers in an order.
+NO_WEIGHTS = (str, bytes, bytearray, Mapping, Set)
 
 
 def fuse(
@@ -105,25 +108,36 @@ def _check_leg(place: int, leg: Any) -> None:
 def as_weights(caller: str, given: Any, count: int) -> tuple[float, ...]:
     if given is None:
         return (1.0,) * count
-    if isinstance(given, str) or not hasattr(given, "__len__") or len(given) != count:
+    if isinstance(given, NO_WEIGHTS) or not hasattr(given, "__len__") or len(given) != count:
         raise ValueError(
             f"{caller}() takes one weight for each search, {count:,} in all, not {short(given)}."
         )
-    return tuple(as_positive(caller, "weights", weight) for weight in given)
+    weights = tuple(as_positive(caller, "weights", weight) for weight in given)
+    if not math.isfinite(sum(weights)):
+        raise ValueError(f"{caller}() takes weights whose sum is a number, not {short(given)}.")
+    return weights
 
 
 def as_positive(caller: str, name: str, value: Any) -> float:
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value <= 0:
+    number = _as_float(value)
+    if not 0 < number < math.inf:
         raise ValueError(f"{caller}() takes positive numbers as {name}, not {short(value)}.")
-    return float(value)
+    return number
+
+
+def _as_float(value: Any) -> float:
+    """A real number as a float, infinite if it is too large for one; NaN for anything else."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def name_of_ranks(caller: str, rows: QuerySet[Any], name: str) -> str:
     """The name of the ranks. Raises ValueError if it, or that of the scores, is taken."""
     ranks = f"{name}_ranks"
     for each in (name, ranks):
-        if each in rows.query.annotations:
-            refuse_annotation(caller, each)
-        refuse_field(caller, rows.model, each)
+        check_annotation(caller, rows, each)
     return ranks

@@ -13,13 +13,11 @@ from django.db.models.query import RawQuerySet
 from django.db.models.sql import Query
 
 from dorm_vector.fields import AnyVectorField
-from dorm_vector.search.annotations import refuse_annotation, refuse_field
 from dorm_vector.search.limits import check_rows
 from dorm_vector.values import short
 
 __all__ = [
     "Path",
-    "check_annotation",
     "check_can_be_searched",
     "check_limits",
     "check_recall",
@@ -88,16 +86,6 @@ def path_of(rows: QuerySet[Any], written: str) -> Path:
         class_name = type(field).__name__
         raise FieldError(f"nearest() needs a vector field, not the {class_name} {written!r}.")
     return Path(written, field, many, own)
-
-
-def check_annotation(rows: QuerySet[Any], name: str) -> None:
-    """Raise ValueError for a name that the rows already have."""
-    query: Any = rows.query
-    there = query.annotations.get(name)
-    is_other = there is not None and getattr(there, "search", None) is None
-    if is_other or name in query.extra or name in query._filtered_relations:
-        refuse_annotation("nearest", name)
-    refuse_field("nearest", rows.model, name)
 
 
 def check_limits(k: Any, max_distance: Any, oversample: Any) -> None:

@@ -14,9 +14,9 @@ from dorm_vector.distances import Distance
 from dorm_vector.engines.base.search import joins_many
 from dorm_vector.expressions import VectorValue
 from dorm_vector.indexes import MethodIndex, declared_indexes
+from dorm_vector.search.annotations import check_annotation
 from dorm_vector.search.given import (
     Path,
-    check_annotation,
     check_can_be_searched,
     check_limits,
     check_recall,
@@ -107,7 +107,7 @@ def nearest(
     rows = queryset_of(queryset)
     check_can_be_searched(rows)
     path = path_of(rows, field)
-    check_annotation(rows, annotation)
+    check_annotation("nearest", rows, annotation, _is_search)
     check_limits(k, max_distance, oversample)
     check_recall(recall)
     indexes = tuple(declared_indexes(path.field))
@@ -130,6 +130,10 @@ def nearest(
     if _has_no_neighbours(function, vector):
         made = made.none()
     return made if k is None else _first(made, int(k))
+
+
+def _is_search(annotation: Any) -> bool:
+    return getattr(annotation, "search", None) is not None
 
 
 def _first(rows: QuerySet[Any], k: int) -> QuerySet[Any]:

@@ -12,7 +12,7 @@ from django.db.models.constants import LOOKUP_SEP
 from django.utils.functional import Promise
 
 from dorm_vector.engines import engine_for
-from dorm_vector.search.annotations import refuse_annotation, refuse_field
+from dorm_vector.search.annotations import check_annotation
 from dorm_vector.search.given import queryset_of
 from dorm_vector.search.limits import check_rows
 from dorm_vector.search.query import Key, Named, searching
@@ -89,7 +89,7 @@ def matching(
     """
     rows = queryset_of(queryset, "matching()")
     _check(text, match, k)
-    _check_annotation(rows, annotation)
+    check_annotation("matching", rows, annotation, lambda there: isinstance(there, TextRank))
     search = _search(rows, "" if text is None else str(text), fields, match)
     made = _searching(rows, search, annotation)
     if not search.query.alternatives:
@@ -103,13 +103,6 @@ def _check(text: Any, match: Any, k: Any) -> None:
     if match not in ("all", "any"):
         raise ValueError(f"matching() takes match='all' or match='any', not {short(match)}.")
     check_rows("matching", k)
-
-
-def _check_annotation(rows: QuerySet[Any], name: str) -> None:
-    there = rows.query.annotations.get(name)
-    if there is not None and not isinstance(there, TextRank):
-        refuse_annotation("matching", name)
-    refuse_field("matching", rows.model, name)
 
 
 def _search(rows: QuerySet[Any], text: str, fields: Sequence[str] | None, match: str) -> TextSearch:
