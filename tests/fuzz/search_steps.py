@@ -299,7 +299,9 @@ class Maker:
         source = self.fill(template, s=self.search(rows))
         if "nearer" in template and "distinct" in rows and ".values" in rows:
             compare = "tied"
-        regroups = "distinct()" in rows and ".values('owner')" in template
+        # So many distinct rows are chosen by their key before they merge.
+        is_chosen = "k=" in source and ".values" not in rows
+        regroups = "distinct()" in rows and ".values('owner')" in template and not is_chosen
         return Case(source, compare, regroups=regroups, crossing=template)
 
     def _outer(self) -> Case:
