@@ -47,7 +47,6 @@ class DiskAnnIndex(MethodIndex):
 
     suffix = "diskann"
     method = "diskann"
-    engines = frozenset({"postgresql"})
     metrics = {"vector": ("cosine", "l2", "ip")}
     options = {
         "storage_layout": Word("memory_optimized", "plain"),

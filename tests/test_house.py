@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any, overload
 
 from tests.support.paths import ROOT
@@ -14,6 +15,7 @@ from tests.support.sizes import (
 )
 
 FILE, FUNCTION, MEDIAN, ANY = 400, 40, 5, 1 / 5
+NAMES = ("postgresql", "sqlite", "libsql")
 # Functions that are longer, and why.
 LONGER = {"dorm_vector.search.hybrid.hybrid": "Its keywords take half of it."}
 
@@ -33,6 +35,20 @@ def test_signatures_say_what_they_take() -> None:
     assert len(public) > 50
     saying = [name for name, function in public.items() if says_any(function)]
     assert len(saying) < ANY * len(public), saying
+
+
+def test_engines_alone_are_called_by_their_names() -> None:
+    """Whatever differs by database is asked of the connection's engine."""
+    package = ROOT / "dorm_vector"
+    named = [
+        f"{path.relative_to(package)}:{node.lineno}"
+        for path in package.rglob("*.py")
+        if path.relative_to(package).parts[0] not in ("engines", "backends")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Constant) and node.value in NAMES)
+        or (isinstance(node, ast.Attribute) and node.attr == "vendor")
+    ]
+    assert named == []
 
 
 def test_the_map_shows_every_room() -> None:

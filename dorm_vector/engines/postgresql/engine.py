@@ -142,7 +142,8 @@ class PostgreSQLEngine(
         "sparsevec": ORDINARY.format(norm="l2_norm({a})"),
     }
     methods = {"vector": "hnsw", "hnsw": "hnsw", "ivfflat": "ivfflat"}
-    index_methods = frozenset({*methods, "text"})
+    # Introspection reads those of pgvector alone.
+    index_methods = frozenset({*methods, "diskann", "text"})
     needs_extension = True
     index_serves_order = True
     index_dimensions = {"vector": 2000, "halfvec": 4000, "bit": 64_000}
