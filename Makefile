@@ -1,7 +1,7 @@
 # make demo: search Python's documentation; DATABASE=postgresql or libsql changes where.
 # make test-scale: more than one server.
 # make test: every engine.  make test-browser: the example in Chromium.
-# make bench: against the others, in ten minutes, into the documentation; make bench-quick: in two.
+# make bench: all tables of measurements, into the documentation; make bench-quick: in two minutes.
 # make fuzz SECONDS=600 SEED=1: random searches, values and ORM work, against numpy and stock Django.
 # make coverage: what of the package the tests run.  make release: all that can be done before an upload.
 # Nothing but Python is needed.

@@ -19,7 +19,7 @@ import glove
 import numpy as np
 
 SEED = 20_240
-QUERIES = 200
+QUERIES, QUICK_QUERIES = 200, 20
 KS = (10, 100)
 OVERSAMPLES = (4, 10, 20, 40, 100)
 # The dimensions of the vectors, and of the prefixes.
@@ -30,14 +30,13 @@ HEAD = ("Index over", "k", *(f"{number} times" for number in OVERSAMPLES))
 
 def main() -> None:
     options = common.arguments(__doc__)
-    vectors = np.random.default_rng(SEED).permutation(corpus.corpus().vectors)
-    vectors = vectors[: 20_000 if options.quick else None]
+    count, queries = (10_000, QUICK_QUERIES) if options.quick else (100_000, QUERIES)
+    vectors = np.random.default_rng(SEED).permutation(corpus.corpus(count).vectors)
     with common.step(f"{len(vectors):,} paragraphs"):
-        rows = [row for k in KS for row in measure(vectors[:QUERIES], vectors[QUERIES:], k)]
+        rows = [row for k in KS for row in measure(vectors[:queries], vectors[queries:], k)]
     rows.sort(key=lambda row: HELD.index(row[0]))
-    text = common.table(HEAD, rows)
-    (options.output / "candidates.txt").write_text(text + "\n")
-    print(f"\n{text}")
+    title = f"{len(vectors) - queries:,} paragraphs, {queries} queries"
+    common.write(options.output / "candidates.txt", common.titled(title, HEAD, rows))
 
 
 HELD = [
@@ -71,7 +70,7 @@ def shares(
     for query, right in zip(coarse[0], whole[0], strict=True):
         nearest = largest(whole[1] @ right, k)
         products = coarse[1] @ query
-        order = largest(products, k * OVERSAMPLES[-1])
+        order = largest(products, min(k * OVERSAMPLES[-1], len(products)))
         order = order[np.argsort(-products[order], kind="stable")]
         hits += [np.isin(nearest, order[: k * number]).sum() for number in OVERSAMPLES]
     return [f"{share:.3f}" for share in hits / (k * len(whole[0]))]

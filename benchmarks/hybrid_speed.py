@@ -3,18 +3,16 @@ What a hybrid search of 100,000 paragraphs costs, beside the two searches that i
 
 The paragraphs are those of corpus.py, with a TextIndex, and an HnswIndex of their embeddings, which
 only PostgreSQL builds: on SQLite and libSQL meaning is searched exactly. The
-questions are those of hybrid_questions.py. The three searches take turns. Writes
-hybrid_speed_<database>.txt.
+questions are those of hybrid_questions.py. The three searches take turns. Writes hybrid_speed.txt.
 
     pip install -e '.[bench]'
-    python benchmarks/hybrid_speed.py --output docs/performance
+    python benchmarks/hybrid_speed.py
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-from pathlib import Path
 from typing import Any
 
 import common
@@ -23,40 +21,18 @@ from hybrid_questions import IN_WORDS, WITH_NAMES
 
 CANDIDATES = 100
 K = 10
-# What is measured on each database by ``--database``, and how that is called.
 LABELS = {"default": "PostgreSQL", "sqlite": "SQLite", "libsql": "libSQL"}
 HEAD = ("Database", "nearest, ms", "matching, ms", "sum, ms", "hybrid, ms", "hybrid / sum")
 
 
-def main() -> None:
-    options = arguments()
+def run(databases: dict[str, dict[str, Any]], options: argparse.Namespace) -> list[str]:
+    count = 10_000 if options.quick else 100_000
     with common.step("corpus"):
-        data = corpus(100_000)
-    with common.every_database() as databases:
-        common.configure(**databases)
-        # Reports say which version it is of.
-        common.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        questions, model = asked(options.questions), declared()
-        for alias in options.database or LABELS:
-            cells = row(
-                model, alias, Corpus(*(part[: options.paragraphs] for part in data)), questions
-            )
-            title = (
-                f"{options.paragraphs:,} paragraphs, {CANDIDATES} candidates of each, the medians"
-            )
-            file = options.output / f"hybrid_speed_{LABELS[alias].lower()}.txt"
-            common.report(file, common.titled(title, HEAD, [cells]))
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=common.RESULTS, metavar="FOLDER")
-    parser.add_argument("--paragraphs", type=int, default=100_000)
-    parser.add_argument("--questions", type=int, default=72)
-    parser.add_argument("--database", action="append", choices=list(LABELS))
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
-    return options
+        data = corpus(count)
+    questions, model = asked(8 if options.quick else 72), declared()
+    cells = [row(model, alias, data, questions) for alias in common.ALIASES]
+    title = f"{len(data.texts):,} paragraphs, {CANDIDATES} candidates of each, the medians"
+    return [common.titled(title, HEAD, cells)]
 
 
 def asked(count: int) -> list[tuple[str, Any]]:
@@ -124,4 +100,4 @@ def measured(rows: Any, questions: list[Any]) -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
-    main()
+    common.main("hybrid_speed", __doc__, run)

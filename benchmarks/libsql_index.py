@@ -1,39 +1,37 @@
 """
 VectorIndex on libSQL by its options: size, speed and recall, against exact searches.
 
-All of it through Django. GloVe's word vectors of 50 dimensions, and the demo's embeddings of the
-standard library's docstrings, of 256. For each combination of options AddIndex runs on the filled
-table, 500 more rows are inserted, and 200 queries held out are searched:
-``nearest("embedding", query, k=10)``. The expected answers are numpy's, in float64. With --output,
-libsql_index_<data>_<rows>_<metric>.txt is written there.
+All of it through Django. Paragraphs of real text and the demo's embeddings of the standard
+library's docstrings, both of 256 dimensions, and GloVe's word vectors of 50. For each combination
+of options AddIndex runs on the filled table, 500 more rows are inserted, and 200 queries held out
+are searched: ``nearest("embedding", query, k=10)``. The expected answers are numpy's, in float64.
+Writes libsql_index.txt; names choose of its tables.
 
     pip install -e '.[bench]'
-    PYTHONPATH=. python benchmarks/libsql_index.py --data glove --metric cosine --rows 20000
+    python benchmarks/libsql_index.py
+    python benchmarks/libsql_index.py glove-cosine text-l2
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import time
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import common
-import corpus
-import django
 import glove
 import numpy as np
+from sources import paragraphs
 
 K = 10
 QUERIES = 200
 EXACT_QUERIES = 50
 INSERTED = 500
+QUICK_ROWS = 1_000
 SEED = 20_240
 
 # What libSQL takes where it is given no options; max_neighbors is 3 times the root of dimensions.
@@ -49,6 +47,27 @@ GRID = (
     "alpha=1.2",
     LIBSQL,
 )
+FEW = ("", "max_neighbors=32")
+
+
+class Case(NamedTuple):
+    title: str
+    source: str
+    rows: int
+    metric: str
+    grid: tuple[str, ...]
+
+
+CASES = {
+    "text-cosine": Case("Paragraphs", "paragraphs", 20_000, "cosine", FEW),
+    "text-l2": Case("Paragraphs", "paragraphs", 20_000, "l2", FEW),
+    "demo-cosine": Case("The example's entries", "demo", 20_000, "cosine", GRID),
+    "demo-l2": Case("The example's entries", "demo", 20_000, "l2", FEW),
+    "glove-cosine": Case("GloVe", "glove", 20_000, "cosine", GRID),
+    "glove-l2": Case("GloVe", "glove", 20_000, "l2", GRID),
+    "glove-cosine-50000": Case("GloVe", "glove", 50_000, "cosine", FEW),
+    "glove-l2-50000": Case("GloVe", "glove", 50_000, "l2", FEW),
+}
 
 
 class Data(NamedTuple):
@@ -67,46 +86,40 @@ class Measured(NamedTuple):
 
 
 def main() -> None:
-    options = arguments()
-    data = load(options.data, options.rows, options.metric)
+    options = common.arguments(__doc__, CASES)
     with common.temporary_folder() as folder:
         filled, file = (os.path.join(folder, name) for name in ("filled.db", "indexed.db"))
         common.configure({"ENGINE": "dorm_vector.backends.libsql", "NAME": file})
-        model = declared(data.vectors.shape[1])
-        later = len(data.vectors) - INSERTED
-        with common.step(f"Loading {later:,} rows"):
-            bare_inserts = fill(model, data.vectors[:later], data.vectors[later:])
-            shutil.move(file, filled)
-        rows = [["no index", "", f"{bare_inserts:,.0f}", megabytes(os.path.getsize(filled))]]
-        for grid_options in options.options or GRID:
-            shutil.copy(filled, file)
-            with common.step(grid_options or "defaults"):
-                measured = measure(model, data, options.metric, grid_options, file)
-            rows.append([grid_options or "defaults", *cells(measured)])
-            print(*rows[-1], sep="  ", flush=True)
-        report(options, data, rows)
+        parts = [
+            table(CASES[name], filled, file, QUICK_ROWS if options.quick else None)
+            for name in options.names[: 2 if options.quick else None]
+        ]
+        common.report(options.output / "libsql_index.txt", *parts)
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=20_000, help="rows (default: %(default)s)")
-    parser.add_argument("--data", choices=["glove", "stdlib", "paragraphs"], default="glove")
-    parser.add_argument("--metric", choices=["cosine", "l2"], default="cosine")
-    parser.add_argument(
-        "--options",
-        action="append",
-        metavar='"max_neighbors=20 alpha=1.1"',
-        help="options of the index instead of the whole grid; may be repeated",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help="where the table is written, beside being printed",
-    )
-    return parser.parse_args()
+def table(case: Case, filled: str, file: str, most: int | None) -> str:
+    data = load(case.source, min(case.rows, most or case.rows), case.metric)
+    count, dimensions = data.vectors.shape
+    model = declared(dimensions)
+    later = len(data.vectors) - INSERTED
+    with common.step(f"Loading {later:,} rows"):
+        bare_inserts = fill(model, data.vectors[:later], data.vectors[later:])
+        shutil.move(file, filled)
+    rows = [
+        ["no index", "", f"{bare_inserts:,.0f}", megabytes(os.path.getsize(filled)), "", "", ""]
+    ]
+    for grid_options in case.grid[: 1 if most else None]:
+        shutil.copy(filled, file)
+        with common.step(grid_options or "defaults"):
+            measured = measure(model, data, case.metric, grid_options, file)
+        rows.append([label(grid_options), *cells(measured)])
+    os.remove(file)
+    title = f"{case.title}, {count:,} rows of {dimensions} dimensions, {case.metric}"
+    return common.titled(title, HEADER, rows)
+
+
+def label(options: str) -> str:
+    return {"": "defaults", LIBSQL: "libSQL's own"}.get(options, options)
 
 
 # The vectors
@@ -115,7 +128,7 @@ def arguments() -> argparse.Namespace:
 def load(name: str, rows: int, metric: str) -> Data:
     """At most ``rows`` vectors in random order, the queries, and the K least distances of each."""
     with common.step(f"Loading {name}"):
-        vectors = SOURCES[name]()
+        vectors = SOURCES[name](rows)
         chosen = np.random.default_rng(SEED).permutation(len(vectors))[: rows + QUERIES]
         queries, kept = vectors[chosen[:QUERIES]], vectors[chosen[QUERIES:]]
         nearest = [np.sort(distances(kept, query, metric))[:K] for query in queries]
@@ -131,12 +144,11 @@ def stdlib() -> np.ndarray:
     return np.unique(np.array(embedding.embed(texts), np.float32), axis=0)
 
 
-def paragraphs() -> np.ndarray:
-    vectors: np.ndarray = corpus.corpus().vectors
-    return vectors
-
-
-SOURCES = {"glove": glove.glove, "stdlib": stdlib, "demo": stdlib, "paragraphs": paragraphs}
+SOURCES: dict[str, Callable[[int], np.ndarray]] = {
+    "paragraphs": paragraphs,
+    "demo": lambda rows: stdlib(),
+    "glove": lambda rows: glove.glove(),
+}
 
 
 def distances(vectors: np.ndarray, query: np.ndarray, metric: str) -> np.ndarray:
@@ -261,24 +273,6 @@ def cells(measured: Measured) -> list[str]:
 
 def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f}"
-
-
-def report(options: argparse.Namespace, data: Data, rows: list[list[str]]) -> None:
-    count, dimensions = data.vectors.shape
-    text = "\n\n".join(
-        [
-            f"Python {platform.python_version()}, Django {django.get_version()}, "
-            f"libsql {version('libsql')}, {os.cpu_count()} cores",
-            f"{options.data}: {count:,} rows of {dimensions} dimensions, metric={options.metric}, "
-            f"{len(data.queries)} queries, k={K}; medians",
-            common.table(HEADER, [[*row, *[""] * (len(HEADER) - len(row))] for row in rows]),
-        ]
-    )
-    print(f"\n{text}\n")
-    if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
-        name = f"libsql_index_{options.data}_{count}_{options.metric}.txt"
-        (options.output / name).write_text(text + "\n")
 
 
 if __name__ == "__main__":

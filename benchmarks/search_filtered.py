@@ -2,9 +2,10 @@
 Filtered searches on PostgreSQL: are they complete, and what does that cost?
 
 nearest() and the plain order_by(CosineDistance(...))[:k] search the rows of search_recall.py, of
-which a filter on an integer column leaves 1 %, 0.1 % and 0.01 %: with and without a B-tree on that
-column, by the planner's choice and by the vector index throughout. Every answer of nearest() is
-checked for its number of rows, their order, duplicates, and the filter. Writes search_filtered.txt.
+which a filter on an integer column leaves 1 %, 0.1 % and, of GloVe's, 0.01 %: with and without a
+B-tree on that column, by the planner's choice and by the vector index throughout. Every answer of
+nearest() is checked for its number of rows, their order, duplicates, and the filter. Writes
+search_filtered_text.txt and search_filtered_glove.txt.
 
     pip install -e '.[bench]'
     python benchmarks/search_filtered.py
@@ -17,14 +18,16 @@ import itertools
 import statistics
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import common
-import glove
 import numpy as np
+from hnsw_table import Table, loaded
+from sources import SOURCES
 
 SHARES = (0.01, 0.001, 0.0001)
+# Fewer are hardly a search.
+LEAST_MATCHING = 30
 KS = (10, 100)
 NEAREST, PLAIN, NO_ITERATION = "nearest()", "plain", "plain, hnsw.iterative_scan off"
 # Nothing but the vector index is left to the planner.
@@ -40,17 +43,16 @@ class Variant(NamedTuple):
 
 
 VARIANTS = (
-    Variant("no B-tree", btree=False, forced=False),
-    Variant("no B-tree, forced", btree=False, forced=True),
-    Variant("B-tree", btree=True, forced=False),
-    Variant("B-tree, forced", btree=True, forced=True),
+    Variant("Nothing but the vector index", btree=False, forced=True),
+    Variant("The planner's choice", btree=False, forced=False),
+    Variant("The planner's choice, with a B-tree", btree=True, forced=False),
 )
 
 
 class Case(NamedTuple):
     """A filter and a k, and what came of them."""
 
-    words: glove.Words
+    table: Table
     share: float
     matching: int
     k: int
@@ -65,8 +67,8 @@ class Case(NamedTuple):
 
     @property
     def exact(self) -> list[np.ndarray]:
-        queries = self.words.queries[: len(self.answers[NEAREST])]
-        return [self.words.nearest(query, self.k, self.matching) for query in queries]
+        queries = self.table.queries[: len(self.answers[NEAREST])]
+        return [self.table.nearest(query, self.k, self.matching) for query in queries]
 
     @property
     def label(self) -> list[str]:
@@ -74,39 +76,50 @@ class Case(NamedTuple):
 
 
 class Completions:
-    """Counts the searches that were run again without the index."""
+    """Counts the searches of which a part was run again without the index."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.seen = False
+
+    def of(self, way: Callable[[int], Answer]) -> Callable[[int], Answer]:
+        from django.db import connection
+
+        def counted(number: int) -> Answer:
+            self.seen = False
+            with connection.execute_wrapper(self):
+                found = way(number)
+            self.count += self.seen
+            return found
+
+        return counted
 
     def __call__(self, execute: Callable[..., Any], sql: str, *args: Any) -> Any:
-        self.count += "+ 0.0" in sql
+        self.seen |= "+ 0.0" in sql
         return execute(sql, *args)
 
 
 def main() -> None:
-    options = common.arguments(__doc__)
+    options = common.arguments(__doc__, SOURCES)
+    rows, queries = (10_000, 10) if options.quick else (400_000, 30)
     with common.postgresql() as database:
         common.configure(database)
-        rows, queries = (40_000, 10) if options.quick else (None, 50)
-        measure(glove.load(rows=rows, queries=500), queries, options.output)
+        for key in options.names:
+            with loaded(SOURCES[key], rows=rows, queries=500) as table:
+                cases = {each: list(measured(table, each, queries)) for each in VARIANTS}
+            tables = [part for each in VARIANTS for part in described(each, cases[each])]
+            intro = f"{table.title}; {queries} queries a line."
+            common.report(options.output / f"search_filtered_{key}.txt", intro, *tables)
+            verdict([case for found in cases.values() for case in found])
 
 
-def measure(words: glove.Words, queries: int, output: Path) -> None:
-    cases = {variant: list(measured(words, variant, queries)) for variant in VARIANTS}
-    common.report(
-        output / "search_filtered.txt",
-        f"{len(words.vectors):,} rows, {queries} queries a line",
-        *(part for variant in VARIANTS for part in described(variant, cases[variant])),
-    )
-    verdict([case for found in cases.values() for case in found])
-
-
-def measured(words: glove.Words, variant: Variant, queries: int) -> Iterator[Case]:
-    with btree(words.model, variant.btree), forced(variant.forced):
+def measured(table: Table, variant: Variant, queries: int) -> Iterator[Case]:
+    with btree(table.model, variant.btree), forced(variant.forced):
         for share, k in itertools.product(SHARES, KS):
+            if share * len(table.vectors) < LEAST_MATCHING:
+                continue
             with common.step(f"{variant.name}, {100 * share:g} %, k={k}"):
-                yield case(words, share, k, queries)
+                yield case(table, share, k, queries)
 
 
 @contextlib.contextmanager
@@ -114,7 +127,7 @@ def btree(model: Any, wanted: bool) -> Iterator[None]:
     from django.db import connection
     from django.db.models import Index
 
-    index = Index(fields=["rank"], name="word_rank")
+    index = Index(fields=["rank"], name="rows_rank")
     if not wanted:
         yield
         return
@@ -134,35 +147,33 @@ def forced(wanted: bool) -> Iterator[None]:
         common.execute(f"RESET {name}")
 
 
-def case(words: glove.Words, share: float, k: int, queries: int) -> Case:
-    from django.db import connection
-
-    matching = int(len(words.vectors) * share)
+def case(table: Table, share: float, k: int, queries: int) -> Case:
+    matching = int(len(table.vectors) * share)
     searches = {
-        NEAREST: lambda number: nearest(words, number, matching, k),
-        PLAIN: lambda number: plain(words, number, matching, k),
+        NEAREST: lambda number: nearest(table, number, matching, k),
+        PLAIN: lambda number: plain(table, number, matching, k),
     }
     ways = {name: delivered(search) for name, search in searches.items()}
     ways[NO_ITERATION] = without_iteration(searches[PLAIN])
-    uses_index = {name: glove.searches_index(search(0)) for name, search in searches.items()}
-    completions = Completions()
+    uses_index = {name: table.searches_index(search(0)) for name, search in searches.items()}
     common.warm_up(ways)
-    with connection.execute_wrapper(completions):
-        seconds, answers = common.alternating(ways, queries)
-    return Case(words, share, matching, k, uses_index, completions.count, seconds, answers)
+    completions = Completions()
+    ways[NEAREST] = completions.of(ways[NEAREST])
+    seconds, answers = common.alternating(ways, queries)
+    return Case(table, share, matching, k, uses_index, completions.count, seconds, answers)
 
 
-def nearest(words: glove.Words, number: int, matching: int, k: int) -> Any:
-    rows = words.model.objects.filter(rank__lt=matching)
-    found = rows.nearest("embedding", words.queries[number], k=k)
+def nearest(table: Table, number: int, matching: int, k: int) -> Any:
+    rows = table.model.objects.filter(rank__lt=matching)
+    found = rows.nearest("embedding", table.queries[number], k=k)
     return found.values_list("pk", "distance")
 
 
-def plain(words: glove.Words, number: int, matching: int, k: int) -> Any:
+def plain(table: Table, number: int, matching: int, k: int) -> Any:
     from dorm_vector import CosineDistance
 
-    rows = words.model.objects.filter(rank__lt=matching)
-    sorted_rows = rows.annotate(distance=CosineDistance("embedding", words.queries[number]))
+    rows = table.model.objects.filter(rank__lt=matching)
+    sorted_rows = rows.annotate(distance=CosineDistance("embedding", table.queries[number]))
     return sorted_rows.order_by("distance").values_list("pk", "distance")[:k]
 
 
@@ -186,12 +197,12 @@ def without_iteration(search: Callable[[int], Any]) -> Callable[[int], Answer]:
 
 
 def described(variant: Variant, cases: list[Case]) -> Iterator[str]:
-    yield f"{variant.name}: rows"
-    header = ["filter", "k", "expected", NEAREST, "completed", "recall", PLAIN, "not iterative"]
-    yield common.table(header, [rows(case) for case in cases])
-    yield f"{variant.name}: milliseconds"
-    header = ["filter", "k", "expected", "plan", NEAREST, "min", "max", PLAIN, "plan", "ratio"]
-    yield common.table(header, [times(case) for case in cases])
+    yield common.titled(f"{variant.name}; rows", ROWS, [rows(case) for case in cases])
+    yield common.titled(f"{variant.name}; milliseconds", TIMES, [times(case) for case in cases])
+
+
+ROWS = ["filter", "k", "expected", NEAREST, "completed", "recall", PLAIN, "not iterative"]
+TIMES = ["filter", "k", "expected", "plan", NEAREST, "min", "max", PLAIN, "plan", "ratio"]
 
 
 def rows(case: Case) -> list[str]:
@@ -213,9 +224,9 @@ def extent(counts: list[int]) -> str:
 
 def recall(case: Case) -> float:
     return statistics.mean(
-        case.words.recall(query, [pk for pk, _ in answer], exact)
+        case.table.recall(query, [pk for pk, _ in answer], exact)
         for query, answer, exact in zip(
-            case.words.queries, case.answers[NEAREST], case.exact, strict=False
+            case.table.queries, case.answers[NEAREST], case.exact, strict=False
         )
     )
 
@@ -250,7 +261,7 @@ def problems(case: Case) -> Iterator[str]:
             f"{len(pks)} rows": len(pks) == case.wanted,
             "not sorted": distances == sorted(distances),
             "duplicates": len(set(pks)) == len(pks),
-            "rows that do not match": bool(np.all(case.words.rank[pks] < case.matching)),
+            "rows that do not match": bool(np.all(case.table.rank[pks] < case.matching)),
         }
         wrong = [name for name, holds in right.items() if not holds]
         if wrong:

@@ -1,10 +1,11 @@
 """
 Searching: the ten nearest rows, by each way that there is.
 
-Exactly, of 100,000 random vectors of 384 dimensions. By an index, of 100,000 of GloVe's vectors of
-50 dimensions: of all of them, of one in a hundred by a filter, and from two processes at once. The
-queries are held out, and rows are primary keys. numpy's brute force and usearch, in the memory of
-this process, are the limit. The right answers are numpy's, in float64. Writes searching.txt.
+Exactly, of 100,000 random vectors of 384 dimensions. By an index, of 100,000 paragraphs of real
+text in 256 dimensions, and of as many of GloVe's vectors of 50: of all of them, of one in a hundred
+by a filter, and from two processes at once. The queries are held out, and rows are primary keys.
+numpy's brute force and usearch, in the memory of this process, are the limit. The right answers are
+numpy's, in float64. Writes searching.txt.
 
     pip install -e '.[bench]'
     python benchmarks/searching.py
@@ -26,6 +27,7 @@ import common
 import glove
 import numpy as np
 import peers
+from sources import SOURCES, TEXT, Source
 
 K = 10
 SEED = 20_240
@@ -48,14 +50,18 @@ class Data(NamedTuple):
 
 def run(databases: Databases, options: argparse.Namespace) -> list[str]:
     rows, rounds = (10_000, 20) if options.quick else (100_000, 200)
-    return [*exact(databases, rows, rounds // 5), *by_index(databases, rows, rounds)]
+    parts = [*exact(databases, rows, rounds // 5)]
+    for source in (TEXT,) if options.quick else SOURCES.values():
+        parts += by_index(databases, source, rows, rounds, QUICK if options.quick else THOROUGH)
+    return parts
 
 
 def drawn(vectors: np.ndarray, rows: int, queries: int) -> Data:
-    """``rows`` of the vectors and ``queries`` others, at random."""
+    """At most ``rows`` of the vectors and ``queries`` others, at random."""
     random = np.random.default_rng(SEED)
     chosen = random.permutation(len(vectors))[: rows + queries]
-    return Data(vectors[chosen[queries:]], vectors[chosen[:queries]], random.permutation(rows))
+    kept = vectors[chosen[queries:]]
+    return Data(kept, vectors[chosen[:queries]], random.permutation(len(kept)))
 
 
 # Exactly
@@ -146,10 +152,14 @@ def nearest(objects: Any, query: Any, **options: Any) -> Any:
 # By an index
 
 
-def by_index(databases: Databases, rows: int, rounds: int) -> Iterator[str]:
-    data = drawn(glove.glove(), rows, rounds)
-    ours, pgvector = indexed_models()
-    djanorm = peers.djanorm_model(databases["default"], "indexed", glove.DIMENSIONS)
+def by_index(
+    databases: Databases, source: Source, rows: int, rounds: int, effort: Effort
+) -> Iterator[str]:
+    from django.db import connections
+
+    data = drawn(source.load(rows), rows, rounds)
+    ours, pgvector = indexed_models(source.key, source.dimensions)
+    djanorm = peers.djanorm_model(databases["default"], ours._meta.db_table, source.dimensions)
     aliases = ("default", "sqlite")
     with common.tables(ours, *aliases):
         for alias in aliases:
@@ -160,27 +170,36 @@ def by_index(databases: Databases, rows: int, rounds: int) -> Iterator[str]:
             usearch = peers.Usearch(data.vectors)
         in_memory = (peers.BruteForce(data.vectors), usearch)
         others = (pgvector, djanorm)
-        yield from of_all(ours, others, databases, data, in_memory)
-        yield of_some(ours, others, data, in_memory[0])
-        yield at_once(databases, data)
+        what = f"{len(data.vectors):,} {source.title}"
+        yield of_all(ours, others, databases, data, in_memory, what)
+        yield of_some(ours, others, data, in_memory[0], what)
+        yield at_once(databases, data, source, what, effort)
+    # The next one's begins as dorm_vector prepares it.
+    connections[common.PEER].close()
 
 
-def indexed_models() -> tuple[Any, Any]:
+def indexed_models(name: str, dimensions: int) -> tuple[Any, Any]:
     from dorm_vector import VectorIndex, models
 
-    index = VectorIndex(fields=["embedding"], name="indexed_embedding", metric="cosine")
+    table = f"indexed_{name}"
+    index = VectorIndex(fields=["embedding"], name=f"{table}_embedding", metric="cosine")
     ours = common.model(
-        "indexed",
+        table,
         indexes=[index],
         rank=models.IntegerField(),
-        embedding=models.VectorField(glove.DIMENSIONS),
+        embedding=models.VectorField(dimensions),
     )
-    return ours, peers.pgvector_model("indexed", glove.DIMENSIONS, rank=models.IntegerField())
+    return ours, peers.pgvector_model(table, dimensions, rank=models.IntegerField())
 
 
 def of_all(
-    ours: Any, others: tuple[Any, Any], databases: Databases, data: Data, in_memory: Any
-) -> Iterator[str]:
+    ours: Any,
+    others: tuple[Any, Any],
+    databases: Databases,
+    data: Data,
+    in_memory: Any,
+    what: str,
+) -> str:
     queries, rounds = data.queries, len(data.queries)
     pgvector, djanorm = others
     brute_force, usearch = in_memory
@@ -201,12 +220,11 @@ def of_all(
         [*row, f"{recall(data, found[row[0]]):.3f}"]
         for row in common.compared(seconds, [], digits=2)
     ]
-    count = len(data.vectors)
-    title = f"By an index, {count:,} of GloVe's vectors of 50 dimensions, {rounds} rounds"
-    yield common.titled(title, ["Rows by", *TIMES, "recall@10"], rows)
+    title = f"By an index, {what}, {rounds} rounds"
+    return common.titled(title, ["Rows by", *TIMES, "recall@10"], rows)
 
 
-def of_some(ours: Any, others: tuple[Any, Any], data: Data, brute_force: Any) -> str:
+def of_some(ours: Any, others: tuple[Any, Any], data: Data, brute_force: Any, what: str) -> str:
     """With a filter, and connections as each package has them."""
     common.execute("SET hnsw.iterative_scan = off", common.PEER)
     limit = len(data.vectors) // SHARE
@@ -233,7 +251,7 @@ def of_some(ours: Any, others: tuple[Any, Any], data: Data, brute_force: Any) ->
         ]
         for row in common.compared(seconds, [], digits=2)
     ]
-    title = f"The same with a filter that {limit:,} rows pass"
+    title = f"By an index, {what}, with a filter that {limit:,} rows pass"
     return common.titled(title, ["Rows by", *TIMES, "rows", "recall@10"], rows)
 
 
@@ -261,10 +279,17 @@ def recall(data: Data, answers: list[list[int]], rows: np.ndarray | None = None)
 # From several processes
 
 PROCESSES = (1, 2)
-ROUNDS, SECONDS = 3, 1.5
 
 
-def at_once(databases: Databases, data: Data) -> str:
+class Effort(NamedTuple):
+    rounds: int
+    seconds: float
+
+
+THOROUGH, QUICK = Effort(3, 1.5), Effort(1, 0.3)
+
+
+def at_once(databases: Databases, data: Data, source: Source, what: str, effort: Effort) -> str:
     """Searches a second, of one process and of two at once."""
     searchers = {
         "PostgreSQL, nearest()": "default",
@@ -273,20 +298,21 @@ def at_once(databases: Databases, data: Data) -> str:
     }
     rates: dict[tuple[str, int], list[float]] = {}
     with common.step("Searching from processes"):
-        for _, count, (label, who) in product(range(ROUNDS), PROCESSES, searchers.items()):
-            rates.setdefault((label, count), []).append(rate(databases, data, who, count))
+        for _, count, (label, who) in product(range(effort.rounds), PROCESSES, searchers.items()):
+            given = (databases, source.key, data.queries, who, effort.seconds)
+            rates.setdefault((label, count), []).append(rate(count, *given))
     rows = []
     for label in searchers:
         one, two = (statistics.median(rates[label, count]) for count in PROCESSES)
         rows.append([label, f"{one:,.0f}", f"{two:,.0f}", f"{two / one:.2f}"])
     header = ["Searches a second by", "1 process", "2 processes", "ratio"]
-    return common.titled("The same without a filter, from two processes at once", header, rows)
+    return common.titled(f"By an index, {what}, from two processes at once", header, rows)
 
 
-def rate(databases: Databases, data: Data, who: str, count: int) -> float:
+def rate(count: int, *given: Any) -> float:
     context = multiprocessing.get_context("spawn")
     barrier, queue = context.Barrier(count), context.Queue()
-    given = (databases, data.queries, who, barrier, queue)
+    given = (*given, barrier, queue)
     processes = [context.Process(target=search_for_a_while, args=given) for _ in range(count)]
     for process in processes:
         process.start()
@@ -297,10 +323,16 @@ def rate(databases: Databases, data: Data, who: str, count: int) -> float:
 
 
 def search_for_a_while(
-    databases: Databases, queries: np.ndarray, who: str, barrier: Any, queue: Any
+    databases: Databases,
+    name: str,
+    queries: np.ndarray,
+    who: str,
+    seconds: float,
+    barrier: Any,
+    queue: Any,
 ) -> None:
     common.configure(**databases)
-    ours, pgvector = indexed_models()
+    ours, pgvector = indexed_models(name, queries.shape[1])
     if who == common.PEER:
         common.execute("SET hnsw.iterative_scan = off", who)
         objects = pgvector.objects.using(who)
@@ -315,7 +347,7 @@ def search_for_a_while(
         search(query)
     barrier.wait(60)
     start, searches = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - start) < SECONDS:
+    while (elapsed := time.perf_counter() - start) < seconds:
         search(queries[searches % len(queries)])
         searches += 1
     queue.put(searches / elapsed)

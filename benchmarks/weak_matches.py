@@ -6,17 +6,16 @@ to the questions of hybrid_questions.py, which it answers, and to those below, w
 Read the table and choose; the notice costs least where the two shares are both large. Writes
 weak_matches.txt.
 
-    pip install -e '.[demo]'
-    python benchmarks/weak_matches.py --output docs/performance
+    pip install -e '.[bench]'
+    python benchmarks/weak_matches.py
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+import common
 import numpy as np
 from hybrid_questions import IN_WORDS, WITH_NAMES
 
@@ -92,30 +91,24 @@ def unit(vectors: Any) -> Any:
 def table() -> str:
     items = documented()
     entries = unit(embed([text_of(item) for item in items]))
-    in_words = nearest([question for question, _ in IN_WORDS], entries)
-    with_names = nearest([question for question, _ in WITH_NAMES], entries)
-    elsewhere = nearest([each.strip() for each in ELSEWHERE.strip().splitlines()], entries)
-    lines = [
-        f"{len(items):,} entries. Of {len(in_words)} questions in words, {len(with_names)} "
-        f"with names and {len(elsewhere)} about something else,",
-        "those whose nearest entry is within a distance:",
-        "",
-        "distance   in words   with names   something else",
+    asked = {
+        "in words": [question for question, _ in IN_WORDS],
+        "with names": [question for question, _ in WITH_NAMES],
+        "about something else": [each.strip() for each in ELSEWHERE.strip().splitlines()],
+    }
+    found = {name: nearest(questions, entries) for name, questions in asked.items()}
+    counts = ", ".join(f"{len(questions)} {name}" for name, questions in asked.items())
+    title = f"Questions whose nearest entry is within a distance: {counts}; {len(items):,} entries"
+    rows = [
+        [f"{limit:.2f}", *(f"{np.mean(each <= limit):.0%}" for each in found.values())]
+        for limit in np.arange(0.4, 0.76, 0.05)
     ]
-    for limit in np.arange(0.4, 0.76, 0.05):
-        shares = (np.mean(each <= limit) for each in (in_words, with_names, elsewhere))
-        lines.append("{:8.2f}   {:8.0%}   {:10.0%}   {:14.0%}".format(limit, *shares))
-    return "\n".join(lines) + "\n"
+    return common.titled(title, ("Distance", *found), rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
-    text = table()
-    print(text, end="")
-    if options.output:
-        (options.output / "weak_matches.txt").write_text(text)
+    options = common.arguments(__doc__)
+    common.write(options.output / "weak_matches.txt", table())
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def run(databases: dict[str, dict[str, Any]], options: argparse.Namespace) -> li
     count = 10_000 if options.quick else 100_000
     rounds = 3 if options.quick else 7
     with common.step("paragraphs"):
-        found = corpus()
+        found = corpus(count)
     fields = {"title": models.CharField(max_length=200), "text": models.TextField()}
     index = TextIndex(
         fields=["title", "text"], name="words_text", weights={"title": "A", "text": "B"}

