@@ -81,6 +81,28 @@ def test_subquery_of_a_search_for_a_vector(items: Any) -> None:
 
 
 @pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("part", [slice(1), slice(1, 2)])
+@pytest.mark.parametrize("fields", [["pk"], ["name"], ["distance"]])
+def test_neighbour_of_each_row(items: Any, exact: bool, part: slice, fields: list[str]) -> None:
+    others = items.exclude(pk=OuterRef("pk"))
+    near = nearest(others, "embedding", OuterRef("embedding"), metric="l2", exact=exact)
+    found = items.annotate(near=Subquery(near.values(*fields)[part])).in_bulk()
+    rows = {row.pk: row for row in items if row.embedding is not None}
+    for key, row in rows.items():
+        best = rows[ranked([x for x in rows.values() if x != row], row.embedding)[part][0]]
+        best.distance = pytest.approx(l2(row.embedding, best.embedding), rel=1e-5)
+        assert found[key].near == getattr(best, *fields)
+
+
+def test_rows_among_the_nearest_to_a_vector_of_theirs(items: Any) -> None:
+    near = nearest(items, "embedding", OuterRef("other"), metric="l2", k=3)
+    rows = [row for row in items if row.embedding is not None]
+    expected = {row.pk for row in rows if row.pk in ranked(rows, row.other)[:3]}
+    assert 0 < len(expected) < len(rows)
+    assert set(keys(items.filter(pk__in=near.values("pk")))) == expected
+
+
+@pytest.mark.parametrize("exact", [False, True])
 @only("postgresql")
 def test_array_of_a_search_for_the_outer_row(items: Any, exact: bool) -> None:
     others = items.exclude(pk=OuterRef("pk"))

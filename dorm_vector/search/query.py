@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from typing import Any, Literal
 
 from django.db.models import F, Field, OrderBy
-from django.db.models.expressions import RawSQL, Ref
+from django.db.models.expressions import ColPairs, RawSQL, Ref
 from django.db.models.lookups import Lookup
 from django.db.models.sql import Query
 from django.db.models.sql.constants import MULTI
@@ -203,11 +204,36 @@ class SearchQuery(Query):
             return self._without_key().get_compiler(using, connection, elide_empty)
         compiler = super().get_compiler(using, connection, elide_empty)
         # A query inside another one is compiled for the connection of that.
-        if connection is not None or self.subquery:
-            return compiler
-        composed = object.__new__(searching_compiler(type(compiler)))  # type: ignore[var-annotated,arg-type]
-        vars(composed).update(vars(compiler))
-        return composed
+        if connection is None and not self.subquery:
+            return composed_compiler(compiler, SearchCompiler)
+        if self._orders_by_outer_column(compiler.connection):
+            return composed_compiler(compiler, WrappedCompiler)
+        return compiler
+
+    def _orders_by_outer_column(self, connection: Any) -> bool:
+        """Whether the order refers to the query around this one, where a database cannot do so."""
+        search: Any = self.search
+        first = next(iter(self.order_by), None)
+        if search is None or getattr(first, "search", None) is not search or self.combinator:
+            return False
+        if search.annotation in self.annotation_select:  # sorted by its place
+            return False
+        if engine_for(connection).sorts_by_outer_columns:
+            return False
+        distance = self.annotations[search.annotation]
+        columns = self._gen_cols([distance], include_external=True)  # type: ignore[attr-defined]
+        return any(column.alias not in self.alias_map for column in columns)
+
+    def with_distance(self) -> Any:
+        """The query with the distance as its last column, and each column by itself."""
+        query, name = self.clone(), self.search.annotation  # type: ignore[union-attr]
+        query.append_annotation_mask([name])
+        if any(isinstance(column, ColPairs) for column in query.select):
+            columns = (c.get_cols() if isinstance(c, ColPairs) else [c] for c in query.select)
+            query.select, query.selected = tuple(itertools.chain(*columns)), None
+        elif query.selected:
+            query.selected = {**query.selected, name: name}
+        return query
 
     @property
     def _key_would_group(self) -> bool:
@@ -312,6 +338,34 @@ class SearchCompiler:
         return engine_for(self.connection).run_search(self, search, execute)
 
 
+class WrappedCompiler:
+    """The part of a compiler that selects from a query that has the distance as a column."""
+
+    query: Any
+    connection: Any
+    composed_with: type
+
+    def as_sql(self, with_limits: bool = True, with_col_aliases: bool = False) -> Any:
+        query, name = self.query, self.query.search.annotation
+        self.query = query.with_distance()
+        try:
+            sql, params = super().as_sql(with_limits, with_col_aliases=True)  # type: ignore[misc]
+        finally:
+            self.query = query
+        quote = self.connection.ops.quote_name
+        aliases = [alias for _, _, alias in self.select if alias != name]  # type: ignore[attr-defined]
+        columns = ", ".join(map(quote, aliases))
+        return f"SELECT {columns} FROM ({sql}) AS {quote('nearest')}", params  # noqa: S608 - quoted
+
+
+def composed_compiler(compiler: Any, part: type) -> Any:
+    """A compiler that has a part of ours besides its own."""
+    kind: Any = composed_class(type(compiler), part)  # type: ignore[arg-type]
+    composed: Any = object.__new__(kind)
+    vars(composed).update(vars(compiler))
+    return composed
+
+
 @functools.cache
 def searching(base: type[Query]) -> type[SearchQuery]:
     """The class of a query that searches, composed with the queryset's own."""
@@ -321,11 +375,11 @@ def searching(base: type[Query]) -> type[SearchQuery]:
 
 
 @functools.cache
-def searching_compiler(base: type) -> type:
-    """A compiler class that runs searches."""
-    if issubclass(base, SearchCompiler):
+def composed_class(base: type, part: type) -> type:
+    """A compiler class composed with a part of ours."""
+    if issubclass(base, part):
         return base
-    return type(base.__name__, (SearchCompiler, base), {"composed_with": base})
+    return type(base.__name__, (part, base), {"composed_with": base})
 
 
 def _rebuilt(base: type[Query]) -> SearchQuery:

@@ -144,6 +144,8 @@ class EngineSearch:
     names_candidates: ClassVar[bool] = False
     #: Whether all rows of a block are read, whichever slice of it is asked for.
     reads_blocks: ClassVar[bool] = False
+    #: Whether ORDER BY in a subquery may refer to the query around it.
+    sorts_by_outer_columns: ClassVar[bool] = True
     #: How many rows a block may lack and still count as complete.
     slack: ClassVar[int] = 0
     #: What keeps the engine's indexes from serving a search.

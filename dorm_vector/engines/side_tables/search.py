@@ -44,6 +44,7 @@ class SideTableSearch(EngineSearch):
 
     _is_present: Callable[[str], bool]
     why_not_built: Callable[[Any, Any], str | None]
+    sorts_by_outer_columns = False
     obstacles: ClassVar[tuple[Obstacle, ...]] = (FILTERED, *OBSTACLES, OWN_TABLE, OWN_QUERY)
 
     #: Why an index has no ``steps`` for as many rows as are wanted.
