@@ -173,6 +173,23 @@ class TestArguments:
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize(
+        "command",
+        [
+            ("embed", FIELD, f"--with={HERE}by_name"),
+            ("vector_recall", FIELD),
+            ("vector_reindex",),
+            ("vectors",),
+        ],
+        ids=lambda command: command[0],
+    )
+    def test_a_database_that_is_not_there(self, open_database: Any, command: Any) -> None:
+        open_database("postgresql", NAME="nowhere")
+        with pytest.raises(CommandError) as caught:
+            call_command(*command, "--database=scratch")
+        assert str(caught.value).startswith("The database 'scratch': connection failed: ")
+        assert 'database "nowhere" does not exist' in str(caught.value)
+
+    @pytest.mark.parametrize(
         "option", ["--batch-size=0", "--limit=-1", "--workers=0", "--retries=x", "--backoff=-1"]
     )
     def test_numbers(self, option: str) -> None:

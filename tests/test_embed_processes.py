@@ -21,6 +21,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from dorm_vector import EmbedReport, FreshVector, embed
+from dorm_vector.embeddings import workers
 from tests.support.embedding import BATCH_SIZE, LOG, by_name, vector_of
 from tests.testapp.models import Item
 
@@ -161,10 +162,9 @@ class TestWorkers:
             "testapp.Item.embedding",
             embedder=f"tests.support.embedding.{embedder}",
             database=rows.db,
-            workers=2,
             json=True,
             stdout=output,
-            **{"backoff": 0.001, **options},
+            **{"workers": 2, "backoff": 0.001, **options},
         )
         return json.loads(output.getvalue())
 
@@ -190,6 +190,19 @@ class TestWorkers:
             [calls for calls, pid, _ in vectors if pid == process]
             for process in {pid for _, pid, _ in vectors}
         ]
+
+    def test_no_more_processes_than_batches(
+        self, rows: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started, start = [], workers.Workers._started
+
+        def counted(them: workers.Workers) -> Any:
+            started.append(them)
+            return start(them)
+
+        monkeypatch.setattr(workers.Workers, "_started", counted)
+        report = self.run(rows, "by_name", batch_size=64, workers=500)
+        assert (report["embedded"], len(started)) == (100, 2)
 
     def test_all_of_them_once(self, rows: Any) -> None:
         rows.update(embedding=[1, 1, 1])

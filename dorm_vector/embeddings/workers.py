@@ -82,7 +82,7 @@ def embed_by_workers(
     rows, report, started = job.rows(), EmbedReport(), time.monotonic()
     claims = engine_for(rows.connection).claims(rows.field)
     walk = Walk(rows, claims, batch_size, limit)
-    with claims, _workers(job, count) as workers:
+    with claims, Workers(job, count) as workers:
         before = -1
         while walk.dealt > before:  # the last batches may have come back with changed rows
             before = walk.dealt
@@ -92,65 +92,80 @@ def embed_by_workers(
 
 
 def _dealt(
-    batches: Iterator[list[Any]], workers: dict[Connection, Any]
+    batches: Iterator[list[Any]], workers: Workers
 ) -> Iterator[tuple[list[Any], BatchResult]]:
     """Batches with what became of them, as they come back."""
-    idle, busy = list(workers), dict[Any, list[Any]]()
+    busy = dict[Any, list[Any]]()
     while True:
-        while idle and (keys := next(batches, None)) is not None:
-            busy[idle[-1]] = keys
-            idle.pop().send(keys)
+        while workers.has_one and (keys := next(batches, None)) is not None:
+            pipe = workers.take()
+            busy[pipe] = keys
+            pipe.send(keys)
         if not busy:
             return
-        for pipe in wait(list(busy)):
+        for pipe in wait(list(busy)):  # type: ignore[assignment]
             keys = busy.pop(pipe)
-            yield keys, _received(pipe, workers, keys)
-            idle.append(pipe)  # type: ignore[arg-type]
+            yield keys, workers.received(pipe, keys)
 
 
-def _received(pipe: Any, workers: dict[Connection, Any], keys: list[Any]) -> BatchResult:
-    try:
-        received = pipe.recv()
-    except EOFError:
-        process = workers[pipe]
-        process.join(GRACE)
-        raise WorkerError(
-            f"Worker {process.pid} ended with exit code {process.exitcode} while it embedded the "
-            f"rows {keys[0]} to {keys[-1]}; run the command again for those that are left."
-        ) from None
-    if isinstance(received, str):
-        raise WorkerError(received)
-    result: BatchResult = received
-    return result
+class Workers:
+    """Up to ``count`` processes, each started for the first batch that finds no other idle."""
 
+    def __init__(self, job: Job, count: int) -> None:
+        self.job, self.count = job, count
+        self.settings = _settings(job.alias)
+        # A copy of this process would share its connections.
+        self.context = multiprocessing.get_context("spawn")
+        #: The processes by the pipes to them.
+        self.processes: dict[Connection, Any] = {}
+        self.idle: list[Connection] = []
 
-@contextlib.contextmanager
-def _workers(job: Job, count: int) -> Iterator[dict[Connection, Any]]:
-    """Processes by the pipes to them; they end with the block, or with this process."""
-    # A copy of this process would share its connections.
-    context = multiprocessing.get_context("spawn")
-    settings = _settings(job.alias)
-    workers: dict[Connection, Any] = {}
-    try:
-        for _ in range(count):
-            here, there = context.Pipe()
-            process = context.Process(target=work, args=(there, job, settings))
-            process.start()
-            there.close()
-            workers[here] = process
-        yield workers
-    except BaseException:
-        for process in workers.values():
-            process.terminate()
-        raise
-    finally:
-        for pipe in workers:
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, error: object, *exc_info: object) -> None:
+        """They end with the block, or with this process."""
+        for pipe, process in self.processes.items():
+            if error is not None:
+                process.terminate()
             pipe.close()
-        for process in workers.values():
+        for process in self.processes.values():
             process.join(GRACE)
             if process.is_alive():
                 process.kill()
                 process.join()
+
+    @property
+    def has_one(self) -> bool:
+        return bool(self.idle) or len(self.processes) < self.count
+
+    def take(self) -> Connection:
+        return self.idle.pop() if self.idle else self._started()
+
+    def _started(self) -> Connection:
+        here, there = self.context.Pipe()
+        process = self.context.Process(target=work, args=(there, self.job, self.settings))
+        process.start()
+        there.close()
+        self.processes[here] = process
+        return here
+
+    def received(self, pipe: Any, keys: list[Any]) -> BatchResult:
+        """What became of a batch. Raises WorkerError if its worker failed."""
+        try:
+            received = pipe.recv()
+        except EOFError:
+            process = self.processes[pipe]
+            process.join(GRACE)
+            raise WorkerError(
+                f"Worker {process.pid} ended with exit code {process.exitcode} while it embedded "
+                f"the rows {keys[0]} to {keys[-1]}; run the command again for those that are left."
+            ) from None
+        if isinstance(received, str):
+            raise WorkerError(received)
+        self.idle.append(pipe)
+        result: BatchResult = received
+        return result
 
 
 def _settings(alias: str) -> dict[str, Any] | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist
 from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, router
 
 from dorm_vector.fields import AnyVectorField
 
@@ -20,6 +21,7 @@ __all__ = [
     "as_json",
     "database",
     "number_from",
+    "reached",
     "table_of",
     "vector_field",
 ]
@@ -37,6 +39,15 @@ def database(alias: str) -> str:
         known = ", ".join(map(repr, connections))
         raise CommandError(f"There is no database {alias!r} in the settings; use {known}.")
     return alias
+
+
+@contextmanager
+def reached(alias: str) -> Iterator[None]:
+    """Raise CommandError, in one sentence, if a database cannot be asked."""
+    try:
+        yield
+    except DatabaseError as error:
+        raise CommandError(f"The database {alias!r}: {error}") from error
 
 
 def vector_field(label: str) -> tuple[Any, Any]:
@@ -69,7 +80,8 @@ def table_of(model: Any, alias: str) -> Any:
     model = model._meta.concrete_model
     if not router.allow_migrate_model(alias, model):
         raise CommandError(f"{model._meta.label} does not belong to the database {alias!r}.")
-    tables = connections[alias].introspection.table_names(include_views=True)
+    with reached(alias):
+        tables = connections[alias].introspection.table_names(include_views=True)
     if model._meta.db_table not in tables:
         raise CommandError(
             f"{model._meta.label}: its table is not in the database {alias!r}: migrate first."

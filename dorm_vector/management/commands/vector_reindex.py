@@ -13,7 +13,7 @@ from django.db.models import Model
 
 from dorm_vector.engines import Engine, engine_for
 from dorm_vector.engines.base.inspection import Progress
-from dorm_vector.management.arguments import add_database, as_json, database
+from dorm_vector.management.arguments import add_database, as_json, database, reached
 from dorm_vector.management.running import INTERRUPTED, progress_bar
 from dorm_vector.methods import MethodIndex
 from dorm_vector.text_indexes import TextIndex
@@ -35,7 +35,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         alias = database(options["database"])
         models = [_named(label, alias) for label in options["models"]]
-        tables = connections[alias].introspection.table_names()
+        with reached(alias):
+            tables = connections[alias].introspection.table_names()
         for model in models:
             if model._meta.db_table not in tables:
                 raise CommandError(f"{_missing(model, alias)}: migrate first.")

@@ -8,12 +8,12 @@ from typing import Any
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connections, router
+from django.db import connections, router
 from django.db.models import Field, Model
 
 from dorm_vector.engines import Engine, engine_for
 from dorm_vector.fields import AnyVectorField
-from dorm_vector.management.arguments import as_json, database
+from dorm_vector.management.arguments import as_json, database, reached
 from dorm_vector.methods import MethodIndex
 from dorm_vector.text_indexes import TextIndex
 
@@ -47,7 +47,7 @@ class Command(BaseCommand):
 
     def _database(self, alias: str, models: list[Any]) -> dict[str, Any]:
         engine = engine_for(connections[alias])
-        try:
+        with reached(alias):
             tables = engine.connection.introspection.table_names()
             return {
                 "database": alias,
@@ -65,8 +65,6 @@ class Command(BaseCommand):
                     for other in _others(engine, model)
                 ],
             }
-        except DatabaseError as error:
-            raise CommandError(f"The database {alias!r}: {error}") from error
 
 
 def _named(label: str) -> Any:
@@ -180,8 +178,8 @@ def _lacks(engine: Engine, index: MethodIndex | None, model: type[Model]) -> int
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"{found['database']}: {found['engine']}"
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    yield f"  {versions}" + (f" ({found['loaded']})" if "loaded" in found else "")
+    if versions := ", ".join(f"{name} {version}" for name, version in found["versions"].items()):
+        yield f"  {versions}" + (f" ({found['loaded']})" if "loaded" in found else "")
     for name, value in found["settings"].items():
         yield f"  {name} = {value}"
     for column in found["columns"]:
