@@ -212,11 +212,11 @@ class SearchQuery(Query):
 
     def _orders_by_outer_column(self, connection: Any) -> bool:
         """Whether the order refers to the query around this one, where a database cannot do so."""
-        search: Any = self.search
-        first = next(iter(self.order_by), None)
-        if search is None or getattr(first, "search", None) is not search or self.combinator:
+        search, first = self.search, next(iter(self.order_by), None)
+        if search is None or self.combinator:
             return False
-        if search.annotation in self.annotation_select:  # sorted by its place
+        is_first = getattr(first, "search", None) is search
+        if not is_first or search.annotation in self.annotation_select:  # sorted by its place
             return False
         if engine_for(connection).sorts_by_outer_columns:
             return False
