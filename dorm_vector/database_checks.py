@@ -126,7 +126,8 @@ def check_tables(
         for alias, engine in engines_of()
         if alias in (databases or ())
         for model in _up_to_date(alias, engine, app_configs)
-        for message in (*_misfits(model, engine), *_absent(model, engine))
+        for found in (_misfits, _absent, _unguarded)
+        for message in found(model, engine)
     ]
 
 
@@ -180,6 +181,18 @@ def _absent(model: Any, engine: Engine) -> Iterator[CheckMessage]:
                 obj=model,
                 id="dorm_vector.W114",
             )
+
+
+def _unguarded(model: Any, engine: Engine) -> Iterator[CheckMessage]:
+    for constraint in engine.absent_freshness(model):
+        yield checks.Warning(
+            f"The FreshVector {constraint.name!r} of {model._meta.label} is declared, but its "
+            f"trigger is missing from the database {engine.connection.alias!r}: stale vectors are "
+            "kept.",
+            hint=f"Run {engine.command('vector_reindex ' + model._meta.label)}.",
+            obj=model,
+            id="dorm_vector.W118",
+        )
 
 
 def indexes(

@@ -352,7 +352,7 @@ def schema(request: pytest.FixtureRequest, open_database: Any, tmp_path: Path) -
     return made
 
 
-def test_text_indexes_and_fresh_vectors(schema: Schema, install: Any) -> None:
+def test_text_indexes_and_fresh_vectors(schema: Schema, install: Any, settings: Any) -> None:
     index = TextIndex(fields=["text"], name="thing_text")
     fresh = FreshVector(field="embedding", of=["text"], name="thing_fresh")
     schema.run(migrations.AddIndex("thing", index))
@@ -371,8 +371,32 @@ def test_text_indexes_and_fresh_vectors(schema: Schema, install: Any) -> None:
     install(kept)
     (found,), error = vectors("shop.Thing")
     assert [other["state"] for other in found["others"]] == ["valid", "absent"]
-    assert found["others"][1]["cure"] == "manage.py migrate --database scratch"
+    assert found["others"][1]["cure"] == "manage.py vector_reindex shop.Thing --database scratch"
     assert error == "Unusable: shop.Thing, thing_fresh ('scratch'): absent."
+    # The migration has been applied.
+    settings.MIGRATION_MODULES = {"shop": None}
+    (message,) = said_of_things()
+    assert (message.id, message.msg, message.hint) == (
+        "dorm_vector.W118",
+        "The FreshVector 'thing_fresh' of shop.Thing is declared, but its trigger is missing from "
+        "the database 'scratch': stale vectors are kept.",
+        "Run manage.py vector_reindex shop.Thing --database scratch.",
+    )
+    output = StringIO()
+    call_command("vector_reindex", "shop.Thing", database="scratch", stdout=output)
+    assert output.getvalue().splitlines() == [
+        "shop.Thing, thing_text: rebuilt",
+        "shop.Thing, thing_fresh: made; vectors that are there may be stale",
+    ]
+    assert (vectors("shop.Thing")[1], said_of_things()) == (None, [])
+    row = kept.objects.using("scratch").create(embedding=[1, 2, 3])
+    kept.objects.using("scratch").filter(pk=row.pk).update(text="other")
+    assert kept.objects.using("scratch").get(pk=row.pk).embedding is None
+
+
+def said_of_things() -> list[Any]:
+    messages = check_tables(databases=["scratch"])
+    return [message for message in messages if message.obj._meta.label == "shop.Thing"]
 
 
 class TestTextIndexes:

@@ -9,6 +9,7 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Count, Field, Model, Sum
 from django.db.models.expressions import RawSQL
 
+from dorm_vector.engines.base.freshness import fresh_vectors
 from dorm_vector.sql import SQL, Operand, fill
 
 __all__ = [
@@ -76,6 +77,7 @@ class EngineInspection:
     label: str
     why_not_built: Callable[[Any, Any], str | None]
     why_no_text_index: Callable[[Any, Any], str | None]
+    same_name: Callable[[str], str]
     functions: ClassVar[dict[str, dict[str, str]]]
     function: Callable[..., SQL]
     encode: Callable[..., Any]
@@ -132,6 +134,12 @@ class EngineInspection:
     def names_there(self, model: Any) -> set[str]:
         """The names of the indexes and triggers of a table, as ``same_name`` has them."""
         return set()
+
+    def absent_freshness(self, model: Any) -> list[Any]:
+        """The FreshVectors that a model declares, and whose triggers its table does not have."""
+        declared = fresh_vectors(model)
+        there = self.names_there(model) if declared else set()
+        return [each for each in declared if self.same_name(each.name) not in there]
 
     def lacking(self, index: Any, model: Any) -> int | None:
         """How many rows with a vector an index lacks; None if not known."""

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.apps import apps
+from django.core.exceptions import FieldError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections, router
 from django.db.models import Model
 
 from dorm_vector.engines import Engine, engine_for
+from dorm_vector.engines.base.freshness import fresh_vectors
 from dorm_vector.engines.base.inspection import Progress
 from dorm_vector.management.arguments import add_database, as_json, database, reached
 from dorm_vector.management.running import INTERRUPTED, progress_bar
@@ -24,7 +26,8 @@ __all__ = ["Command"]
 class Command(BaseCommand):
     help = (
         "Rebuilds vector and text indexes from the rows of their tables: all of a database, or "
-        "those of the models named. Drops what is left of those that the database does not build."
+        "those of the models named. Drops what is left of those that the database does not build, "
+        "and makes missing triggers of FreshVectors."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -45,8 +48,10 @@ class Command(BaseCommand):
             if model._meta.db_table not in tables:
                 self._tell(model, None, _missing(model, alias))
                 continue
+            engine = engine_for(connections[alias])
             for index in _indexes(model):
-                self._reindex(engine_for(connections[alias]), model, index, options["verbosity"])
+                self._reindex(engine, model, index, options["verbosity"])
+            self._keep_fresh(engine, model)
         if self.lines is not None:
             self.stdout.write(as_json(self.lines))
 
@@ -66,7 +71,18 @@ class Command(BaseCommand):
         made = f"not built here ({reason})" if reason else "rebuilt"
         self._tell(model, index, f"{model._meta.label}, {index.name}: {made}")
 
-    def _tell(self, model: Any, index: MethodIndex | TextIndex | None, line: str) -> None:
+    def _keep_fresh(self, engine: Engine, model: Any) -> None:
+        """Make the triggers of FreshVectors that are missing."""
+        for constraint in engine.absent_freshness(model):
+            label = f"{model._meta.label}, {constraint.name}"
+            try:
+                with engine.connection.schema_editor() as editor:
+                    editor.add_constraint(model, constraint)
+            except (DatabaseError, FieldError) as error:
+                raise CommandError(f"{label}: {error}") from error
+            self._tell(model, constraint, f"{label}: made; vectors that are there may be stale")
+
+    def _tell(self, model: Any, index: Any, line: str) -> None:
         if self.lines is None:
             self.stdout.write(line)
             return
@@ -98,7 +114,7 @@ def _named(label: str, alias: str) -> Any:
     except (LookupError, ValueError):
         raise CommandError(f"There is no model {label!r}: name models as app.Model.") from None
     model = model._meta.concrete_model
-    if not _indexes(model):
+    if not _concerns(model):
         raise CommandError(f"{model._meta.label} has no vector index.")
     if not router.allow_migrate_model(alias, model):
         raise CommandError(f"{model._meta.label} does not belong to the database {alias!r}.")
@@ -108,8 +124,12 @@ def _named(label: str, alias: str) -> Any:
 def _all(alias: str) -> Iterator[Any]:
     for model in apps.get_models():
         known = model._meta.managed and not model._meta.proxy
-        if known and _indexes(model) and router.allow_migrate_model(alias, model):
+        if known and _concerns(model) and router.allow_migrate_model(alias, model):
             yield model
+
+
+def _concerns(model: Any) -> bool:
+    return bool(_indexes(model) or fresh_vectors(model))
 
 
 def _indexes(model: Any) -> list[MethodIndex | TextIndex]:

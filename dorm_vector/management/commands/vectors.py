@@ -12,6 +12,7 @@ from django.db import connections, router
 from django.db.models import Field, Model
 
 from dorm_vector.engines import Engine, engine_for
+from dorm_vector.engines.base.freshness import fresh_vectors
 from dorm_vector.fields import AnyVectorField
 from dorm_vector.management.arguments import as_json, database, reached
 from dorm_vector.methods import MethodIndex
@@ -105,10 +106,9 @@ def _others(engine: Engine, model: Any) -> Iterator[dict[str, Any]]:
             **state._asdict(),
             "lacks": index and engine.lacking_words(index, model),
         }
-    fresh = [each for each in model._meta.constraints if getattr(each, "keeps_fresh", False)]
-    there = engine.names_there(model) if fresh else set()
-    for constraint in fresh:
-        is_there = engine.same_name(constraint.name) in there
+    absent = engine.absent_freshness(model)
+    for constraint in fresh_vectors(model):
+        is_there = constraint not in absent
         yield {
             "model": model._meta.label,
             "kind": "fresh vector",
@@ -116,7 +116,7 @@ def _others(engine: Engine, model: Any) -> Iterator[dict[str, Any]]:
             "fields": [constraint.field, *constraint.of],
             "state": "valid" if is_there else "absent",
             "problem": None if is_there else "Stale vectors are kept: there is no trigger.",
-            "cure": None if is_there else engine.command("migrate"),
+            "cure": None if is_there else engine.command(f"vector_reindex {model._meta.label}"),
         }
 
 
