@@ -60,6 +60,11 @@ class Plan(NamedTuple):
     sent: tuple[int, int] | None = None
     #: The distance by which an index has chosen the rows, to be sent behind each of them, or None.
     coarse: SQL | None = None
+    #: The slice to send of the first rows of a block, which is then read in the order of distances
+    #: and no further than they need, or None.
+    first: tuple[int, int] | None = None
+    #: Whether the database sorts them by key where they are equally near.
+    by_key: bool = True
 
 
 def fill(template: str, **parts: SQL | Operand) -> SQL:

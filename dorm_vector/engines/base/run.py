@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from django.db.models import Q, QuerySet
-from django.db.models.expressions import ColPairs
 from django.db.transaction import TransactionManagementError
 
+from dorm_vector.engines.base.rows import Rows, driver_column, first_rows, flat, sort
 from dorm_vector.engines.base.statements import statement_of
 from dorm_vector.sql import Plan
 
-__all__ = ["Found", "Run", "Step", "driver_column"]
+__all__ = ["STRIDE", "Found", "Run", "Step"]
 
 EXACT = Plan()
 
-Rows = list[Any]
+# The first rows of a block are read in so many at a time, and kept in so many where there are no
+# more: whichever slice is read, it is known what belongs to the sequence.
+STRIDE = 10
 
 
 class Step(NamedTuple):
@@ -43,16 +45,6 @@ class Found(NamedTuple):
     last: float = -math.inf
 
 
-def driver_column(compiler: Any, annotation: str) -> int | None:
-    """The position of an annotation in a row of the driver's, or None if it is not selected."""
-    place = compiler.annotation_col_map.get(annotation)
-    if place is None:
-        return None
-    # A primary key of several columns is one expression of the select clause.
-    before = (expression for expression, _, _ in compiler.select[:place])
-    return sum(len(each) if isinstance(each, ColPairs) else 1 for each in before)
-
-
 class Run:
     """One run of a search at top level."""
 
@@ -61,6 +53,8 @@ class Run:
         self.execute = execute
         self.query = compiler.query
         self.low, self.high = self.query.low_mark, self.query.high_mark
+        #: Whether the first rows of a block may be read alone.
+        self.may_read_first = True
 
     def rows(self) -> Any:
         self._refuse_to_lock()
@@ -123,10 +117,18 @@ class Run:
         vars(compiler).update(statement.written)
         compiler.is_written = True
         try:
-            rows, there = self._counted(flat(self.execute()), statement.is_counted)
+            rows = flat(self.execute())
         finally:
             compiler.is_written = False
-        _sort(rows, statement.column)
+        if statement.first is None:
+            rows, there = self._counted(rows, statement.is_counted)
+            sort(rows, statement.column)
+        else:
+            found = first_rows(rows, statement.first, statement.sorted_by, statement.unasked)
+            if found is None:
+                self.may_read_first = False
+                return None
+            rows, there = found
         wanted = self.high - self.low
         rows = rows[statement.before : statement.before + wanted]
         if there < statement.least or len(rows) < wanted:
@@ -138,18 +140,22 @@ class Run:
         """One statement, and others if it comes back short."""
         engine, search, index = self.engine, self.search, self.index
         plan = engine.indexed(self.query, search, index, step)
+        if self.may_read_first and (least := engine.read_first(plan, index, step)):
+            return self._first_at_once(plan, step, least)
         before = engine.widen(plan, index, step)
         wanted = self.high - self.low
         least = step.rows - engine.slack if engine.reads_blocks else wanted + before
         with engine.settings_for(search, index, step):
             rows, there = self._counted(flat(self._run(plan)), plan.plan.sent is not None)
             column = driver_column(self.compiler, self.search.annotation)
-            _sort(rows, column)
+            sort(rows, column)
             rows, proven = self._proven(rows, column, plan.plan, step)
             rows = rows[before:]
             short = there < least and engine.is_cut_short(self.compiler)
         if short and engine.needs_other_settings(search, index):
             return self._at_once(step)
+        if short and engine.reads_first_rows(self.query, search, index):
+            return self._in_sequence(self._found())
         distances = [] if column is None else [row[column] for row in rows]
         if not proven and (wider := engine.wider(index, step, there)):
             return self._at_once(wider)
@@ -164,6 +170,27 @@ class Run:
         if len(within) < len(rows[:wanted]) and self._may_have_missed:
             return self._in_sequence(self._found())
         return [within]
+
+    def _first_at_once(self, plan: Any, step: Step, least: int) -> Any:
+        """The same by the first rows of a block, where these show that no others matter."""
+        engine, search, index = self.engine, self.search, self.index
+        with engine.settings_for(search, index, step):
+            rows = flat(self._run(plan))
+            compiler = self.compiler
+            found = first_rows(rows, plan.plan.first, compiler.sorted_by, compiler.unasked)
+            if found is None:
+                self.may_read_first = False
+            else:
+                rows, there = found
+                short = there < least and engine.is_cut_short(compiler)
+        if found is None or (short and engine.needs_other_settings(search, index)):
+            return self._at_once(step)
+        if short:
+            return self._in_sequence(self._found())
+        column = driver_column(compiler, search.annotation)
+        if there >= least and self._is_all_that_it_takes(step):
+            self._keep(plan, 0, least, column)
+        return [self._within_max_distance(rows[: self.high - self.low], column)]
 
     def _is_all_that_it_takes(self, step: Step) -> bool:
         """Whether the statement alone gives the rows, each time in the same way."""
@@ -180,6 +207,9 @@ class Run:
             least=least,
             is_counted=plan.plan.sent is not None,
             column=column,
+            first=plan.plan.first,
+            sorted_by=self.compiler.sorted_by,
+            unasked=self.compiler.unasked,
         )
         if statement is not None:
             self.engine.search_statements.keep(self.form, statement)
@@ -240,6 +270,8 @@ class Run:
             seen.update(pk for pk, _ in beyond)
             # A larger block may end nearer, of rows that the one before has missed.
             last = max(last, block[-1][1]) if block else last
+            if len(block) < step.rows - self.engine.slack and not complete:
+                break
             if complete or (last > most and not self._may_have_missed):
                 return Found(blocks, True, last)
             if last > most:
@@ -261,10 +293,14 @@ class Run:
             short = len(block) < step.rows - engine.slack
             compiler = queryset.query.get_compiler(self.compiler.using)
             cut_short = short and engine.is_cut_short(compiler)
-        if cut_short:
-            again = engine.needs_other_settings(search, self.index)
-            return self._block(step) if again else (None, False)
+        if cut_short and engine.needs_other_settings(search, self.index):
+            return self._block(step)
         block.sort(key=operator.itemgetter(1))
+        if cut_short:
+            is_first = step in self.steps[:1]
+            keeps = is_first and engine.reads_first_rows(self.query, search, self.index)
+            kept = len(block) - len(block) % STRIDE if keeps else 0
+            return block[:kept] or None, False
         if query.plan.coarse is None:
             undecided = engine.is_undecided([d for _, d in block], step.rows)
             return (None, False) if undecided else (block[: step.rows], short)
@@ -337,14 +373,3 @@ class Run:
         query.plan = EXACT
         query.add_q(condition)
         return query
-
-
-def _sort(rows: Rows, column: int | None) -> None:
-    """Sort rows by their distance, if they have it: scans in relaxed order do not."""
-    if column is not None:
-        rows.sort(key=operator.itemgetter(column))
-
-
-def flat(chunks: Iterable[Any]) -> Rows:
-    """The rows of all chunks."""
-    return [row for chunk in chunks for row in chunk]

@@ -242,6 +242,22 @@ class EngineSearch:
         plan.plan = plan.plan._replace(sent=(low, high))
         return 0
 
+    def reads_first_rows(self, query: Any, search: Any, index: Any) -> bool:
+        """
+        Whether the first rows of the first block can be read alone.
+
+        Then a block that is short is kept as far as it is known to be there; see ``STRIDE``.
+        """
+        return False
+
+    def read_first(self, plan: Any, index: Any, step: Step) -> int:
+        """
+        Have a plan read no more of the first block than the rows that are asked for.
+
+        Return up to which row the block must go, or 0 where all of it has to be read.
+        """
+        return 0
+
     def rows_read(self, search: Any, index: Any, step: Step) -> int:
         """At least how many rows of a block are read; ``slack`` may be missing at its end."""
         return step.rows - self.slack

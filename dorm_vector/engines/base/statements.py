@@ -99,6 +99,12 @@ class Statement(NamedTuple):
     is_counted: bool
     #: The place of the distance, or None.
     column: int | None
+    #: The slice of the first rows of a block that it sends, or None; see ``Plan``.
+    first: tuple[int, int] | None
+    #: How these are sorted, and how many columns are sent behind those that were asked for; see
+    #: ``first_rows``.
+    sorted_by: tuple[int, int | None]
+    unasked: int
 
 
 class Statements:

@@ -64,7 +64,7 @@ FUNCTIONS = {
 
 
 # A norm within the range: in the only one of its buckets, which are numbered 0, 1 and 2.
-ORDINARY = "mod(width_bucket({norm}, 1e-17, 1e18, 1), 2) <> 0"
+ORDINARY = "mod(width_bucket({norm}, '1e-17', '1e18', 1), 2) <> 0"
 
 
 class CastColumns(Columns):

@@ -18,7 +18,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from dorm_vector import conf
 from dorm_vector.engines.base import statements
 from dorm_vector.engines.base.inspection import IndexState
-from dorm_vector.engines.base.run import EXACT, Step
+from dorm_vector.engines.base.run import EXACT, STRIDE, Step
 from dorm_vector.engines.base.search import (
     EngineSearch,
     oversample_of,
@@ -26,6 +26,7 @@ from dorm_vector.engines.base.search import (
     tried,
     tried_oversampling,
 )
+from dorm_vector.engines.postgresql.plans import REMOTE, nodes, searched_indexes
 from dorm_vector.engines.postgresql.session import backend_pid
 from dorm_vector.engines.postgresql.settings import PostgreSQLSettings
 from dorm_vector.options import Option
@@ -75,28 +76,11 @@ ROWS = "SELECT reltuples FROM pg_catalog.pg_class WHERE oid = to_regclass(%s)"
 
 HALF = "{}::halfvec({})"
 
-# Plans of rows that come from elsewhere, where an index may have been searched and cut off.
-REMOTE = {"Foreign Scan": "foreign table", "Custom Scan": "distributed table"}
+# The types of keys that Python sorts as the database does, which takes the database longer.
+SORTED_AS_IN_PYTHON = frozenset({"smallint", "integer", "bigint", "uuid"})
 
-
-def nodes(plan: Any) -> Iterator[dict[str, Any]]:
-    """All nodes of a plan (EXPLAIN's JSON)."""
-    if isinstance(plan, list):
-        for part in plan:
-            yield from nodes(part)
-    elif isinstance(plan, dict):
-        if "Node Type" in plan:
-            yield plan
-        yield from nodes(list(plan.values()))
-
-
-def searched_indexes(plan: Any) -> Iterator[str]:
-    """The names of the indexes that a plan searches by distance."""
-    return (
-        node["Index Name"]
-        for node in nodes(plan)
-        if node["Node Type"] == "Index Scan" and "Order By" in node
-    )
+# The planner takes so many rows more, not sorted by key, to cost as much as a block that is.
+UNSORTED = 4
 
 
 def reduced_sql(reduction: str | int, sql: str, kind: str, dimensions: int | None) -> str:
@@ -244,6 +228,30 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
         plan.add_q(Q(pk__in=inner))
         plan.set_limits(*limits)
         return plan
+
+    def reads_first_rows(self, query: Any, search: Any, index: Any) -> bool:
+        vector = query.query_vector
+        # Bits have few distances, so that many rows are equally near.
+        if vector is None or vector.kind == "bit" or len(query.get_meta().pk_fields) > 1:
+            return False
+        if query.is_filtered or search.recall or index.reduction:
+            return False
+        by_key = [type(part).__name__ for part in query.order_by] == ["Order", "Key"]
+        return by_key and not self._may_be_unsorted(search, index)
+
+    def read_first(self, plan: Any, index: Any, step: Step) -> int:
+        low, high = int(plan.low_mark), int(plan.high_mark)
+        least = -(-high // STRIDE) * STRIDE
+        search = plan.plan.search
+        if least > step.rows - STRIDE or not self.reads_first_rows(plan, search, index):
+            return 0
+        # The planner has to choose as it does for the whole block, whichever slice is wanted.
+        plan.clear_limits()
+        plan.set_limits(0, step.rows + UNSORTED)
+        plan.order_by = plan.order_by[:1]
+        is_plain = plan.get_meta().pk.db_type(self.connection) in SORTED_AS_IN_PYTHON
+        plan.plan = plan.plan._replace(first=(low, least + 1), by_key=low > 0 or not is_plain)
+        return least
 
     def rows_read(self, search: Any, index: Any, step: Step) -> int:
         if search.recall and not index.reduction:
