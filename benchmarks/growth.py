@@ -29,7 +29,7 @@ import searching
 from sources import GLOVE, Source
 
 ROWS = (1_000, 10_000, 100_000, 400_000)
-QUICK_ROWS = (100, 1_000, 10_000)
+QUICK_ROWS = (100, 500, 5_000)
 MOST_OF_LIBSQL_INDEX = 10_000
 MOST_OF_PGVECTOR = 100_000
 MOST_OF_USEARCH = {"text": 100_000, "glove": 400_000}

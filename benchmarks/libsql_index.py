@@ -59,8 +59,8 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "text-cosine": Case("Paragraphs", "paragraphs", 20_000, "cosine", FEW),
-    "text-l2": Case("Paragraphs", "paragraphs", 20_000, "l2", FEW),
+    "text-cosine": Case("Paragraphs", "paragraphs", 10_000, "cosine", FEW),
+    "text-l2": Case("Paragraphs", "paragraphs", 10_000, "l2", FEW),
     "demo-cosine": Case("The example's entries", "demo", 20_000, "cosine", GRID),
     "demo-l2": Case("The example's entries", "demo", 20_000, "l2", FEW),
     "glove-cosine": Case("GloVe", "glove", 20_000, "cosine", GRID),

@@ -56,7 +56,7 @@ class Models(NamedTuple):
 
 
 def run(databases: Databases, options: argparse.Namespace) -> list[str]:
-    rows, saved, rounds = (500, 50, 3) if options.quick else (5_000, 300, 5)
+    rows, saved, rounds = (200, 20, 3) if options.quick else (5_000, 300, 5)
     models = Models(
         declared(DIMENSIONS),
         peers.pgvector_model(TABLE, DIMENSIONS),

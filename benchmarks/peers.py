@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,9 @@ def pgvector_model(table: str, dimensions: int, **fields: Any) -> Any:
 def djanorm_model(database: dict[str, Any], table: str, dimensions: int) -> Any:
     """The same for djanorm, whose vectors are those of its default database: PostgreSQL."""
     import dorm
+
+    # It logs each statement that takes half a second, with all of its parameters.
+    logging.getLogger("dorm").setLevel(logging.ERROR)
     from dorm.contrib.pgvector import VectorField
 
     given = {key: database.get(key) or "" for key in ("NAME", "USER", "PASSWORD", "HOST")}

@@ -101,11 +101,11 @@ class Completions:
 
 def main() -> None:
     options = common.arguments(__doc__, SOURCES)
-    rows, queries = (10_000, 10) if options.quick else (400_000, 30)
+    rows, queries = (5_000, 5) if options.quick else (400_000, 30)
     with common.postgresql() as database:
         common.configure(database)
         for key in options.names:
-            with loaded(SOURCES[key], rows=rows, queries=500) as table:
+            with loaded(SOURCES[key], rows=rows, queries=min(500, rows // 10)) as table:
                 cases = {each: list(measured(table, each, queries)) for each in VARIANTS}
             tables = [part for each in VARIANTS for part in described(each, cases[each])]
             intro = f"{table.title}; {queries} queries a line."

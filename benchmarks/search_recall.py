@@ -39,7 +39,7 @@ class Measured(NamedTuple):
 
 def main() -> None:
     options = common.arguments(__doc__, SOURCES)
-    rows, queries = (10_000, 100) if options.quick else (400_000, 500)
+    rows, queries = (5_000, 50) if options.quick else (400_000, 500)
     with common.postgresql() as database:
         common.configure(database)
         for key in options.names:

@@ -40,10 +40,10 @@ SEARCHES: dict[str, tuple[str, dict[str, Any]]] = {
 def run(databases: dict[str, dict[str, Any]], options: argparse.Namespace) -> list[str]:
     from dorm_vector import TextIndex, models
 
-    count = 10_000 if options.quick else 100_000
+    count = 5_000 if options.quick else 100_000
     rounds = 3 if options.quick else 7
     with common.step("paragraphs"):
-        found = corpus(count)
+        found = corpus(10_000 if options.quick else count)
     fields = {"title": models.CharField(max_length=200), "text": models.TextField()}
     index = TextIndex(
         fields=["title", "text"], name="words_text", weights={"title": "A", "text": "B"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,15 @@ def test_a_program_says_what_it_writes(name: str) -> None:
     assert said is not None
     tables = {file for file in PROGRAMS[name] if file.endswith(".txt")}
     assert set(re.findall(r"\w+\.txt", said[0])) == tables
+
+
+def test_a_name_that_is_none_of_a_program() -> None:
+    command = [sys.executable, str(BENCHMARKS / "suite.py"), "loading", "leading"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        f"suite.py: error: there is no leading: choose from {', '.join(PROGRAMS)}"
+    )
 
 
 @pytest.mark.parametrize("page", ["hybrid", "performance", "scaling"])
