@@ -118,7 +118,7 @@ class TestMigrations(SideTableMigrations):
             'DROP TABLE IF EXISTS "i";'
         )
         key = "substr({0}, 1, 16) || substr({0}, -16)"
-        column = key.format('"embedding"')
+        column, vector = key.format('"embedding"'), '"shop_thing"."embedding"'
         added = table.sql(migrations.AddIndex("thing", index(search_l=100, alpha=1.5)))
         assert added.startswith(
             'CREATE TABLE "i" /* dorm_vector */ '
@@ -129,8 +129,8 @@ class TestMigrations(SideTableMigrations):
             "'max_neighbors=20', 'compress_neighbors=float8', 'alpha=1.5', 'search_l=100'));\n"
             f'CREATE INDEX "i_rows" /* dorm_vector */ ON "shop_thing" ({column});\n'
             'INSERT INTO "i" (vector) SELECT DISTINCT "embedding" FROM "shop_thing" '
-            'WHERE CASE WHEN "embedding" IS NOT NULL '
-            'THEN vector_distance_l2("embedding", "embedding") END IS NOT NULL;\n'
+            f"WHERE CASE WHEN {vector} IS NOT NULL "
+            f"THEN vector_distance_l2({vector}, {vector}) END IS NOT NULL;\n"
             'CREATE TRIGGER "i_insert" /* dorm_vector */ AFTER INSERT ON "shop_thing" BEGIN '
         )
         assert added.count("CREATE TRIGGER") == added.count("; END;") == 3

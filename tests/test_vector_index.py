@@ -91,7 +91,7 @@ class TestMigrations(SideTableMigrations):
 
     def test_collected_sql(self, database: Any) -> None:
         table = self.table_class()
-        side = 'INSERT INTO "i" (rowid, vector) SELECT'
+        side, vector = 'INSERT INTO "i" (rowid, vector) SELECT', '"shop_thing"."embedding"'
         drop = (
             'DROP TRIGGER IF EXISTS "i_insert";\n'
             'DROP TRIGGER IF EXISTS "i_delete";\n'
@@ -102,8 +102,8 @@ class TestMigrations(SideTableMigrations):
         assert added.startswith(
             'CREATE VIRTUAL TABLE "i" /* dorm_vector */ '
             "USING vec0(vector float[3] distance_metric=l2);\n"
-            f'{side} "id", "embedding" FROM "shop_thing" WHERE CASE WHEN "embedding" IS NOT NULL '
-            'THEN vec_distance_l2("embedding", "embedding") END IS NOT NULL;\n'
+            f'{side} "id", {vector} FROM "shop_thing" WHERE CASE WHEN {vector} IS NOT NULL '
+            f"THEN vec_distance_l2({vector}, {vector}) END IS NOT NULL;\n"
             'CREATE TRIGGER "i_insert" /* dorm_vector */ AFTER INSERT ON "shop_thing" BEGIN '
         )
         assert added.count("CREATE TRIGGER") == added.count("; END;") == 3

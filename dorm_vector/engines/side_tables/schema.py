@@ -131,7 +131,7 @@ class SideTableStatement(Statement):
         parts = {name: str(part) for name, part in self.parts.items()}
         made = {}
         for name, template in self.by_row.items():
-            made[name] = template.format(row="") % parts
+            made[name] = template.format(row="%(table)s.") % parts
             made[f"{name}_new"] = template.format(row="NEW.") % parts
             made[f"{name}_old"] = template.format(row="OLD.") % parts
         return {**parts, **made}

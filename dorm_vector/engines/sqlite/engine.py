@@ -23,6 +23,14 @@ from dorm_vector.engines.sqlite import schema as schema  # the editor with side 
 from dorm_vector.engines.sqlite import writes
 from dorm_vector.engines.sqlite.bytes import quantized, scale_for
 from dorm_vector.engines.sqlite.extension import best_tier, load_first, warn_of_fallback
+from dorm_vector.engines.sqlite.extremes import (
+    GREATEST,
+    HAS_DIRECTION,
+    LEAST,
+    LENGTH,
+    ORDINARY,
+    in_range,
+)
 from dorm_vector.engines.sqlite.inspection import SQLiteInspection
 from dorm_vector.engines.sqlite.search import SQLiteSearch, built_precision
 from dorm_vector.kinds import DENSE_KINDS
@@ -33,11 +41,7 @@ MAX_DIMENSIONS = 8192
 
 BLOB = "typeof({column}) IN ('blob', 'null')"
 
-FLOAT32_NORM = "vec_distance_l2({a}, zeroblob(length({a})))"
-# sqlite-vec's functions sum squares in float32. Within these they neither under- nor overflow.
-LEAST, GREATEST = "1e-17", "1e18"
-NORM = f"COALESCE(NULLIF(NULLIF(max({FLOAT32_NORM}, {LEAST}), {LEAST}), 9e999), dorm_norm({{a}}))"
-ORDINARY = f"{FLOAT32_NORM} BETWEEN {LEAST} AND {GREATEST}"
+NORM = f"COALESCE(NULLIF(NULLIF(max({LENGTH}, {LEAST}), {LEAST}), 9e999), dorm_norm({{a}}))"
 NORMALIZE = f"CASE WHEN {ORDINARY} THEN vec_normalize({{a}}) ELSE dorm_normalize({{a}}) END"
 # Of two sets of bits, from the number that are in one of them only, and the size of each.
 SIZE = "vec_distance_hamming(vec_bit({name}), vec_bit(zeroblob(length({name}))))"
@@ -119,6 +123,20 @@ SELF_DISTANCES = {
     "l1": "vec_distance_l1",
     "cosine": "vec_distance_cosine",
 }
+
+# A distance from itself is undefined for NULL, zero by cosine, NaN and infinity; and by cosine for
+# extreme vectors.
+STORABLE = {
+    metric: (
+        "CASE WHEN {row}%(column)s IS NOT NULL "
+        f"THEN {function}({{row}}%(column)s, {{row}}%(column)s) END IS NOT NULL"
+    )
+    for metric, function in SELF_DISTANCES.items()
+}
+DIRECTED = (
+    "CASE WHEN {row}%(column)s IS NOT NULL "
+    f"THEN {HAS_DIRECTION.replace('{a}', '{row}%(column)s')} END IS 1"
+)
 
 # SQLite forgets that a value is of bits or bytes where a SELECT hands it over in a trigger that has
 # written to the table before: a row of VALUES goes in, and out again if it should not be there.
@@ -206,14 +224,7 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
     drop_templates = DROP
     of_table = dict.fromkeys(("insert", "delete", "update"), "trigger")
     shadows = SHADOWS
-    # A distance from itself is undefined for NULL, zero by cosine, NaN and infinity.
-    storable = {
-        metric: (
-            "CASE WHEN {row}%(column)s IS NOT NULL "
-            f"THEN {function}({{row}}%(column)s, {{row}}%(column)s) END IS NOT NULL"
-        )
-        for metric, function in SELF_DISTANCES.items()
-    }
+    storable = {**STORABLE, "cosine": f"({STORABLE['cosine']} OR {DIRECTED})"}
     index_dimensions = dict.fromkeys(DENSE_KINDS, MAX_DIMENSIONS)
     maker = "sqlite-vec"
 
@@ -292,10 +303,11 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         if precision == "bit":
             return QUANTIZED.replace("{a}", vector)
         if precision == "int8":
-            return quantized(vector, scale_for(dimensions))
+            return in_range(vector, lambda made: quantized(made, scale_for(dimensions)))
         if index.prefix:
             return f"substr({{row}}%(column)s, 1, {literal(4 * index.prefix)})"
-        return super().stored_value(index, dimensions)
+        value = super().stored_value(index, dimensions)
+        return in_range(value, str) if index.metric == "cosine" else value
 
     def templates(self, index: Any) -> tuple[str, ...]:
         if built_precision(index) not in ("bit", "int8"):

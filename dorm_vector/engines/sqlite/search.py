@@ -24,6 +24,7 @@ from dorm_vector.engines.sqlite.bytes import (
     scale_for,
     scaled,
 )
+from dorm_vector.engines.sqlite.extremes import ORDINARY
 from dorm_vector.parameters import PackedVector, abbreviated
 from dorm_vector.sql import SQL
 
@@ -134,9 +135,13 @@ class SQLiteSearch(SideTableSearch):
         quote = self.connection.ops.quote_name
         stored = f"{quote(column.alias)}.{quote(column.target.column)}".replace("%", "%%")
         sql = f"vec_distance_l2({quantized(stored, index.scale)}, {QUANTIZE.format('%s')})"
+        # NULL for extreme vectors: nothing is proven by what the side table has of them.
+        sql = f"CASE WHEN {ORDINARY.replace('{a}', stored)} THEN {sql} END"
         return SQL(sql, (PackedVector(scaled(vector.value, index.scale)),))
 
     def is_proven(self, index: Any, measured: Sequence[tuple[float, float]], last: float) -> bool:
+        if any(coarse is None for _, coarse in measured):
+            return False
         return proves_all_found(measured, last, index.scale, index.size)
 
     def wider(self, index: Any, step: Step, read: int) -> Step | None:
