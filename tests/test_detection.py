@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -43,6 +44,18 @@ BACKENDS = {
     "psqlextra.backend": PostgreSQLEngine,
     "timescale.db.backends.postgresql": PostgreSQLEngine,
 }
+
+
+# libsql_client leaves a connection of SQLite open as it is imported, for the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed database in <sqlite3:ResourceWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> Iterator[None]:
+    """No later test meets it."""
+    yield
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()
 
 
 def wrapper_class(name: str, settings: Any) -> Any:
