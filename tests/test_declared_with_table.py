@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import migrations
+from django.db import ProgrammingError, migrations
 from django.db.migrations.state import ProjectState
 
 from dorm_vector import FreshVector, HnswIndex, TextIndex, VectorIndex, models
@@ -24,21 +24,26 @@ WORDS = TextIndex(fields=["title"], name="zz_old")
 FRESH = FreshVector(field="embedding", of=["title"], name="zz_old")
 
 
+def fields() -> list[Any]:
+    return [
+        ("id", models.AutoField(primary_key=True)),
+        ("title", models.TextField()),
+        ("embedding", models.VectorField(2, null=True)),
+    ]
+
+
 class Migration:
     """A migration that makes a table with what it declares, and goes on with other operations."""
 
     def __init__(self, connection: Any, declared: Any, *operations: Any) -> None:
         self.connection = connection
         option = "constraints" if declared is FRESH else "indexes"
-        fields = [
-            ("id", models.AutoField(primary_key=True)),
-            ("title", models.TextField()),
-            ("embedding", models.VectorField(2, null=True)),
-        ]
-        first = migrations.CreateModel("Thing", fields, {option: [declared]})
         self.state = ProjectState()
+        self.run(migrations.CreateModel("Thing", fields(), {option: [declared]}), *operations)
+
+    def run(self, *operations: Any) -> None:
         with self.connection.schema_editor() as editor:
-            for operation in (first, *operations):
+            for operation in operations:
                 before, self.state = self.state, self.state.clone()
                 operation.state_forwards("shop", self.state)
                 operation.database_forwards("shop", editor, before, self.state)
@@ -49,9 +54,9 @@ class Migration:
             cursor.execute(NAMES[self.connection.vendor])
             return {name for (name,) in cursor.fetchall()}
 
-    def undo(self) -> None:
+    def undo(self, name: str = "Thing") -> None:
         with self.connection.schema_editor() as editor:
-            editor.delete_model(self.state.apps.get_model("shop", "Thing"))
+            editor.delete_model(self.state.apps.get_model("shop", name))
 
 
 @pytest.mark.parametrize("index", [VECTOR, HNSW, WORDS])
@@ -91,3 +96,34 @@ def test_a_constraint_that_is_replaced(empty_database: Any) -> None:
         "thing", FreshVector(field="embedding", of=["title"], name="zz_new")
     )
     assert Migration(empty_database, FRESH, remove, add).names() == {"zz_new"}
+
+
+def moved(index: Any) -> Any:
+    """What moves an index to another model, as ``makemigrations`` writes it."""
+    return (
+        migrations.CreateModel("Other", fields(), {"indexes": [index]}),
+        migrations.RemoveIndex("thing", "zz_old"),
+    )
+
+
+@pytest.mark.parametrize("empty_database", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("index", [VECTOR, WORDS])
+def test_a_name_that_another_model_gives_up(empty_database: Any, index: Any) -> None:
+    old = Migration(empty_database, index)
+    names = old.names()
+    old.run(*moved(index))
+    old.undo("Thing")
+    assert old.names() == names
+    old.undo("Other")
+    assert old.names() == set()
+
+
+@pytest.mark.parametrize("empty_database", ["sqlite", "libsql"], indirect=True)
+@pytest.mark.parametrize("index", [VECTOR, WORDS])
+def test_a_name_that_a_side_table_has(empty_database: Any, index: Any) -> None:
+    """It is refused before anything is changed."""
+    old = Migration(empty_database, index)
+    names = old.names()
+    with pytest.raises(ProgrammingError, match="needs the name"):
+        old.run(*moved(index))
+    assert old.names() == names

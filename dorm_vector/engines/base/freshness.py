@@ -160,7 +160,7 @@ class FreshnessEditor:
             return  # its fields were renamed earlier: the trigger's own SQL is kept
         self.deferred_sql.append(constraint.create_sql(model, self))
 
-    def forget(self, declared: Any) -> bool:
+    def forget(self, model: type[Model], declared: Any) -> bool:
         """
         Whether an index or a constraint was waiting to be made, and now is not to be made any more.
 
@@ -172,6 +172,8 @@ class FreshnessEditor:
             statement
             for statement in self.deferred_sql
             if (made := getattr(statement, "makes", None)) and (type(made), made.name) == wanted
+            # Another model may get an index of the name that this one gives up.
+            if statement.references_table(model._meta.db_table)
         ]
         for statement in waiting:
             self.deferred_sql.remove(statement)
@@ -187,7 +189,7 @@ class FreshnessEditor:
 
     def remove_constraint(self, model: Any, constraint: Any) -> None:
         if getattr(constraint, "keeps_fresh", False):
-            if not self.forget(constraint):
+            if not self.forget(model, constraint):
                 self.execute(constraint.remove_sql(model, self), None)
             return
         super().remove_constraint(model, constraint)  # type: ignore[misc]

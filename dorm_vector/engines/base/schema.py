@@ -29,11 +29,11 @@ class VectorAlterations(FreshnessEditor):
         super().alter_field(model, old_field, new_field, strict)
 
     def remove_index(self, model: Any, index: Any, **options: Any) -> None:
-        if not self.forget(index):
+        if not self.forget(model, index):
             super().remove_index(model, index, **options)  # type: ignore[misc]
 
     def rename_index(self, model: Any, old_index: Any, new_index: Any) -> None:
-        if self.forget(old_index):
+        if self.forget(model, old_index):
             self.add_index(model, new_index)  # type: ignore[attr-defined]
         else:
             super().rename_index(model, old_index, new_index)  # type: ignore[misc]
