@@ -5,7 +5,7 @@ Real text, which are passages of docstrings in 256 dimensions, and GloVe's vecto
 50 that are searched with, in a table with a VectorIndex for the cosine distance; it is built when
 the rows are there. Beside the three databases stand numpy's brute force and usearch, which keep
 vectors in the memory of one process. libSQL's index is built of 10,000 rows at most: it takes a
-millisecond for each row. pgvector.django loads 100,000 at most, and so does usearch of real text.
+millisecond for each row. pgvector.django and usearch get 100,000 at most.
 The right answers are numpy's, in float64. Writes growth_text.txt, growth_glove.txt and a plot of
 each.
 
@@ -32,7 +32,7 @@ ROWS = (1_000, 10_000, 100_000, 400_000)
 QUICK_ROWS = (100, 500, 5_000)
 MOST_OF_LIBSQL_INDEX = 10_000
 MOST_OF_PGVECTOR = 100_000
-MOST_OF_USEARCH = {"text": 100_000, "glove": 400_000}
+MOST_OF_USEARCH = 100_000
 QUERIES, EXACT_QUERIES = 50, 10
 KINDS: dict[str, Any] = {searching.BRUTE_FORCE: peers.BruteForce, searching.USEARCH: peers.Usearch}
 HEADER = ("By", "rows", "load s", "index s", "MB", "ms", "ms exact", "recall@10")
@@ -85,7 +85,7 @@ def grown(source: Source, quick: bool) -> list[Measured]:
             found.append(of_database(alias, data, has_index))
         if rows <= MOST_OF_PGVECTOR:
             found.append(of_pgvector(data))
-        found += in_memory(data, MOST_OF_USEARCH[source.key])
+        found += in_memory(data)
     order = list(dict.fromkeys(each.label for each in found))
     return sorted(found, key=lambda each: order.index(each.label))
 
@@ -168,11 +168,11 @@ def of_pgvector(data: searching.Data) -> Measured:
 # In memory
 
 
-def in_memory(data: searching.Data, most_of_usearch: int) -> list[Measured]:
+def in_memory(data: searching.Data) -> list[Measured]:
     rows, found = len(data.vectors), []
     with common.step(f"{rows:,} rows, in memory"):
         for label, kind in KINDS.items():
-            if label == searching.USEARCH and rows > most_of_usearch:
+            if label == searching.USEARCH and rows > MOST_OF_USEARCH:
                 continue
             start = time.perf_counter()
             made = kind(data.vectors)
