@@ -149,7 +149,8 @@ def measured(
             found = way(0)
             if name in (DEFERRED, DEFERRED_PEER):
                 continue
-            kinds[name] = type(found[0]).__name__
+            # What numpy=True reads is a subclass.
+            kinds[name] = "ndarray" if isinstance(found[0], np.ndarray) else "list"
             # djanorm reads the text of PostgreSQL: the nearest float64 of the shortest spelling.
             if not np.array_equal(np.array(found, "f4"), vectors):
                 sys.exit(f"{label}: {name} reads other vectors.")
