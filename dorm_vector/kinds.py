@@ -236,6 +236,7 @@ class BitKind(Kind):
     def is_open(self, value: object) -> bool:
         # Full bytes, the last one padded.
         if isinstance(value, memoryview):
+            values.check_not_released(value)
             return value.ndim == 1 and value.format in ("B", "c")
         return isinstance(value, bytes | bytearray)
 

@@ -263,6 +263,7 @@ def _from_packed(value: bytes | bytearray) -> array[float]:
 
 
 def _from_memoryview(value: memoryview, dimensions: int | None, most: int, unit: str) -> Any:
+    check_not_released(value)
     check_shape(value, "a memoryview")
     if value.format in ("B", "c"):
         check_most(value.nbytes // 4, dimensions, most, unit)
@@ -277,6 +278,13 @@ def _from_memoryview(value: memoryview, dimensions: int | None, most: int, unit:
             f"Expected numbers, not a memoryview of the format {value.format!r}.",
             code="not_a_number",
         ) from None
+
+
+def check_not_released(value: memoryview) -> None:
+    try:
+        value.nbytes  # noqa: B018 - asked for its error
+    except ValueError:
+        raise _invalid(value) from None
 
 
 def check_shape(value: Any, what: str) -> None:

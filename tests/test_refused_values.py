@@ -40,6 +40,8 @@ class Endless:
         return itertools.count()
 
 
+RELEASED = memoryview(bytes(12))
+RELEASED.release()
 MASKED = np.ma.array([1.0, -9999.0, 3.0], mask=[False, True, False])
 STRUCTURED = np.zeros(3, [("a", "f4")])
 REFUSED: list[tuple[Any, str, str]] = [
@@ -91,6 +93,7 @@ REFUSED: list[tuple[Any, str, str]] = [
         "nested",
         "Expected a vector, not a memoryview of shape (3, 4).",
     ),
+    (RELEASED, "invalid", f"{values.short(RELEASED)} is not a vector."),
 ]
 IDS = [str(number) for number in range(len(REFUSED))]
 
