@@ -124,6 +124,15 @@ def test_no_more_rows_are_visited_than_are_wanted(rows: Any) -> None:
     assert visited(lambda: list(search[:30].values_list("pk"))) <= 40
 
 
+def test_equally_near_rows_take_a_second_statement(rows: Any) -> None:
+    equal, apart = (query_with(rows, is_equal) for is_equal in (True, False))
+    for query, expected in ((apart, 1), (equal, 2), (apart, 1), (equal, 2)):
+        with CaptureQueriesContext(connections["scratch"]) as queries:
+            found = list(nearest(rows, "embedding", query, k=10))
+        assert len(found) == 10
+        assert len(queries) == expected
+
+
 def test_planned_as_the_whole_block_is(rows: Any) -> None:
     limits = set()
     for low, high in ((0, 1), (0, 10), (10, 20), (20, 30)):
@@ -131,6 +140,15 @@ def test_planned_as_the_whole_block_is(rows: Any) -> None:
             list(nearest(rows, "embedding", QUERY)[low:high])
         limits |= set(re.findall(r"LIMIT (\d+)\) AS", queries[0]["sql"]))
     assert limits == {"44"}
+
+
+def query_with(rows: Any, is_equal: bool) -> Any:
+    """A query whose tenth and eleventh row are equally near, or are not."""
+    for query in np.random.default_rng(9).normal(size=(200, 3)) * 3:
+        tenth, eleventh = nearest(rows, "embedding", query, exact=True)[9:11]
+        if (tenth.distance == eleventh.distance) is is_equal:
+            return query
+    raise AssertionError("no such query")
 
 
 def visited(search: Callable[[], Any]) -> int:

@@ -164,7 +164,9 @@ class Run:
             return self._exactly()
         if len(rows) < wanted and there >= least:  # the whole block, except perhaps its last row
             return self._in_sequence(self._found())
-        if len(rows) >= wanted and there >= least and self._is_all_that_it_takes(step):
+        whole = len(rows) >= wanted and there >= least
+        # What is kept for most vectors is not lost by one that has equally near rows.
+        if whole and self.may_read_first and self._is_all_that_it_takes(step):
             self._keep(plan, before, least, column)
         within = self._within_max_distance(rows[:wanted], column)
         if len(within) < len(rows[:wanted]) and self._may_have_missed:
