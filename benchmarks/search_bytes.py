@@ -23,7 +23,7 @@ import numpy as np
 SEED = 20_240
 QUERIES = 15
 # How many rows, and up to how many bytes of the file are mapped into memory.
-SEARCHES = ((10, 0), (100, 0), (10, 1 << 30))
+SEARCHES = ((10, 0), (100, 0), (1000, 0), (10, 1 << 30))
 HEAD = ("Data", "Rows", "k", "Index ms", "Scan ms", "Scan to index", "Recall")
 
 

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 from django.db import migrations
 from django.db.migrations.autodetector import MigrationAutodetector
+from django.test.utils import CaptureQueriesContext
 
 from dorm_vector import VectorIndex, models, nearest
 from dorm_vector.engines import engine_for
-from dorm_vector.engines.sqlite.bytes import proves_all_found, scale_for
+from dorm_vector.engines.sqlite.bytes import coding_for, proves_all_found
 from dorm_vector.testing import explain_nearest
 from tests.support.matrix import only
 from tests.support.schema import Schema, hnsw, ivfflat
 from tests.support.side_tables import uses_index
 
 RANDOM = np.random.default_rng(77)
+MOVED = "/* times 1, moved up */"
 
 
 def index(precision: str | None = None, **kwargs: Any) -> VectorIndex:
@@ -138,8 +140,11 @@ class TestSideTables:
     @pytest.mark.parametrize(
         ("declared", "element"),
         [
-            (index(), "/* times 2 */ USING vec0(vector int8[64] distance_metric=l2)"),
-            (index("int8"), "/* times 2 */ USING vec0(vector int8[64] distance_metric=l2)"),
+            (index(), "/* times 1, moved up */ USING vec0(vector int8[64] distance_metric=l2)"),
+            (
+                index("int8"),
+                "/* times 1, moved up */ USING vec0(vector int8[64] distance_metric=l2)",
+            ),
             (index("full"), "USING vec0(vector float[64] distance_metric=cosine)"),
             (index("half"), "USING vec0(vector float[64] distance_metric=cosine)"),
             (index(metric="l2"), "USING vec0(vector float[64] distance_metric=l2)"),
@@ -153,10 +158,20 @@ class TestSideTables:
         assert table.side() == f'CREATE VIRTUAL TABLE "i" /* dorm_vector */ {element}'
 
     @pytest.mark.parametrize(
-        ("dimensions", "scale"), [(1, 1), (63, 1), (64, 2), (255, 2), (256, 4), (4096, 4)]
+        ("dimensions", "coding"),
+        [
+            (1, (1, False)),
+            (31, (1, False)),
+            (32, (1, True)),
+            (255, (1, True)),
+            (256, (2, True)),
+            (1023, (2, True)),
+            (1024, (4, True)),
+            (8192, (4, True)),
+        ],
     )
-    def test_scales(self, dimensions: int, scale: int) -> None:
-        assert scale_for(dimensions) == scale
+    def test_codings(self, dimensions: int, coding: tuple[int, bool]) -> None:
+        assert coding_for(dimensions) == coding
 
     def test_they_follow_their_table(self, database: Any) -> None:
         table = Wide(64)
@@ -236,21 +251,23 @@ class TestTablesOfOlderVersions:
         assert "int8[64]" in table.side()
         table.check(table.vectors[3])
 
-    def test_another_scale(self, table: Wide) -> None:
-        """A side table says by which factor its vectors are made longer."""
+    def test_another_coding(self, table: Wide) -> None:
+        """A side table says how its vectors are made; they were not always moved up."""
         table.run(migrations.RemoveIndex("thing", "i"))
         with table.connection.schema_editor() as editor:
             statement = index().create_sql(table.model, editor)
             for sql in statement.statements:
-                once = sql.replace("times 2", "times 1")
-                while "vec_add(" in once:  # one of the two that are added
-                    start = once.index("vec_add(")
-                    first = once[start + 8 : once.index("), vec_normalize", start) + 1]
-                    once = once.replace(f"vec_add({first}, {first})", first)
-                editor.execute(once, None)
+                old = sql.replace("times 1, moved up", "times 2")
+                # The sum of a vector and one of a half in each component, then of two vectors.
+                old = re.sub(r"vec_add\((CASE .+? END), X'\w+'\)", r"vec_add(\1, \1)", old)
+                assert "X'" not in old
+                editor.execute(old, None)
         table.states.append(table.states[-2].clone())
-        assert "/* times 1 */" in table.side()
+        assert "/* times 2 */" in table.side()
         assert explain_nearest(nearest(table.rows, "wide", table.vectors[3], k=10)).index == "i"
+        table.check(table.vectors[3])
+        table.fill(-table.vectors)
+        table.vectors = np.concatenate([-table.vectors, table.vectors])
         table.check(table.vectors[3])
 
 
@@ -270,6 +287,17 @@ class TestSearches:
             assert uses_index(nearest(wide.rows, "wide", query, k=10))
             wide.check(query)
             wide.check(query + spread * RANDOM.normal(size=query.shape), slice(3))
+
+    @pytest.mark.parametrize("dimensions", [256, 1024])
+    def test_random_vectors_are_proven_at_once(self, database: Any, dimensions: int) -> None:
+        """Far from the origin in all directions, where rounding towards zero would tell most."""
+        table = Wide(dimensions)
+        table.run(migrations.AddIndex("thing", index()))
+        table.fill(RANDOM.normal(size=(2000, dimensions)))
+        for query in table.vectors[:10]:
+            with CaptureQueriesContext(table.connection) as sent:
+                table.check(query)
+            assert len(sent) == 1
 
     def test_equal_vectors(self, wide: Wide) -> None:
         one, other = clusters(2, wide.vectors.shape[1], 1)
@@ -301,7 +329,7 @@ class TestSearches:
         """Rounding makes it appear farther than it is, and leaves the others where they are."""
         table = Wide(1536)
         table.run(migrations.AddIndex("thing", index()))
-        step = 1 / (127.5 * scale_for(1536))
+        step = 1 / (127.5 * coding_for(1536).scale)
         query = np.eye(1536)[0]
         dense = query + step * np.random.default_rng(4).uniform(-0.9, 0, size=(3, 1536))
         nearest_one = np.linalg.norm((dense - query)[:, 1:], axis=1).min() / step

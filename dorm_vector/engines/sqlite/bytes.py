@@ -1,9 +1,10 @@
 """
 Vectors at a byte a component, for the cosine distance: how they are made, and what they prove.
 
-A vector is made as long as 1, then a few times as long, so that its components fill the range of a
-byte; what is beyond it is cut. The Euclidean distance of two of them orders vectors as the cosine
-does, but for the rounding.
+A vector is made as long as 1, then a few times as long, so that its components fill the range of
+bytes, and moved up, so that all of them are rounded in the same direction; what is beyond the range
+is cut. The Euclidean distance of two of them orders vectors as the cosine does, but for the
+rounding.
 """
 
 from __future__ import annotations
@@ -13,17 +14,32 @@ import math
 import re
 from array import array
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from dorm_vector import codecs
 from dorm_vector.sql import literal
 
-__all__ = ["BYTES", "built_element", "proves_all_found", "quantized", "scale_for", "scaled"]
+__all__ = [
+    "BYTES",
+    "Coding",
+    "built_element",
+    "coding_for",
+    "proves_all_found",
+    "scaled",
+    "shift_of",
+]
 
 #: How many steps of a byte a component of 1 is, by sqlite-vec's quantizer.
 BYTES = 127.5
-# Components of random vectors deviate by 1 / sqrt(dimensions): room for four times as much. A few
-# components of embeddings are much larger than the others, and are not to be cut.
-ROOM, GREATEST_SCALE = 4, 4
+# Components of random vectors deviate by 1 / sqrt(dimensions): between the middle of the range and
+# its end there is room for four times as much. A few components of embeddings are much larger than
+# the others, and are not to be cut.
+ROOM, GREATEST_SCALE = 8, 4
+# The quantizer rounds towards zero, which brings vectors nearer to each other wherever their
+# components differ in sign, and each pair by another length. Above zero it rounds down, which
+# cancels out; zeros, which sparse vectors have many of, are in the middle of what becomes one
+# number. With fewer dimensions than these there is no room.
+SHIFT, LEAST_SHIFTED = 64 / BYTES, 32
 # What the rounding of one vector adds to a distance, at the least, in steps: the difference of two
 # numbers that are rounded deviates by sqrt(1/6).
 LEAST_DEVIATION = math.sqrt(1 / 6)
@@ -32,41 +48,70 @@ DEVIATIONS = 4
 
 QUANTIZE = f"vec_quantize_int8({{}}, {literal('unit')})"
 ELEMENT = re.compile(r"USING vec0\(vector (\w+)\[(\d+)")
-SCALE = re.compile(r"/\* times (\d) \*/")
+CODING = re.compile(r"/\* times (\d)(, moved up)? \*/")
 
 
-def scale_for(dimensions: int) -> int:
-    """How many times as long as 1 vectors are made: a power of two."""
+class Coding(NamedTuple):
+    """How many times as long as 1 vectors are made, and whether they are moved up."""
+
+    scale: int = 1
+    is_shifted: bool = False
+
+    @property
+    def note(self) -> str:
+        """A comment for the statement that makes a side table, from which it can be read."""
+        return f"/* times {self.scale}{', moved up' if self.is_shifted else ''} */"
+
+    def quantized(self, vector: str, shift: str) -> str:
+        """The SQL of a vector in bytes. ``shift`` is that of ``SHIFT`` in each component."""
+        return self.rounded(self.lengthened(vector), shift)
+
+    def lengthened(self, vector: str) -> str:
+        """The SQL of a vector of that length. sqlite-vec adds vectors, but multiplies none."""
+        made, scale = f"vec_normalize({vector})", self.scale
+        while scale > 1:
+            made, scale = f"vec_add({made}, {made})", scale // 2
+        return made
+
+    def rounded(self, lengthened: str, shift: str) -> str:
+        """The SQL of a lengthened vector in bytes."""
+        moved = f"vec_add({lengthened}, {shift})" if self.is_shifted else lengthened
+        return QUANTIZE.format(moved)
+
+
+def coding_for(dimensions: int) -> Coding:
+    """The coding that the vectors of a new side table get."""
     scale = 1
     while scale < GREATEST_SCALE and (2 * scale * ROOM) ** 2 <= dimensions:
         scale *= 2
-    return scale
-
-
-def quantized(vector: str, scale: int) -> str:
-    """The SQL of a vector in bytes; sqlite-vec adds vectors, but does not multiply them."""
-    made = f"vec_normalize({vector})"
-    while scale > 1:
-        made, scale = f"vec_add({made}, {made})", scale // 2
-    return QUANTIZE.format(made)
+    return Coding(scale, dimensions >= LEAST_SHIFTED)
 
 
 @functools.lru_cache(maxsize=16)
-def scaled(packed: bytes, scale: int) -> bytes:
-    """A packed vector, ``scale`` times as long as 1."""
+def shift_of(dimensions: int) -> bytes:
+    """``SHIFT`` in each component, packed."""
+    return codecs.to_packed(array("f", [SHIFT]) * dimensions)
+
+
+@functools.lru_cache(maxsize=16)
+def scaled(packed: bytes, coding: Coding) -> bytes:
+    """A packed vector as long as a coding makes it, and moved."""
     numbers = codecs.from_packed(packed)
-    factor = scale / math.hypot(*numbers)
-    return codecs.to_packed(array("f", [factor * number for number in numbers]))
+    factor = coding.scale / math.hypot(*numbers)
+    shift = SHIFT if coding.is_shifted else 0
+    return codecs.to_packed(array("f", [factor * number + shift for number in numbers]))
 
 
-def built_element(sql: str) -> tuple[str | None, int, int]:
+def built_element(sql: str) -> tuple[str | None, int, Coding]:
     """
-    The type of what a side table has, how many of it, and its scale, by the statement that made it.
+    The type of what a side table has, how many of it, and how they are made, by the statement that
+    made it.
     """
-    element, scale = ELEMENT.search(sql), SCALE.search(sql)
+    element, coding = ELEMENT.search(sql), CODING.search(sql)
     if element is None:
-        return None, 0, 1
-    return element[1], int(element[2]), int(scale[1]) if scale else 1
+        return None, 0, Coding()
+    made = Coding(int(coding[1]), bool(coding[2])) if coding else Coding()
+    return element[1], int(element[2]), made
 
 
 def proves_all_found(

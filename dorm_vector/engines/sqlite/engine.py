@@ -21,7 +21,7 @@ from dorm_vector.engines.side_tables.schema import SchemaObject, Site
 from dorm_vector.engines.sqlite import functions as sqlite_functions
 from dorm_vector.engines.sqlite import schema as schema  # the editor with side tables
 from dorm_vector.engines.sqlite import writes
-from dorm_vector.engines.sqlite.bytes import quantized, scale_for
+from dorm_vector.engines.sqlite.bytes import coding_for, shift_of
 from dorm_vector.engines.sqlite.extension import best_tier, load_first, warn_of_fallback
 from dorm_vector.engines.sqlite.extremes import (
     GREATEST,
@@ -32,7 +32,7 @@ from dorm_vector.engines.sqlite.extremes import (
     in_range,
 )
 from dorm_vector.engines.sqlite.inspection import SQLiteInspection
-from dorm_vector.engines.sqlite.search import SQLiteSearch, built_precision
+from dorm_vector.engines.sqlite.search import QUANTIZED, SQLiteSearch, built_precision
 from dorm_vector.kinds import DENSE_KINDS
 from dorm_vector.sql import literal, word
 
@@ -52,9 +52,6 @@ JACCARD = (
 )
 
 COSINE_EXACTLY = "dorm_cosine({a}, {b})"
-
-# A bit for each component, padded with zeros to whole bytes.
-QUANTIZED = "vec_quantize_binary(CAST({a} || zeroblob(-length({a}) & 31) AS BLOB))"
 
 # The functions with the prefix dorm_ come from ``sqlite_functions``.
 FUNCTIONS = {
@@ -89,7 +86,7 @@ DROP = (
     "DROP TABLE IF EXISTS %(index)s",
 )
 CREATE = (
-    "CREATE VIRTUAL TABLE %(index)s %(mark)s %(scale)sUSING vec0(vector %(element)s)",
+    "CREATE VIRTUAL TABLE %(index)s %(mark)s %(coding)sUSING vec0(vector %(element)s)",
     "INSERT INTO %(index)s (rowid, vector) "
     "SELECT %(pk)s, %(value)s FROM %(table)s WHERE %(storable)s",
     # OR REPLACE removes rows without a DELETE that a trigger would see.
@@ -269,13 +266,13 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         parts = super()._parts(index, model, schema_editor)
         size = min(parts["dimensions"], index.prefix or parts["dimensions"])
         element = f"float[{literal(size)}] distance_metric={word(index.metric)}"
-        scale = ""
+        coding = ""
         if built_precision(index) == "bit":
             element = f"bit[{(size + 7) // 8 * 8}]"
         elif built_precision(index) == "int8":
             element = f"int8[{literal(size)}] distance_metric=l2"
-            scale = f"/* times {scale_for(size)} */ "
-        return {**parts, "element": element, "scale": scale}
+            coding = f"{coding_for(size).note} "
+        return {**parts, "element": element, "coding": coding}
 
     def _drop(self, site: Site, found: SchemaObject, endings: set[str]) -> list[str]:
         """
@@ -303,7 +300,9 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
         if precision == "bit":
             return QUANTIZED.replace("{a}", vector)
         if precision == "int8":
-            return in_range(vector, lambda made: quantized(made, scale_for(dimensions)))
+            coding = coding_for(dimensions)
+            shift = f"X{literal(shift_of(dimensions).hex())}"
+            return coding.rounded(in_range(vector, coding.lengthened), shift)
         if index.prefix:
             return f"substr({{row}}%(column)s, 1, {literal(4 * index.prefix)})"
         value = super().stored_value(index, dimensions)

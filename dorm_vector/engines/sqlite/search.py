@@ -7,7 +7,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import Model, QuerySet
 from django.db.models.sql import Query
@@ -19,16 +19,17 @@ from dorm_vector.engines.side_tables.search import SideTableSearch
 from dorm_vector.engines.sqlite.bytes import (
     QUANTIZE,
     built_element,
+    coding_for,
     proves_all_found,
-    quantized,
-    scale_for,
     scaled,
+    shift_of,
 )
 from dorm_vector.engines.sqlite.extremes import ORDINARY
+from dorm_vector.engines.sqlite.picking import Sampled, bound, saves
 from dorm_vector.parameters import PackedVector, abbreviated
-from dorm_vector.sql import SQL
+from dorm_vector.sql import SQL, literal
 
-__all__ = ["MAX_K", "SQLiteSearch"]
+__all__ = ["MAX_K", "QUANTIZED", "SQLiteSearch", "built_precision"]
 
 # The most rows that vec0 finds; source: https://github.com/asg017/sqlite-vec, sqlite-vec.c.
 MAX_K = 4096
@@ -41,11 +42,11 @@ def reduction_of(index: Any) -> Any:
     return None if index.reduction == "half" else index.reduction
 
 
-# The greatest number of candidates with which vec0 is faster than reading all rows: it looks
-# through a chunk of its rows once for each. Measured at 100,000 rows.
-CANDIDATES, CANDIDATES_PER_DIMENSION = 300, 0.5
+# The greatest number of candidates with which vec0 is faster than reading all rows, whatever their
+# number: it looks through a chunk of its rows once for each. Measured at 100,000 rows.
+CANDIDATES, CANDIDATES_PER_DIMENSION, ROWS_PER_CANDIDATE = 300, 0.5, 40
 # Of bytes: twice as many as rows are wanted, and some more to compare with.
-BYTES_OVERSAMPLE, BYTES_MORE = 2, 10
+BYTES_OVERSAMPLE, BYTES_MORE, LEAST_BYTES = 2, 10, 40
 # Where these prove too little.
 WIDER, MOST_WIDER = 4, 400
 # The bearers of the names of an index, and the statement that made its side table.
@@ -53,6 +54,12 @@ BUILT = (
     "SELECT count(*), max(CASE WHEN name = ? THEN sql END) FROM sqlite_master "
     "WHERE name IN ({places})"
 )
+
+# A bit for each component, padded with zeros to whole bytes.
+QUANTIZED = "vec_quantize_binary(CAST({a} || zeroblob(-length({a}) & 31) AS BLOB))"
+# How many rows a side table has room for, and how many it has.
+HELD = "SELECT COALESCE(sum(size), 0) FROM {table}"
+ROWS = "SELECT count(*) FROM {table}"
 
 
 # Between these lengths sqlite-vec's sums of squares, in float32, neither vanish nor overflow.
@@ -84,10 +91,12 @@ class SQLiteSearch(SideTableSearch):
     """The part of the engine that searches."""
 
     _needed: Callable[[str], tuple[str, ...]]
+    storable: ClassVar[dict[str, str]]
 
     names_candidates = True
     obstacles = (*SideTableSearch.obstacles, EXTREME)
     too_many = "So many rows are found faster by reading all of them than by sqlite-vec's index."
+    too_few = too_many  # by the number of rows, which is only known of an index that is there
 
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
         if reduction_of(index):
@@ -99,14 +108,18 @@ class SQLiteSearch(SideTableSearch):
         candidates = needed + 1
         if built_precision(index) == "int8":
             oversample = max(search.oversample or 0, BYTES_OVERSAMPLE)
-            candidates = oversample * needed + BYTES_MORE
-        most = self._most_candidates(query)
+            candidates = max(oversample * needed + BYTES_MORE, LEAST_BYTES)
+        most = self._most_candidates(query, index)
         return [Step(wanted, candidates)] if needed > 0 and candidates <= most else []
 
-    def _most_candidates(self, query: Any) -> int:
+    def _most_candidates(self, query: Any, index: Any) -> int:
+        rows: int | None = getattr(index, "rows", None)
+        if rows is None:  # the database has not been asked
+            return MAX_K
         vector = query.query_vector
         dimensions = 0 if vector is None else len(vector.value) // 4
-        return min(CANDIDATES + int(CANDIDATES_PER_DIMENSION * dimensions), MAX_K)
+        few = CANDIDATES + int(CANDIDATES_PER_DIMENSION * dimensions)
+        return min(max(few, rows // ROWS_PER_CANDIDATE), MAX_K)
 
     def tunable(self, index: Any) -> list[dict[str, Any]]:
         if not reduction_of(index):  # which compares all of a vector, and of all rows
@@ -125,7 +138,7 @@ class SQLiteSearch(SideTableSearch):
 
     def indexed(self, query: Any, search: Any, index: Any, step: Step) -> Any:
         plan = super().indexed(query, search, index, step)
-        if hasattr(index, "scale") and query.query_vector is not None:
+        if hasattr(index, "coding") and query.query_vector is not None:
             plan.plan = plan.plan._replace(coarse=self._distance_of_bytes(index, plan))
         return plan
 
@@ -134,15 +147,17 @@ class SQLiteSearch(SideTableSearch):
         column, vector = query.annotations[query.search.annotation].get_source_expressions()
         quote = self.connection.ops.quote_name
         stored = f"{quote(column.alias)}.{quote(column.target.column)}".replace("%", "%%")
-        sql = f"vec_distance_l2({quantized(stored, index.scale)}, {QUANTIZE.format('%s')})"
+        made = index.coding.quantized(stored, "%s")
+        shift = [PackedVector(shift_of(index.size))] if index.coding.is_shifted else []
+        sql = f"vec_distance_l2({made}, {QUANTIZE.format('%s')})"
         # NULL for extreme vectors: nothing is proven by what the side table has of them.
         sql = f"CASE WHEN {ORDINARY.replace('{a}', stored)} THEN {sql} END"
-        return SQL(sql, (PackedVector(scaled(vector.value, index.scale)),))
+        return SQL(sql, (*shift, PackedVector(scaled(vector.value, index.coding))))
 
     def is_proven(self, index: Any, measured: Sequence[tuple[float, float]], last: float) -> bool:
         if any(coarse is None for _, coarse in measured):
             return False
-        return proves_all_found(measured, last, index.scale, index.size)
+        return proves_all_found(measured, last, index.coding.scale, index.size)
 
     def wider(self, index: Any, step: Step, read: int) -> Step | None:
         candidates = WIDER * step.candidates
@@ -155,19 +170,21 @@ class SQLiteSearch(SideTableSearch):
         """
         The index with the precision of its side table, which older versions built otherwise.
 
-        That of a table of bytes has a ``size`` and a ``scale`` besides.
+        It says for how many ``rows`` there is room, and of what ``size`` and ``coding`` bytes are.
         """
         names = self._needed(index.name)
         sql = BUILT.format(places=", ".join("?" * len(names)))
         row = self.connection.connection.execute(sql, (index.name, *names)).fetchone()
         if row[0] != len(names):
             return None
-        element, size, scale = built_element(row[1] or "")
+        element, size, coding = built_element(row[1] or "")
         built = copy.copy(index)
         if element == "int8":
-            built.precision, built.size, built.scale = "int8", size, scale
+            built.precision, built.size, built.coding = "int8", size, coding
         elif built_precision(index) == "int8":
             built.precision = "full"
+        chunks = self.connection.ops.quote_name(f"{index.name}_chunks")
+        built.rows = self.connection.connection.execute(HELD.format(table=chunks)).fetchone()[0]
         return built
 
     def is_undecided(self, distances: Sequence[Any], wanted: int) -> bool:
@@ -181,20 +198,56 @@ class SQLiteSearch(SideTableSearch):
     def candidate_condition(self, index: Any, query: Query, vector: Any, count: int) -> SQL:
         quote = self.connection.ops.quote_name
         key = f"{quote(query.get_initial_alias())}.{quote(query.get_meta().pk.column)}"
-        place, packed = "%s", vector.value
-        if built_precision(index) == "int8":
-            scale = getattr(index, "scale", None) or scale_for(len(packed) // 4)
-            place, packed = QUANTIZE.format(place), PackedVector(scaled(packed, scale))
-        elif index.precision == "bit":
-            place = "vec_bit(%s)"
-            signs = "".join("1" if number > 0 else "0" for number in codecs.from_packed(packed))
-            packed = codecs.bits_to_reversed_bytes(signs)
-        elif index.prefix:
-            packed = packed[: 4 * index.prefix]
+        place, packed = self._searched_for(index, vector.value)
         # What is compiled is formatted with %, once.
         table = quote(index.name).replace("%", "%%")
         nearest = f"SELECT rowid FROM {table} WHERE vector MATCH {place} AND k = %s"  # noqa: S608 - quoted
-        return SQL(f"{key} IN ({nearest})", (abbreviated(packed, vector.value), count))
+        params = [abbreviated(packed, vector.value), count]
+        if (farthest := self._farthest(index, query, count)) is not None:
+            nearest += " AND distance <= %s"
+            params.append(farthest)
+        return SQL(f"{key} IN ({nearest})", tuple(params))
+
+    def _searched_for(self, index: Any, packed: bytes) -> tuple[str, bytes]:
+        """What an index is asked for: its SQL, and the parameter."""
+        if built_precision(index) == "int8":
+            coding = getattr(index, "coding", None) or coding_for(len(packed) // 4)
+            return QUANTIZE.format("%s"), PackedVector(scaled(packed, coding))
+        if index.precision == "bit":
+            signs = "".join("1" if number > 0 else "0" for number in codecs.from_packed(packed))
+            return "vec_bit(%s)", codecs.bits_to_reversed_bytes(signs)
+        return "%s", packed[: 4 * index.prefix] if index.prefix else packed
+
+    def _farthest(self, index: Any, query: Any, count: int) -> float | None:
+        """A distance that the rows to be found are within, where knowing one is worth its while."""
+        if not saves(count, getattr(index, "rows", 0)):
+            return None
+        raw, quote = self.connection.connection, self.connection.ops.quote_name
+        (rows,) = raw.execute(ROWS.format(table=quote(f"{index.name}_rowids"))).fetchone()
+        meta = query.get_meta()
+        table = quote(meta.db_table)
+        key, distance = f"{table}.{quote(meta.pk.column)}", self._sampled_distance(index, query)
+        return bound(raw, Sampled(table, key, distance), count, rows)
+
+    def _sampled_distance(self, index: Any, query: Any) -> SQL:
+        """The distance by which an index orders, of a row of the model's table."""
+        column, vector = query.annotations[query.search.annotation].get_source_expressions()
+        quote = self.connection.ops.quote_name
+        stored = f"{quote(query.get_meta().db_table)}.{quote(column.target.column)}"
+        place, packed = self._searched_for(index, vector.value)
+        element, function, shift = stored, f"vec_distance_{index.metric}", list[bytes]()
+        if built_precision(index) == "int8":
+            element, function = index.coding.quantized(stored, "?"), "vec_distance_l2"
+            shift = [shift_of(index.size)] if index.coding.is_shifted else []
+        elif index.precision == "bit":
+            element, function = QUANTIZED.replace("{a}", stored), "vec_distance_hamming"
+        elif index.prefix:
+            element = f"substr({stored}, 1, {literal(4 * index.prefix)})"
+        distance = f"{function}({element}, {place.replace('%s', '?')})"
+        is_compared = self.storable[index.metric].format(row="").replace("%(column)s", stored)
+        if index.metric == "cosine":
+            is_compared = f"{stored} IS NOT NULL AND {ORDINARY.replace('{a}', stored)}"
+        return SQL(f"CASE WHEN {is_compared} THEN {distance} END", (*shift, packed))
 
     def explain_search(self, queryset: QuerySet[Model]) -> tuple[str | None, str]:
         plan = queryset.explain()
