@@ -164,3 +164,11 @@ class TestSearches:
         rows = nearest(table.rows, "wide", query).values_list("pk", flat=True)
         whole = list(rows[:100])
         assert [key for start in range(0, 100, 20) for key in rows[start : start + 20]] == whole
+
+    def test_no_bound_without_a_database(self, database: Any) -> None:
+        """The text of a query is written without asking it."""
+        table = Table(index())
+        table.fill(RANDOM.normal(size=(3000, DIMENSIONS)), KEYS)
+        text = str(nearest(table.rows, "wide", table.vectors[3], k=140).query)
+        assert "AND k = 290" in text
+        assert not is_bounded(text)

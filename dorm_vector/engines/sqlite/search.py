@@ -220,7 +220,8 @@ class SQLiteSearch(SideTableSearch):
 
     def _farthest(self, index: Any, query: Any, count: int) -> float | None:
         """A distance that the rows to be found are within, where knowing one is worth its while."""
-        if not saves(count, getattr(index, "rows", 0)):
+        room = getattr(index, "rows", 0)  # nothing is sent before the database was asked
+        if not (room and saves(count, room)):
             return None
         raw, quote = self.connection.connection, self.connection.ops.quote_name
         (rows,) = raw.execute(ROWS.format(table=quote(f"{index.name}_rowids"))).fetchone()
