@@ -43,6 +43,9 @@ class Found(NamedTuple):
     complete: bool
     #: The distance of the last of them; nearer rows that are not among them were missed.
     last: float = -math.inf
+    #: The keys of those that a block has found after an earlier one had missed them. They come
+    #: last where there are no others.
+    late: Sequence[Any] = ()
 
 
 class Run:
@@ -252,6 +255,7 @@ class Run:
     def _found(self) -> Found:
         """The keys of the sequence up to the last row that is asked for, or the last step."""
         blocks, seen, last, end = list[list[Any]](), set[Any](), -math.inf, -math.inf
+        late = dict[Any, float]()
         most = math.inf if self.search.max_distance is None else self.search.max_distance
         for step in self.steps:
             if sum(map(len, blocks)) >= self.high:
@@ -263,6 +267,7 @@ class Run:
             beyond = [(pk, d) for pk, d in fresh if d >= last]
             # What an earlier block has missed is none of this one's, and comes from the table.
             complete = complete and len(beyond) == len(fresh)
+            late.update((pk, d) for pk, d in fresh if d < last)
             keys = [pk for pk, d in beyond if d <= most]
             if blocks and beyond and beyond[0][1] > end:  # one statement reads both in order
                 blocks[-1] += keys
@@ -275,7 +280,7 @@ class Run:
             if len(block) < step.rows - self.engine.slack and not complete:
                 break
             if complete or (last > most and not self._may_have_missed):
-                return Found(blocks, True, last)
+                return Found(blocks, True, last, sorted(late, key=lambda pk: late[pk]))
             if last > most:
                 break
         return Found(blocks, False, last)
@@ -337,6 +342,8 @@ class Run:
             if part:
                 given += part
                 rows += flat(self._run(self._of(Q(pk__in=part))))
+        if late := found.late[max(self.low - start, 0) : max(self.high - start, 0)]:
+            return self._run(self._of(Q(pk__in=[*given, *late])))
         if not found.complete and start < self.high:
             rows = self._and_rest(rows, given, keys, found.last, start)
             if self.low == 0 and len(rows) < self.high:  # these are all rows
