@@ -142,6 +142,19 @@ def test_planned_as_the_whole_block_is(rows: Any) -> None:
     assert limits == {"44"}
 
 
+def test_a_filter_whose_rows_are_sorted_takes_one_statement_and_its_plan(rows: Any) -> None:
+    with connections["scratch"].cursor() as cursor:
+        for setting in ("enable_seqscan", "enable_sort"):
+            cursor.execute(f"SET LOCAL {setting} = on")
+    few = rows.filter(category__lt=95)
+    expected = sorted(oracle.l2(vector, QUERY) for vector in VECTORS[:95])
+    for low, high in ((0, 100), (0, 60), (30, 80), (90, 200)):
+        with CaptureQueriesContext(connections["scratch"]) as queries:
+            found = list(nearest(few, "embedding", QUERY)[low:high])
+        assert [row.distance for row in found] == pytest.approx(expected[low:high])
+        assert [query["sql"].split()[0] for query in queries] == ["EXPLAIN", "SELECT"]
+
+
 def query_with(rows: Any, is_equal: bool) -> Any:
     """A query whose tenth and eleventh row are equally near, or are not."""
     for query in np.random.default_rng(9).normal(size=(200, 3)) * 3:

@@ -82,7 +82,7 @@ class Run:
             return self._explained()
         if self.high <= self.steps[0].rows and engine.can_run_at_once(query, search, self.index):
             return self._at_once(self.steps[0])
-        return self._in_sequence(self._found())
+        return self._exactly() if self._sorts_all() else self._in_sequence(self._found())
 
     def _refuse_to_lock(self) -> None:
         """Refuse as Django does, even where the search opens a transaction of its own."""
@@ -288,10 +288,7 @@ class Run:
     def _block(self, step: Step) -> tuple[list[tuple[Any, float]] | None, bool]:
         """The keys and distances that the index finds for a step; None if it cannot."""
         engine, search = self.engine, self.search
-        query = engine.indexed(self._unlocked(), search, self.index, step)
-        query.clear_limits()
-        query.set_limits(0, step.rows)
-        engine.widen(query, self.index, step)
+        query = self._plan_of_block(step)
         with engine.settings_for(search, self.index, step):
             queryset = self._keyed(query)
             # The number of rows may follow them.
@@ -315,6 +312,26 @@ class Run:
             wider = engine.wider(self.index, step, len(read))
             return self._block(wider) if wider else (None, False)
         return block[: step.rows], short
+
+    def _plan_of_block(self, step: Step) -> Any:
+        query = self.engine.indexed(self._unlocked(), self.search, self.index, step)
+        query.clear_limits()
+        query.set_limits(0, step.rows)
+        self.engine.widen(query, self.index, step)
+        return query
+
+    def _sorts_all(self) -> bool:
+        """
+        Whether the database sorts all rows that pass a filter rather than search the index.
+
+        If it does for the first block it does for later ones, which cost an index more.
+        """
+        if not self.engine.may_sort_all(self.query, self.index):
+            return False
+        step = self.steps[0]
+        query = self._keyed(self._plan_of_block(step)).query
+        with self.engine.settings_for(self.search, self.index, step):
+            return not self.engine.is_cut_short(query.get_compiler(self.compiler.using))
 
     def _unlocked(self) -> Any:
         query = self.query.clone()

@@ -218,6 +218,14 @@ class EngineSearch:
         """Whether a search that found too few rows may have missed others."""
         return True
 
+    def may_sort_all(self, query: Any, index: Any) -> bool:
+        """
+        Whether to ask for the database's plan before a search that takes several blocks.
+
+        Where it sorts all rows of a filter each block would do it again.
+        """
+        return False
+
     def can_run_at_once(self, query: Query, search: Any, index: Any) -> bool:
         """Whether one statement gives the rows of the first block, and shows what they lack."""
         return not query.select_for_update and (

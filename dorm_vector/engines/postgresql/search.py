@@ -336,6 +336,9 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
         self.lacks_settings = pooled or self.has_citus or mode in (None, "", "off")
         return self.lacks_settings
 
+    def may_sort_all(self, query: Any, index: Any) -> bool:
+        return bool(query.is_filtered) and not index.reduction
+
     def is_cut_short(self, plan_compiler: SQLCompiler) -> bool:
         """
         Whether an index was searched, here or on another server.
