@@ -314,7 +314,9 @@ class Run:
         return block[: step.rows], short
 
     def _plan_of_block(self, step: Step) -> Any:
-        query = self.engine.indexed(self._unlocked(), self.search, self.index, step)
+        query = self.query.clone()
+        query.select_for_update = query.select_related = False
+        query = self.engine.indexed(query, self.search, self.index, step)
         query.clear_limits()
         query.set_limits(0, step.rows)
         self.engine.widen(query, self.index, step)
@@ -332,12 +334,6 @@ class Run:
         query = self._keyed(self._plan_of_block(step)).query
         with self.engine.settings_for(self.search, self.index, step):
             return not self.engine.is_cut_short(query.get_compiler(self.compiler.using))
-
-    def _unlocked(self) -> Any:
-        query = self.query.clone()
-        query.select_for_update = False
-        query.select_related = False
-        return query
 
     def _keyed(self, query: Any) -> QuerySet[Any]:
         query = query.clone()
