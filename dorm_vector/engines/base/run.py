@@ -331,7 +331,7 @@ class Run:
         if not self.engine.may_sort_all(self.query, self.index):
             return False
         step = self.steps[0]
-        query = self._keyed(self._plan_of_block(step)).query
+        query: Any = self._keyed(self._plan_of_block(step)).query
         with self.engine.settings_for(self.search, self.index, step):
             return not self.engine.is_cut_short(query.get_compiler(self.compiler.using))
 
