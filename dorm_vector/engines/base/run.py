@@ -73,7 +73,9 @@ class Run:
         if engine.obstacle(query, search):
             return self._exactly()
         self.index = engine.serving_index(query, search)
-        self.steps = engine.steps(query, search, self.index) if self.index is not None else ()
+        self.steps: Sequence[Step] = (
+            engine.steps(query, search, self.index) if self.index is not None else ()
+        )
         if not self.steps:
             return self._exactly()
         if engine.finds_at_random and self.low == 0 and self.high > self.steps[-1].rows:
@@ -331,7 +333,7 @@ class Run:
         if not self.engine.may_sort_all(self.query, self.index):
             return False
         step = self.steps[0]
-        query: Any = self._keyed(self._plan_of_block(step)).query
+        query = self._keyed(self._plan_of_block(step)).query
         with self.engine.settings_for(self.search, self.index, step):
             return not self.engine.is_cut_short(query.get_compiler(self.compiler.using))
 
