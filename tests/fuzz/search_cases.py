@@ -225,9 +225,11 @@ def one_sequence(rows: Any, cuts: list[int]) -> Any:
     joined = list(itertools.chain(*parts))
     fits = joined == whole
     if not fits and sorted(joined) == sorted(whole):
-        # Rows that an index had missed come last, each slice in its order.
-        order = [row.pk for row in rows.reverse()][::-1]  # which no index serves
-        fits = all(sorted(part, key=order.index) == part for part in (whole, *parts))
+        # Rows that an index had missed come last, each slice in its order. Of those of two blocks
+        # that are equally near any may come first.
+        name = rows.query.search.annotation
+        far = {row.pk: getattr(row, name) for row in rows.reverse()}  # which no index serves
+        fits = all(sorted(part, key=far.__getitem__) == part for part in (whole, *parts))
     return fits, len(set(whole)) == len(whole), len(whole)
 
 
