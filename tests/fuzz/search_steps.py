@@ -107,8 +107,8 @@ class Maker:
         is_text = "query)" in source or "is_own_query" in source
         if "pk__in=matching" in source and is_text:
             return False
-        # The oracle knows without a query that nothing is fused, and has no plan to explain.
-        if "fuse(" in source and "explain" in source and not self.data.count:
+        # The oracle knows without a query that nothing is fused, and has neither text nor plan.
+        if "fuse(" in source and (is_text or "explain" in source) and not self.data.count:
             return False
         # Owners have vectors of another length.
         owned = "Owner.objects" in source and "OuterRef('embedding')" in source
