@@ -20,7 +20,7 @@ from django.db.models import (
 from django.db.models.sql import Query
 from django.db.models.sql.compiler import SQLCompiler
 
-from dorm_vector.engines.base.run import Found
+from dorm_vector.engines.base.sequence import Found
 from dorm_vector.sql import SQL
 
 __all__ = ["Members", "NearestMember", "one_further_out"]

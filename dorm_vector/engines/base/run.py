@@ -1,54 +1,33 @@
-"""
-One run of a search at top level: in one statement, in blocks, or exactly.
-
-An index finds other rows with other numbers of candidates, so that pages would overlap or leave
-gaps. So the rows have one sequence, made of blocks: the first ``Step`` of the index gives the first
-rows, each later one what lies beyond them, and past the last step the table is read.
-"""
+"""One run of a search at top level: in one statement, in blocks, or exactly."""
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from django.db.models import Q, QuerySet
 from django.db.transaction import TransactionManagementError
 
 from dorm_vector.engines.base.rows import Rows, driver_column, first_rows, flat, sort
+from dorm_vector.engines.base.sequence import InSequence, Step
 from dorm_vector.engines.base.statements import statement_of
 from dorm_vector.sql import Plan
 
-__all__ = ["STRIDE", "Found", "Run", "Step"]
-
-EXACT = Plan()
-
-# The first rows of a block are read in so many at a time, and kept in so many where there are no
-# more: whichever slice is read, it is known what belongs to the sequence.
-STRIDE = 10
+__all__ = ["Run", "Step"]
 
 
-class Step(NamedTuple):
-    """The row up to which a block of the sequence goes, and how many candidates it takes."""
+class Read(NamedTuple):
+    """The rows of a statement."""
 
-    rows: int
-    candidates: int
-
-
-class Found(NamedTuple):
-    """Primary keys in the order of the search, by block, and whether they are all there are."""
-
-    blocks: list[list[Any]]
-    complete: bool
-    #: The distance of the last of them; nearer rows that are not among them were missed.
-    last: float = -math.inf
-    #: The keys of those that a block has found after an earlier one had missed them. They come
-    #: last where there are no others.
-    late: Sequence[Any] = ()
+    rows: Rows
+    #: Up to which row of the block they go.
+    there: int
+    #: The place of the distance, or None.
+    column: int | None
+    #: Whether they show that no row was missed.
+    is_proven: bool = True
 
 
-class Run:
+class Run(InSequence):
     """One run of a search at top level."""
 
     def __init__(self, engine: Any, compiler: Any, search: Any, execute: Callable[[], Any]) -> None:
@@ -95,15 +74,6 @@ class Run:
                 "select_for_update cannot be used outside of a transaction."
             )
 
-    def _run(self, query: Any) -> Any:
-        self.compiler.query = query
-        return self.execute()
-
-    def _exactly(self) -> Any:
-        query = self.query.clone()
-        query.plan = EXACT
-        return self._run(query)
-
     def _explained(self) -> Any:
         """The database's plan for the block that holds the last row."""
         step = self.engine.step_of(self.query, self.steps)
@@ -145,59 +115,59 @@ class Run:
         """One statement, and others if it comes back short."""
         engine, search, index = self.engine, self.search, self.index
         plan = engine.indexed(self.query, search, index, step)
-        if self.may_read_first and (least := engine.read_first(plan, index, step)):
-            return self._first_at_once(plan, step, least)
-        before = engine.widen(plan, index, step)
-        wanted = self.high - self.low
-        least = step.rows - engine.slack if engine.reads_blocks else wanted + before
+        before, least = self._limited(plan, step)
         with engine.settings_for(search, index, step):
-            rows, there = self._counted(flat(self._run(plan)), plan.plan.sent is not None)
-            column = driver_column(self.compiler, self.search.annotation)
-            sort(rows, column)
-            rows, proven = self._proven(rows, column, plan.plan, step)
-            rows = rows[before:]
-            short = there < least and engine.is_cut_short(self.compiler)
-        if short and engine.needs_other_settings(search, index):
+            read = self._read(plan, step)
+            short = read is not None and read.there < least and engine.is_cut_short(self.compiler)
+        if read is None or (short and engine.needs_other_settings(search, index)):
             return self._at_once(step)
         if short and engine.reads_first_rows(self.query, search, index):
             return self._in_sequence(self._found())
-        distances = [] if column is None else [row[column] for row in rows]
-        if not proven and (wider := engine.wider(index, step, there)):
+        if not read.is_proven and (wider := engine.wider(index, step, read.there)):
             return self._at_once(wider)
+        column, wanted = read.column, self.high - self.low
+        rows = read.rows[before:]
+        distances = [] if column is None else [row[column] for row in rows]
         undecided = plan.plan.coarse is None and engine.is_undecided(distances, wanted)
-        if short or undecided or not proven:
+        if short or undecided or not read.is_proven:
             return self._exactly()
-        if len(rows) < wanted and there >= least:  # the whole block, except perhaps its last row
+        if len(rows) < wanted and read.there >= least:  # the whole block, save perhaps its last row
             return self._in_sequence(self._found())
-        whole = len(rows) >= wanted and there >= least
         # What is kept for most vectors is not lost by one that has equally near rows.
-        if whole and self.may_read_first and self._is_all_that_it_takes(step):
+        if read.there >= least and self.may_read_first and self._is_all_that_it_takes(step):
             self._keep(plan, before, least, column)
         within = self._within_max_distance(rows[:wanted], column)
         if len(within) < len(rows[:wanted]) and self._may_have_missed:
             return self._in_sequence(self._found())
         return [within]
 
-    def _first_at_once(self, plan: Any, step: Step, least: int) -> Any:
-        """The same by the first rows of a block, where these show that no others matter."""
-        engine, search, index = self.engine, self.search, self.index
-        with engine.settings_for(search, index, step):
-            rows = flat(self._run(plan))
-            compiler = self.compiler
-            found = first_rows(rows, plan.plan.first, compiler.sorted_by, compiler.unasked)
+    def _limited(self, plan: Any, step: Step) -> tuple[int, int]:
+        """
+        Have a plan read what it takes of a block: its first rows, or all of it.
+
+        Return how many rows it reads before those that are wanted, and how many there have to be.
+        """
+        engine = self.engine
+        if self.may_read_first and (least := engine.read_first(plan, self.index, step)):
+            return 0, least
+        before = engine.widen(plan, self.index, step)
+        wanted = self.high - self.low
+        return before, step.rows - engine.slack if engine.reads_blocks else wanted + before
+
+    def _read(self, plan: Any, step: Step) -> Read | None:
+        """The rows of a plan, or None where its first rows do not show that no others matter."""
+        compiler, how = self.compiler, plan.plan
+        rows = flat(self._run(plan))
+        column = driver_column(compiler, self.search.annotation)
+        if how.first is not None:
+            found = first_rows(rows, how.first, compiler.sorted_by, compiler.unasked)
             if found is None:
                 self.may_read_first = False
-            else:
-                rows, there = found
-                short = there < least and engine.is_cut_short(compiler)
-        if found is None or (short and engine.needs_other_settings(search, index)):
-            return self._at_once(step)
-        if short:
-            return self._in_sequence(self._found())
-        column = driver_column(compiler, search.annotation)
-        if there >= least and self._is_all_that_it_takes(step):
-            self._keep(plan, 0, least, column)
-        return [self._within_max_distance(rows[: self.high - self.low], column)]
+                return None
+            return Read(*found, column)
+        rows, there = self._counted(rows, how.sent is not None)
+        sort(rows, column)
+        return self._proven(rows, there, column, how, step)
 
     def _is_all_that_it_takes(self, step: Step) -> bool:
         """Whether the statement alone gives the rows, each time in the same way."""
@@ -221,179 +191,20 @@ class Run:
         if statement is not None:
             self.engine.search_statements.keep(self.form, statement)
 
-    @property
-    def _may_have_missed(self) -> bool:
-        """Whether rows that the index has not found may be nearer than those that it has."""
-        return self.index.reduction not in (None, "half") or not self.index.is_ordered
-
     def _counted(self, rows: Rows, is_counted: bool) -> tuple[Rows, int]:
         """The rows, and how many of them there are in the block."""
         if not is_counted:
             return rows, len(rows)
         return [row[:-1] for row in rows], rows[0][-1] if rows else 0
 
-    def _proven(self, rows: Rows, column: int | None, plan: Plan, step: Step) -> tuple[Rows, bool]:
+    def _proven(self, rows: Rows, there: int, column: int | None, plan: Plan, step: Step) -> Read:
         """The rows without what is sent behind them, and whether that shows that none is missed."""
         if plan.coarse is None or column is None:
-            return rows, True
+            return Read(rows, there, column)
         measured = [(row[column], row[-1]) for row in rows]
-        return [row[:-1] for row in rows], self._is_proven(measured, step)
-
-    def _is_proven(self, measured: Sequence[tuple[float, float]], step: Step) -> bool:
-        if len(measured) < step.rows:
-            return False
-        last = measured[step.rows - 1][0]
-        if self.search.max_distance is not None:
-            last = min(last, self.search.max_distance)
-        return bool(self.engine.is_proven(self.index, measured, last))
+        return Read([row[:-1] for row in rows], there, column, self._is_proven(measured, step))
 
     def _within_max_distance(self, rows: Rows, column: int | None) -> Rows:
         if column is None or self.search.max_distance is None:
             return rows
         return [row for row in rows if row[column] <= self.search.max_distance]
-
-    # The sequence
-
-    def _found(self) -> Found:
-        """The keys of the sequence up to the last row that is asked for, or the last step."""
-        blocks, seen, last, end = list[list[Any]](), set[Any](), -math.inf, -math.inf
-        late = dict[Any, float]()
-        most = math.inf if self.search.max_distance is None else self.search.max_distance
-        for step in self.steps:
-            if sum(map(len, blocks)) >= self.high:
-                break
-            block, complete = self._block(step)
-            if block is None:
-                break
-            fresh = [(pk, d) for pk, d in block if pk not in seen]
-            beyond = [(pk, d) for pk, d in fresh if d >= last]
-            # What an earlier block has missed is none of this one's, and comes from the table.
-            complete = complete and len(beyond) == len(fresh)
-            late.update((pk, d) for pk, d in fresh if d < last)
-            keys = [pk for pk, d in beyond if d <= most]
-            if blocks and beyond and beyond[0][1] > end:  # one statement reads both in order
-                blocks[-1] += keys
-            else:
-                blocks.append(keys)
-            end = beyond[-1][1] if beyond else end
-            seen.update(pk for pk, _ in beyond)
-            # A larger block may end nearer, of rows that the one before has missed.
-            last = max(last, block[-1][1]) if block else last
-            if len(block) < step.rows - self.engine.slack and not complete:
-                break
-            if complete or (last > most and not self._may_have_missed):
-                return Found(blocks, True, last, sorted(late, key=lambda pk: late[pk]))
-            if last > most:
-                break
-        return Found(blocks, False, last)
-
-    def _block(self, step: Step) -> tuple[list[tuple[Any, float]] | None, bool]:
-        """The keys and distances that the index finds for a step; None if it cannot."""
-        engine, search = self.engine, self.search
-        query = self._plan_of_block(step)
-        with engine.settings_for(search, self.index, step):
-            queryset = self._keyed(query)
-            # The number of rows may follow them.
-            read = list(queryset)
-            block = [(row[0], row[1]) for row in read]
-            short = len(block) < step.rows - engine.slack
-            compiler = queryset.query.get_compiler(self.compiler.using)
-            cut_short = short and engine.is_cut_short(compiler)
-        if cut_short and engine.needs_other_settings(search, self.index):
-            return self._block(step)
-        block.sort(key=operator.itemgetter(1))
-        if cut_short:
-            is_first = step in self.steps[:1]
-            keeps = is_first and engine.reads_first_rows(self.query, search, self.index)
-            kept = len(block) - len(block) % STRIDE if keeps else 0
-            return block[:kept] or None, False
-        if query.plan.coarse is None:
-            undecided = engine.is_undecided([d for _, d in block], step.rows)
-            return (None, False) if undecided else (block[: step.rows], short)
-        if not self._is_proven([row[1:3] for row in read], step):
-            wider = engine.wider(self.index, step, len(read))
-            return self._block(wider) if wider else (None, False)
-        return block[: step.rows], short
-
-    def _plan_of_block(self, step: Step) -> Any:
-        query = self.query.clone()
-        query.select_for_update = query.select_related = False
-        query = self.engine.indexed(query, self.search, self.index, step)
-        query.clear_limits()
-        query.set_limits(0, step.rows)
-        self.engine.widen(query, self.index, step)
-        return query
-
-    def _sorts_all(self) -> bool:
-        """
-        Whether the database sorts all rows that pass a filter rather than search the index.
-
-        If it does for the first block it does for later ones, which cost an index more.
-        """
-        if not self.engine.may_sort_all(self.query, self.index):
-            return False
-        step = self.steps[0]
-        query = self._keyed(self._plan_of_block(step)).query
-        with self.engine.settings_for(self.search, self.index, step):
-            return not self.engine.is_cut_short(query.get_compiler(self.compiler.using))
-
-    def _keyed(self, query: Any) -> QuerySet[Any]:
-        query = query.clone()
-        query.select_for_update = query.select_related = False
-        query.set_annotation_mask(None)
-        rows: QuerySet[Any] = QuerySet(query.model, query, self.compiler.using)
-        return rows.values_list("pk", self.search.annotation)
-
-    def _in_sequence(self, found: Found) -> Any:
-        """The rows of the keys, followed by the other rows of the table."""
-        keys = [key for block in found.blocks for key in block]
-        if not keys and not found.complete:
-            return self._exactly()
-        rows, given, start = [], list[Any](), 0
-        for block in found.blocks:
-            # Block by block: rows of two blocks may be equally near.
-            part = block[max(self.low - start, 0) : max(self.high - start, 0)]
-            start += len(block)
-            if part:
-                given += part
-                rows += flat(self._run(self._of(Q(pk__in=part))))
-        if late := found.late[max(self.low - start, 0) : max(self.high - start, 0)]:
-            return self._run(self._of(Q(pk__in=[*given, *late])))
-        if not found.complete and start < self.high:
-            rows = self._and_rest(rows, given, keys, found.last, start)
-            if self.low == 0 and len(rows) < self.high:  # these are all rows
-                return self._exactly()
-        return [rows] if rows else self._run(self._of(Q(pk__in=[])))
-
-    def _and_rest(self, rows: Rows, given: Rows, keys: Rows, last: float, start: int) -> Rows:
-        """
-        The rows with the keys ``given``, followed by those that are not among the ``keys``.
-
-        First those beyond the last key, then those that were missed, sorted in.
-        """
-        distance, low, high = self.search.annotation, max(self.low - start, 0), self.high - start
-        beyond = self._of(~Q(pk__in=keys) & Q(**{f"{distance}__gte": last}))
-        beyond.set_limits(low, high)
-        found = flat(self._run(beyond))
-        if low + len(found) >= high:
-            return rows + found
-        length = low + len(found)
-        if low and not found:
-            length = self._of(~Q(pk__in=keys) & Q(**{f"{distance}__gte": last})).get_count(
-                self.compiler.using
-            )
-        missed = self._of(~Q(pk__in=keys) & Q(**{f"{distance}__lt": last}))
-        missed.set_limits(max(low - length, 0), high - length)
-        others = [key for key, _ in self._keyed(missed)]
-        if not others:
-            return rows + found
-        between = [key for key, _ in self._keyed(beyond)] if found else []
-        return flat(self._run(self._of(Q(pk__in=[*given, *between, *others]))))
-
-    def _of(self, condition: Q) -> Any:
-        """The exact query for the rows that meet a condition."""
-        query = self.query.clone()
-        query.clear_limits()
-        query.plan = EXACT
-        query.add_q(condition)
-        return query

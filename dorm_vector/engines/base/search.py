@@ -18,7 +18,8 @@ from django.db.models.fields.related import ForeignObject
 from django.db.models.sql import Query
 from django.db.models.sql.compiler import SQLCompiler
 
-from dorm_vector.engines.base.run import Run, Step
+from dorm_vector.engines.base.run import Run
+from dorm_vector.engines.base.sequence import Step
 from dorm_vector.engines.base.statements import Statements
 from dorm_vector.sql import SQL, Plan
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from dorm_vector.engines.base.run import Step
 from dorm_vector.engines.base.search import Obstacle, tried
+from dorm_vector.engines.base.sequence import Step
 from dorm_vector.engines.side_tables.search import COUNT, SideTableSearch
 from dorm_vector.sql import SQL
 

@@ -18,7 +18,6 @@ from django.db.models.sql.compiler import SQLCompiler
 from dorm_vector import conf
 from dorm_vector.engines.base import statements
 from dorm_vector.engines.base.inspection import IndexState
-from dorm_vector.engines.base.run import EXACT, STRIDE, Step
 from dorm_vector.engines.base.search import (
     EngineSearch,
     oversample_of,
@@ -26,6 +25,7 @@ from dorm_vector.engines.base.search import (
     tried,
     tried_oversampling,
 )
+from dorm_vector.engines.base.sequence import EXACT, STRIDE, Step
 from dorm_vector.engines.postgresql.plans import REMOTE, nodes, searched_indexes
 from dorm_vector.engines.postgresql.session import backend_pid
 from dorm_vector.engines.postgresql.settings import PostgreSQLSettings

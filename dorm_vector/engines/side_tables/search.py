@@ -10,8 +10,8 @@ from django.db.models import Model, QuerySet
 from django.db.models.expressions import RawSQL
 from django.db.models.sql import Query
 
-from dorm_vector.engines.base.run import Step
 from dorm_vector.engines.base.search import OBSTACLES, EngineSearch, Obstacle
+from dorm_vector.engines.base.sequence import Step
 from dorm_vector.sql import SQL
 
 __all__ = ["COUNT", "SideTableSearch"]
