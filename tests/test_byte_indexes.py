@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from dorm_vector import VectorIndex, models, nearest
 from dorm_vector.engines import engine_for
+from dorm_vector.engines.sqlite import search
 from dorm_vector.engines.sqlite.bytes import coding_for, proves_all_found
 from dorm_vector.testing import explain_nearest
 from tests.support.matrix import only
@@ -279,6 +280,12 @@ def wide(request: pytest.FixtureRequest, database: Any) -> Wide:
 
 
 class TestSearches:
+    @pytest.fixture(autouse=True, params=["numpy", "vec0"])
+    def way(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By numpy, and by vec0 as where it is not installed."""
+        if request.param == "vec0":
+            monkeypatch.setattr(search, "aggregates", dict)
+
     @pytest.mark.parametrize("spread", [1, 0.3, 0.1, 0.03, 0.003])
     def test_clusters(self, wide: Wide, spread: float) -> None:
         """However close together: what bytes cannot tell apart is searched exactly."""
@@ -475,3 +482,30 @@ class TestOtherDatabases:
         table.check([1, 2, 3], slice(2))
         assert table.sql(migrations.RemoveIndex("thing", "i"))
         table.run(migrations.DeleteModel("Thing"))
+
+    def test_without_numpy_is_the_same(self, wide: Wide, monkeypatch: pytest.MonkeyPatch) -> None:
+        wide.fill(clusters(1500, wide.vectors.shape[1], 0.3))
+        rows = nearest(wide.rows, "wide", wide.vectors[5]).values_list("pk", "distance")
+        found = [list(rows[:100]), list(rows[20:30])]
+        monkeypatch.setattr(search, "aggregates", dict)
+        assert [list(rows[:100]), list(rows[20:30])] == found
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            'DELETE FROM "i_vector_chunks00" WHERE _rowid_ = 2',
+            """UPDATE "i_vector_chunks00" SET vectors = x'0102' WHERE _rowid_ = 1""",
+        ],
+    )
+    @pytest.mark.parametrize("precision", [None, "bit"])
+    def test_of_a_chunk(self, database: Any, precision: str | None, statement: str) -> None:
+        """What is left would be found, and the nearest rows be missed."""
+        table = Wide(64)
+        table.run(migrations.AddIndex("thing", index(precision)))
+        table.fill(clusters(2000, 64, 0.5))
+        with table.connection.cursor() as cursor:
+            cursor.execute(statement)
+        for query in table.vectors[[3, 1500]]:
+            table.check(query)

@@ -25,7 +25,7 @@ CODE: dict[str, Any] = {
     "most elements": sparse.MAX_ELEMENTS,
     "graph from": libsql.LEAST_VECTORS,
     "graph reach": libsql.SEARCH_L,
-    "vec0 reach": sqlite.CANDIDATES,
+    "vec0 reach": sqlite.FEW_CANDIDATES,
     "vec0 dimensions": SQLiteEngine.index_dimensions["vector"],
     "graph dimensions": LibSQLEngine.index_dimensions["vector"],
     "rows in sequence": postgresql.LADDER[-1][0],

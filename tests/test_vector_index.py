@@ -530,13 +530,13 @@ class TestSearches:
         assert distances == close([dict(expected)[row.pk] for row in found])
         assert len({row.pk for row in found}) == len(found)
 
-    @pytest.mark.parametrize("k", [1, 2, 10, 100, 145])
+    @pytest.mark.parametrize("k", [1, 2, 10, 100, 138])
     def test_without_a_filter(self, searched: Table, metric: str, k: int) -> None:
         found = nearest(searched.rows, "embedding", QUERY, k=k)
         assert uses_index(found)
         self.compare(found, self.expected(searched, metric), slice(k))
 
-    @pytest.mark.parametrize("part", [slice(100, 110), slice(5), slice(140, 145)])
+    @pytest.mark.parametrize("part", [slice(100, 110), slice(5), slice(130, 138)])
     def test_offsets(self, searched: Table, metric: str, part: slice) -> None:
         found = nearest(searched.rows, "embedding", QUERY)[part]
         assert uses_index(found)
@@ -591,7 +591,7 @@ class TestSearches:
         instance = searched.rows.first()
         expected = self.expected(searched, metric, instance.embedding)
         others = [(pk, distance) for pk, distance in expected if pk != instance.pk]
-        for part in (slice(0, 10), slice(100, 110), slice(140, 144)):
+        for part in (slice(0, 10), slice(100, 110), slice(130, 137)):
             found = nearest(searched.rows, "embedding", instance)[part]
             assert uses_index(found)
             self.compare(found, others, part)
@@ -605,7 +605,7 @@ class TestSearches:
 
     def test_the_instance_counts_towards_the_limit(self, searched: Table, metric: str) -> None:
         instance = searched.rows.first()
-        most = 145 if searched.holds_bytes(index(metric)) else 300
+        most = 138 if searched.holds_bytes(index(metric)) else 300
         assert uses_index(nearest(searched.rows, "embedding", instance, k=most - 1))
         assert not uses_index(nearest(searched.rows, "embedding", instance, k=most))
 
@@ -635,7 +635,9 @@ class TestSearches:
     def test_filter_by_window(self, searched: Table, metric: str) -> None:
         windowed = searched.rows.annotate(n=Window(RowNumber(), order_by="pk"))
         found = nearest(windowed, "embedding", QUERY).filter(n__gt=200)[:10]
-        assert "MATCH" not in str(found.query)  # Django cannot explain it
+        sql = str(found.query)  # Django cannot explain it
+        assert "MATCH" not in sql
+        assert "dorm_nearest" not in sql
         first = searched.rows.order_by("pk")[200].pk
         self.compare(found, self.expected(searched, metric, pk__gte=first), slice(10))
 
@@ -703,7 +705,7 @@ class TestSearches:
         table = Table(metric)
         table.fill(np.random.default_rng(9).normal(size=(4_200, 3)))
         expected = self.expected(table, metric)
-        most = 145 if table.holds_bytes(index(metric)) else 300
+        most = 147 if table.holds_bytes(index(metric)) else 300
         for k in (most, most + 1, 4_097):
             found = nearest(table.rows, "embedding", QUERY, k=k)
             assert uses_index(found) == (k == most)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -161,7 +162,8 @@ def rolled_back() -> Iterator[None]:
 
 
 def uses_index(queryset: Any, name: str = "i") -> bool:
-    return f"SCAN {name} VIRTUAL TABLE" in queryset.explain()
+    """Whether the plan has the side table, or the tables of its rows under its name."""
+    return bool(re.search(rf"SCAN {name}( VIRTUAL TABLE|$)", queryset.explain(), re.MULTILINE))
 
 
 class LibSQLTable(Table):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from dorm_vector import codecs
+from dorm_vector.engines.sqlite.nearest import aggregates
 from dorm_vector.kinds import rounded_to_float16
 
 __all__ = ["functions", "register_all", "register_own"]
@@ -44,6 +45,8 @@ def register_own(raw_connection: Any) -> None:
         raw_connection.create_function(name, arguments, function, deterministic=True)
     for name, aggregate in (("dorm_sum", Sum), ("dorm_avg", Avg)):
         raw_connection.create_aggregate(name, 1, aggregate)
+    for name, nearest in aggregates().items():
+        raw_connection.create_aggregate(name, 5, nearest)
 
 
 def exact_functions() -> dict[str, Function]:

@@ -25,6 +25,7 @@ from dorm_vector.engines.sqlite.bytes import (
     shift_of,
 )
 from dorm_vector.engines.sqlite.extremes import ORDINARY
+from dorm_vector.engines.sqlite.nearest import CANDIDATES, aggregates
 from dorm_vector.engines.sqlite.picking import Sampled, bound, saves
 from dorm_vector.parameters import PackedVector, abbreviated
 from dorm_vector.sql import SQL, literal
@@ -33,8 +34,8 @@ __all__ = ["MAX_K", "QUANTIZED", "SQLiteSearch", "built_precision"]
 
 # The most rows that vec0 finds; source: https://github.com/asg017/sqlite-vec, sqlite-vec.c.
 MAX_K = 4096
-# How EXPLAIN QUERY PLAN names a side table.
-VIRTUAL_TABLE = re.compile(r"SCAN (.+?) VIRTUAL TABLE")
+# How EXPLAIN QUERY PLAN names a side table, or what its chunks are read under.
+SCANNED = re.compile(r"SCAN (.+?)(?: VIRTUAL TABLE.*)?$", re.MULTILINE)
 
 
 def reduction_of(index: Any) -> Any:
@@ -44,9 +45,12 @@ def reduction_of(index: Any) -> Any:
 
 # The greatest number of candidates with which vec0 is faster than reading all rows, whatever their
 # number: it looks through a chunk of its rows once for each. Measured at 100,000 rows.
-CANDIDATES, CANDIDATES_PER_DIMENSION, ROWS_PER_CANDIDATE = 300, 0.5, 40
+FEW_CANDIDATES, CANDIDATES_PER_DIMENSION, ROWS_PER_CANDIDATE = 300, 0.5, 40
+# numpy picks them all at once: what is left is reading a row by its key, seven times as long as
+# reading it among all others. Lists of keys are not to take more than a megabyte.
+ROWS_PER_PICKED, MOST_PICKED = 16, 65_536
 # Of bytes: twice as many as rows are wanted, and some more to compare with.
-BYTES_OVERSAMPLE, BYTES_MORE, LEAST_BYTES = 2, 10, 40
+BYTES_OVERSAMPLE, BYTES_MORE, LEAST_BYTES = 2, 25, 40
 # Where these prove too little.
 WIDER, MOST_WIDER = 4, 400
 # The bearers of the names of an index, and the statement that made its side table.
@@ -55,6 +59,7 @@ BUILT = (
     "WHERE name IN ({places})"
 )
 
+BY_VEC0 = "SELECT rowid FROM {index} WHERE vector MATCH {searched} AND k = %s"
 # A bit for each component, padded with zeros to whole bytes.
 QUANTIZED = "vec_quantize_binary(CAST({a} || zeroblob(-length({a}) & 31) AS BLOB))"
 # How many rows a side table has room for, and how many it has.
@@ -101,7 +106,8 @@ class SQLiteSearch(SideTableSearch):
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
         if reduction_of(index):
             default = oversample_of(index.reduction, recall=search.recall)
-            return oversampled(query, search.oversample or default, MAX_K)
+            most = max(self._most_candidates(query, index), MAX_K)
+            return oversampled(query, search.oversample or default, most)
         # The index itself is exact, and one row more shows whether the last ones are equally near.
         wanted = query.high_mark or 0
         needed = wanted + query.left_out
@@ -113,13 +119,15 @@ class SQLiteSearch(SideTableSearch):
         return [Step(wanted, candidates)] if needed > 0 and candidates <= most else []
 
     def _most_candidates(self, query: Any, index: Any) -> int:
+        aggregate = self._aggregate(index)
+        most = MOST_PICKED if aggregate else MAX_K
         rows: int | None = getattr(index, "rows", None)
         if rows is None:  # the database has not been asked
-            return MAX_K
+            return most
         vector = query.query_vector
         dimensions = 0 if vector is None else len(vector.value) // 4
-        few = CANDIDATES + int(CANDIDATES_PER_DIMENSION * dimensions)
-        return min(max(few, rows // ROWS_PER_CANDIDATE), MAX_K)
+        few = FEW_CANDIDATES + int(CANDIDATES_PER_DIMENSION * dimensions)
+        return min(max(few, rows // (ROWS_PER_PICKED if aggregate else ROWS_PER_CANDIDATE)), most)
 
     def tunable(self, index: Any) -> list[dict[str, Any]]:
         if not reduction_of(index):  # which compares all of a vector, and of all rows
@@ -196,17 +204,35 @@ class SQLiteSearch(SideTableSearch):
         return bool(seen) and super().can_run_at_once(query, search, index)
 
     def candidate_condition(self, index: Any, query: Query, vector: Any, count: int) -> SQL:
-        quote = self.connection.ops.quote_name
+        def quote(name: Any) -> str:
+            # What is compiled is formatted with %, once.
+            return str(self.connection.ops.quote_name(name)).replace("%", "%%")
+
         key = f"{quote(query.get_initial_alias())}.{quote(query.get_meta().pk.column)}"
         place, packed = self._searched_for(index, vector.value)
-        # What is compiled is formatted with %, once.
-        table = quote(index.name).replace("%", "%%")
-        nearest = f"SELECT rowid FROM {table} WHERE vector MATCH {place} AND k = %s"  # noqa: S608 - quoted
         params = [abbreviated(packed, vector.value), count]
-        if (farthest := self._farthest(index, query, count)) is not None:
-            nearest += " AND distance <= %s"
-            params.append(farthest)
+        if aggregate := self._aggregate(index):
+            nearest = CANDIDATES.format(
+                aggregate=aggregate,
+                index=quote(index.name),
+                chunks=quote(f"{index.name}_chunks"),
+                vectors=quote(f"{index.name}_vector_chunks00"),
+                searched=place,
+            )
+        else:
+            nearest = BY_VEC0.format(index=quote(index.name), searched=place)
+            if (farthest := self._farthest(index, query, count)) is not None:
+                nearest += " AND distance <= %s"
+                params.append(farthest)
         return SQL(f"{key} IN ({nearest})", tuple(params))
+
+    def _aggregate(self, index: Any) -> str | None:
+        """The aggregate that finds candidates, or None where vec0 does."""
+        element = built_precision(index)
+        if element == "full":
+            element = index.metric if index.prefix else ""
+        name = f"dorm_nearest_{element}"
+        return name if name in aggregates() else None
 
     def _searched_for(self, index: Any, packed: bytes) -> tuple[str, bytes]:
         """What an index is asked for: its SQL, and the parameter."""
@@ -252,4 +278,6 @@ class SQLiteSearch(SideTableSearch):
 
     def explain_search(self, queryset: QuerySet[Model]) -> tuple[str | None, str]:
         plan = queryset.explain()
-        return next((name for name in VIRTUAL_TABLE.findall(plan)), None), plan
+        search = getattr(queryset.query, "search_in_force", None)
+        names = {index.name for index in search.indexes} if search else set()
+        return next((name for name in SCANNED.findall(plan) if name in names), None), plan

@@ -1,0 +1,159 @@
+"""
+Searching the tables in which vec0 keeps its rows by numpy, within the statement.
+
+vec0 compares bytes one by one, and looks through a chunk of its rows once for each of those that
+are wanted. numpy compares a chunk at a time, and picks the nearest rows once.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+__all__ = ["CANDIDATES", "aggregates"]
+
+# The keys of the nearest rows. vec0 too finds what it has of a chunk by ``_rowid_``. The chunks are
+# read under the name of the index: that is what EXPLAIN shows.
+CANDIDATES = (
+    "SELECT value FROM json_each((SELECT {aggregate}({index}.validity, {index}.rowids, "
+    "{vectors}.vectors, {searched}, %s) FROM {chunks} AS {index} "
+    "LEFT JOIN {vectors} ON {vectors}._rowid_ = {index}.chunk_id))"
+)
+# So many chunks are kept before the nearest rows are picked from them.
+CHUNKS = 256
+
+
+@functools.cache
+def aggregates() -> dict[str, type[Nearest]]:
+    """The aggregates by the name that SQL knows them by; none where numpy is not installed."""
+    try:
+        import numpy  # noqa: F401
+    except ImportError:
+        return {}
+    return {
+        "dorm_nearest_int8": NearestBytes,
+        "dorm_nearest_bit": NearestBits,
+        "dorm_nearest_l2": NearestByL2,
+        "dorm_nearest_l1": NearestByL1,
+        "dorm_nearest_cosine": NearestByCosine,
+    }
+
+
+class Nearest:
+    """
+    The keys of the rows that are nearest to a vector, as a list in JSON, in no order.
+
+    A row for each chunk: which of its places are taken (a bit each), the keys (int64) and the
+    vectors in them, what is searched for, and how many keys are wanted. None are found if a chunk
+    is damaged or not of such vectors: then the search reads the model's table.
+    """
+
+    #: What vec0 keeps a component, or eight bits, in.
+    element = "<f4"
+
+    def __init__(self) -> None:
+        import numpy
+
+        self.numpy = numpy
+        self.count = 0
+        self.is_damaged = False
+        self.keys: list[Any] = []
+        self.distances: list[Any] = []
+
+    def step(
+        self, validity: bytes, rowids: bytes, vectors: bytes | None, searched: bytes, count: int
+    ) -> None:
+        numpy = self.numpy
+        if vectors is None or 8 * len(vectors) != len(rowids) * len(searched):
+            self.is_damaged = True
+            return
+        if not self.keys:
+            self.count = count
+            self.searched = numpy.frombuffer(searched, self.element)
+        stored = numpy.frombuffer(vectors, self.element).reshape(-1, len(self.searched))
+        with numpy.errstate(all="ignore"):  # what overflows is far away, what is undefined is last
+            distances = self.compared(stored)
+        bits = numpy.unpackbits(numpy.frombuffer(validity, "u1"), bitorder="little")
+        keys, taken = numpy.frombuffer(rowids, "i8"), bits.view(bool)
+        if not taken.all():
+            keys, distances = keys[taken], distances[taken]
+        self.keys.append(keys)
+        self.distances.append(distances)
+        if len(self.keys) == CHUNKS:
+            self._pick()
+
+    def compared(self, stored: Any) -> Any:
+        """The distances of the rows of a chunk, or what orders as they do."""
+        raise NotImplementedError
+
+    def _pick(self) -> None:
+        concatenate = self.numpy.concatenate
+        keys, distances = concatenate(self.keys), concatenate(self.distances)
+        if len(keys) > self.count:
+            nearest = self.numpy.argpartition(distances, self.count - 1)[: self.count]
+            keys, distances = keys[nearest], distances[nearest]
+        self.keys, self.distances = [keys], [distances]
+
+    def finalize(self) -> str:
+        if self.is_damaged or not self.keys:
+            return "[]"
+        self._pick()
+        return json.dumps(self.keys[0].tolist())
+
+
+class NearestBytes(Nearest):
+    """By the Euclidean distance of bytes with a sign."""
+
+    element = "i1"
+    room: Any = None
+
+    def compared(self, stored: Any) -> Any:
+        numpy = self.numpy
+        if self.room is None:
+            # In float32 whole numbers are exact up to 2 ** 24, and BLAS multiplies them.
+            self.room, self.wide = numpy.empty(stored.shape, "f4"), self.searched.astype("f4")
+        numpy.copyto(self.room, stored)
+        # That the vector searched for has the same square each time changes no order.
+        return squares(numpy, self.room) - 2 * (self.room @ self.wide)
+
+
+class NearestBits(Nearest):
+    """By the Hamming distance."""
+
+    element = "u1"
+
+    def compared(self, stored: Any) -> Any:
+        numpy = self.numpy
+        differing = stored ^ self.searched
+        if not hasattr(numpy, "bitwise_count"):  # before numpy 2
+            return numpy.unpackbits(differing, axis=1).sum(axis=1, dtype="i4")
+        if differing.shape[1] % 8 == 0:
+            differing = differing.view("u8")
+        return numpy.bitwise_count(differing).sum(axis=1, dtype="i4")
+
+
+class NearestByL2(Nearest):
+    """By the Euclidean distance."""
+
+    def compared(self, stored: Any) -> Any:
+        return squares(self.numpy, stored - self.searched)
+
+
+class NearestByL1(Nearest):
+    """By the taxicab distance."""
+
+    def compared(self, stored: Any) -> Any:
+        return self.numpy.abs(stored - self.searched).sum(axis=1)
+
+
+class NearestByCosine(Nearest):
+    """By the cosine distance."""
+
+    def compared(self, stored: Any) -> Any:
+        return -(stored @ self.searched) / self.numpy.sqrt(squares(self.numpy, stored))
+
+
+def squares(numpy: Any, vectors: Any) -> Any:
+    """The squared length of each vector."""
+    return numpy.einsum("ij,ij->i", vectors, vectors)
