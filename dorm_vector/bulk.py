@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
 from django.db import connections, transaction
-from django.db.models import Field, Manager, Max, Model, QuerySet
+from django.db.models import Field, Manager, Model, QuerySet
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.sql import InsertQuery
 
 from dorm_vector.engines import engine_for
 from dorm_vector.engines.base.loaders import Loader
+from dorm_vector.instances import Order, held_types, reader
 
 __all__ = ["bulk_copy"]
 
@@ -152,9 +153,10 @@ class Load:
         self.pk: Any = self.model._meta.pk
         self.makes_pk = not _leaves_key_to_database(self.pk)
         self.instances: Any = self.model._meta.concrete_model
-        self.writers = [(field, field.pre_save) for field in self.fields]
+        self.readers = [(field, *reader(field)) for field in self.fields]
+        self.held = held_types()
         self.has_relations = any(field.is_relation for field in self.fields)
-        self.order = _Order(self.model, self.alias)
+        self.order = Order(self.model, self.alias)
         self.shapes: dict[tuple[Any, ...], Shape] = {}
         self.last_key: tuple[Any, ...] = ()
         self.last_shape = Shape((), False, False)
@@ -275,9 +277,15 @@ class Load:
         if self.order.field:
             self.order.set(obj)
         left_out: tuple[Any, ...] = ()
-        values, is_plain = [], not self.obstacle
-        for field, pre_save in self.writers:
-            value = pre_save(obj, True)
+        values: list[Any] = []
+        is_plain, held = not self.obstacle, self.held
+        for field, read, pre_save in self.readers:
+            value = read(obj)
+            if type(value) in held:
+                values.append(value)
+                continue
+            if pre_save is not None:
+                value = pre_save(obj, True)
             if isinstance(value, DatabaseDefault) or (value is None and field is pk):
                 left_out += (field,)
                 continue
@@ -310,26 +318,6 @@ class Load:
     def _set_pk(self, obj: Any) -> None:
         if not obj._is_pk_set() and (value := self.pk.get_pk_value_on_save(obj)) is not None:
             obj.pk = value
-
-
-class _Order:
-    """The next ``_order`` of each group of a model with ``order_with_respect_to``."""
-
-    def __init__(self, model: type[Model], alias: str) -> None:
-        self.field: Any = model._meta.order_with_respect_to
-        self.rows = model._base_manager.using(alias)
-        self.next: dict[Any, int] = {}
-
-    def set(self, obj: Any) -> None:
-        if getattr(obj, "_order", None) is not None:
-            return
-        group = self.field.get_filter_kwargs_for_object(obj)
-        key = tuple(group.values())
-        if key not in self.next:
-            last = self.rows.filter(**group).aggregate(last=Max("_order"))["last"]
-            self.next[key] = 0 if last is None else last + 1
-        obj._order = self.next[key]
-        self.next[key] += 1
 
 
 class Creations(Loader):

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from django.core.exceptions import ValidationError
 from pgvector import Bit, HalfVector, SparseVector, Vector
 
-from dorm_vector import codecs, sparse, values
+from dorm_vector import codecs, packing, sparse, values
 from dorm_vector.registry import metrics_of
 
 __all__ = ["DENSE_KINDS", "KINDS", "NUMERIC_KINDS", "Kind"]
@@ -49,6 +49,10 @@ class Kind:
     def pack(self, value: object, dimensions: int | None = None) -> Any:
         """``value`` in the canonical form. Raises ValidationError if it is not such a vector."""
         raise NotImplementedError
+
+    def packer(self, dimensions: int) -> Callable[[Any], Any]:
+        """``pack`` in few steps, which returns None for what ``pack`` has to look at."""
+        return lambda value: None
 
     def is_open(self, value: object) -> bool:
         """Whether ``value`` does not say how many dimensions it has."""
@@ -120,6 +124,9 @@ class VectorKind(Kind):
     def pack(self, value: object, dimensions: int | None = None) -> bytes:
         return values.pack(value, dimensions)
 
+    def packer(self, dimensions: int) -> Callable[[Any], Any]:
+        return packing.packer(dimensions)
+
     def size(self, packed: bytes) -> int:
         return len(packed) // 4
 
@@ -169,6 +176,9 @@ class HalfKind(VectorKind):
         numbers = values.to_float32(value, dimensions)
         values.check_dimensions(len(numbers), dimensions)
         return codecs.to_packed(rounded_to_float16(numbers))
+
+    def packer(self, dimensions: int) -> Callable[[Any], Any]:
+        return Kind.packer(self, dimensions)
 
 
 def rounded_to_float16(numbers: array[float]) -> array[float]:

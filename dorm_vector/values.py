@@ -8,7 +8,6 @@ right: of what has no end, one component more than there may be.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import reprlib
@@ -22,6 +21,7 @@ from django.core.exceptions import ValidationError
 from pgvector import Bit, SparseVector
 
 from dorm_vector import codecs
+from dorm_vector.packing import PLAIN, packed_at_once
 
 __all__ = [
     "MAX_DIMENSIONS",
@@ -42,8 +42,6 @@ MAX_DIMENSIONS = 16_000
 WORTH_NUMPY = 64
 # Bits of an int that is shown; Python itself refuses to write more than 4,300 digits.
 SHOWN_BITS = 10_000
-# Types of which every value is a number. numpy's complex numbers and durations have a float() too.
-PLAIN = frozenset({float, int, bool})
 # What holds its components, or is no vector.
 HELD = (list, tuple, array, str, bytes, bytearray, memoryview, Mapping, Set, SparseVector)
 # The kinds of numpy's types that are numbers.
@@ -79,7 +77,7 @@ def pack(value: object, dimensions: int | None = None) -> bytes:
     ``dimensions`` finite float32 numbers; any length from 1 to 16,000 will do where ``dimensions``
     is None.
     """
-    packed = _packed_at_once(value, dimensions or MAX_DIMENSIONS)
+    packed = packed_at_once(value, dimensions or MAX_DIMENSIONS)
     if packed is None:
         packed = codecs.to_packed(to_float32(value, dimensions))
     check_dimensions(len(packed) // 4, dimensions)
@@ -191,50 +189,6 @@ def _of_another_type(value: object, dimensions: int | None, most: int, unit: str
         said = f"{limit + 1} or more"
         raise _wrong_length(said, limit + 1, dimensions, unit, most)
     return numbers
-
-
-def _packed_at_once(value: Any, limit: int) -> bytes | None:
-    """
-    The types that nearly all vectors have, in few steps.
-
-    None for what ``to_float32`` has to look at: other types, and what is to be refused.
-    """
-    if type(value) is list or type(value) is tuple:
-        return _packed_list(value) if 0 < len(value) <= limit else None
-    numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, numpy.ndarray) or value.dtype.kind != "f":
-        return None
-    if value.ndim != 1 or len(value) > limit:
-        return None
-    if type(value) is not numpy.ndarray and isinstance(value, numpy.ma.MaskedArray):
-        return None
-    if value.dtype.str != "<f4":
-        with numpy.errstate(over="ignore"):
-            value = value.astype("<f4")
-    # all() takes five times as long to find this.
-    if b"\0" in numpy.isfinite(value).tobytes():
-        return None
-    packed: bytes = value.tobytes()
-    return packed
-
-
-def _packed_list(numbers: list[Any] | tuple[Any, ...]) -> bytes | None:
-    if type(numbers[0]) not in PLAIN:
-        return None
-    try:
-        # Of another type where one of them is: complex, masked. Those of float32 cannot overflow.
-        total = sum(numbers)
-        if type(total) not in PLAIN or not math.isfinite(total):
-            return None
-        # Half the time of array("f", numbers), which takes more, and says what it does not.
-        return _form(len(numbers)).pack(*numbers)
-    except Exception:  # whatever a float() of somebody's raises
-        return None
-
-
-@functools.lru_cache(maxsize=64)
-def _form(count: int) -> struct.Struct:
-    return struct.Struct(f"<{count}f")
 
 
 def _all_finite(values: array[float]) -> bool:

@@ -23,7 +23,7 @@ from tests.support.imports import (
 # that do not import it. A name stands for what is in its folder too, unless that has a line of its
 # own. CONTRIBUTING.md says what is where.
 LAYERS = """
-    conf  codecs  declarations  display  options  types
+    conf  codecs  declarations  display  options  packing  types
     arrays  parameters  registry  sparse  values
     kinds
     sql
@@ -38,7 +38,7 @@ LAYERS = """
     methods
     diskann  text_indexes  constraints  indexes  operations
     search
-    bulk  abulk  embeddings  querysets
+    abulk  bulk  embeddings  instances  querysets
     database_checks  migration_checks
     checks  models
     .

@@ -203,8 +203,11 @@ class Engine(
             return functools.partial(field.get_db_prep_save, connection=self.connection)
         slow, kind, encode = field.pack, field.kind, self.encode
         pack, dimensions = field.values.pack, field.dimensions
+        at_once = field.values.packer(dimensions)
 
         def write(value: Any) -> Any:
+            if (packed := at_once(value)) is not None:
+                return encode(packed, kind)
             if value is None:
                 return None
             if isinstance(value, str | Promise):  # blank text may stand for NULL

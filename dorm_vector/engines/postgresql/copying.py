@@ -15,9 +15,10 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from dorm_vector import codecs, values
+from dorm_vector import codecs
 from dorm_vector.engines.base.loaders import Loader
 from dorm_vector.engines.postgresql.dumpers import NULL, dumper, vector_dump, vector_header
+from dorm_vector.packing import PLAIN
 
 __all__ = ["Copies"]
 
@@ -179,7 +180,7 @@ class Vectors:
         if value is None:
             return NULL
         slot, type_ = self._slots[place], type(value)
-        if (type_ is list or type_ is tuple) and value and type(value[0]) in values.PLAIN:
+        if (type_ is list or type_ is tuple) and value and type(value[0]) in PLAIN:
             try:
                 self._form.pack_into(self._buffer, place * self.width + HEAD, *value)
             except Exception:  # whatever a float() of somebody's raises
