@@ -13,7 +13,8 @@ What the client (0.1.11) does, and how this module makes up for it:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from dorm_vector.backends.libsql.errors import ProgrammingError
@@ -65,7 +66,7 @@ class Cursor:
         self._start()
         known = _single(sql)
         self.connection.begin_if_due(known)
-        text, bound = self._bound(sql, known, params)
+        text, bound = self._binder()(sql, known, params)
         self.connection.attempt(lambda: self._run(text, known, bound), known.verb)
         return self
 
@@ -79,8 +80,9 @@ class Cursor:
             )
         self.connection.begin_if_due(known)
         changed = 0
-        bound = (self._bound(sql, known, row) for row in rows)
-        for text, group in itertools.groupby(bound, key=lambda pair: pair[0]):
+        bound_row = self._binder()
+        bound = (bound_row(sql, known, row) for row in rows)
+        for text, group in itertools.groupby(bound, key=operator.itemgetter(0)):
             while batch := [params for _, params in itertools.islice(group, MANY_ROWS)]:
                 changed += self._run_many(text, known, batch)
         self.rowcount = changed
@@ -111,10 +113,9 @@ class Cursor:
         self._clear()
         self._closed = True
 
-    def _bound(self, sql: str, known: Statement, params: Any) -> tuple[str, Row]:
+    def _binder(self) -> Callable[[str, Statement, Any], tuple[str, Row]]:
         # A server takes whole integers as they are.
-        is_server = self.connection.is_server
-        return (bind_values if is_server else bind)(sql, known, params)
+        return bind_values if self.connection.is_server else bind
 
     def _run(self, sql: str, known: Statement, params: Row) -> None:
         self._start()

@@ -25,6 +25,10 @@ WIDE = "(+CAST({} AS INTEGER))"
 Params = Sequence[Any] | Mapping[str, Any]
 
 
+# Types of which every value is bound as it is. Integers may be wide, and text may be cut.
+AS_THEY_ARE = frozenset({bytes, float, type(None)})
+
+
 class Wide(str):
     """An integer past 32 bits, in decimal digits."""
 
@@ -33,6 +37,8 @@ class Wide(str):
 
 def bind(sql: str, known: Statement, params: Params) -> tuple[str, tuple[Any, ...]]:
     """The text and the values for the client, which takes plain values by their position."""
+    if _are_as_they_are(known, params):
+        return sql, tuple(params)
     sql, values = bind_values(sql, known, params)
     wide = {number for number, value in enumerate(values, 1) if type(value) is int and _wide(value)}
     if not wide:
@@ -44,6 +50,15 @@ def bind(sql: str, known: Statement, params: Params) -> tuple[str, tuple[Any, ..
 
     return replace_marks(sql, cast), tuple(
         [Wide(value) if type(value) is int and _wide(value) else value for value in values]
+    )
+
+
+def _are_as_they_are(known: Statement, params: Params) -> bool:
+    return (
+        isinstance(params, list | tuple)
+        and len(params) == known.size <= MAX_VARIABLES
+        and not known.names
+        and AS_THEY_ARE.issuperset(map(type, params))
     )
 
 

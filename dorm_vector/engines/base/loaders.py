@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 __all__ = ["Inserts", "Loader"]
 
-# How many rows are passed to the driver at a time.
+# How many rows are passed to the driver at a time, and how many at most are those of one statement:
+# to run one costs a driver more than to read a short row of it.
 ROWS = 1000
+AT_ONCE = 50
 
 
 class Loader:
@@ -58,19 +61,21 @@ class Loader:
 
 
 class Inserts(Loader):
-    """Loads by the driver's executemany()."""
+    """Loads by the driver's executemany(), several rows a statement."""
 
     def __init__(self, load: Any, fields: tuple[Any, ...]) -> None:
         super().__init__(load, fields)
         self._writers = [load.engine.writer(field) for field in fields]
         self._rows: list[list[Any]] = []
-        places = [
+        self._places = [
             field.get_placeholder(None, None, self.connection)
             if hasattr(field, "get_placeholder")
             else "%s"
             for field in fields
         ]
-        self._sql = f"{self.insert_sql()} VALUES ({', '.join(places)}) {self.conflict_sql()}"
+        features, ops = self.connection.features, self.connection.ops
+        most = ops.bulk_batch_size(fields, range(AT_ONCE)) if features.has_bulk_insert else 1
+        self._at_once = max(1, min(AT_ONCE, most))
 
     def add(self, row: list[Any]) -> bool:
         pairs = zip(self._writers, row, strict=True)
@@ -79,6 +84,17 @@ class Inserts(Loader):
 
     def send(self) -> None:
         rows, self._rows = self._rows, []
-        if rows:
-            with self.connection.cursor() as cursor:
-                cursor.executemany(self._sql.rstrip(), rows)
+        size = self._at_once
+        rest = len(rows) // size * size
+        groups = (rows[start : start + size] for start in range(0, rest, size))
+        self._insert(size, [list(itertools.chain(*group)) for group in groups])
+        self._insert(1, rows[rest:])
+
+    def _insert(self, size: int, groups: list[list[Any]]) -> None:
+        """Run a statement for ``size`` rows with the values of each of the groups."""
+        if not groups:
+            return
+        values = self.connection.ops.bulk_insert_sql(self.fields, [self._places] * size)
+        sql = f"{self.insert_sql()} {values} {self.conflict_sql()}".rstrip()
+        with self.connection.cursor() as cursor:
+            cursor.executemany(sql, groups)
