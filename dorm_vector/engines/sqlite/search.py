@@ -51,8 +51,9 @@ FEW_CANDIDATES, CANDIDATES_PER_DIMENSION, ROWS_PER_CANDIDATE = 300, 0.5, 40
 ROWS_PER_PICKED, MOST_PICKED = 16, 65_536
 # Of bytes: twice as many as rows are wanted, and some more to compare with.
 BYTES_OVERSAMPLE, BYTES_MORE, LEAST_BYTES = 2, 25, 40
-# Where these prove too little.
+# Where these prove too little. numpy reads all rows again, and some hundreds more cost it little.
 WIDER, MOST_WIDER = 4, 400
+MORE_PICKED, MOST_MORE_PICKED = 700, 1000
 # The bearers of the names of an index, and the statement that made its side table.
 BUILT = (
     "SELECT count(*), max(CASE WHEN name = ? THEN sql END) FROM sqlite_master "
@@ -168,9 +169,12 @@ class SQLiteSearch(SideTableSearch):
         return proves_all_found(measured, last, index.coding.scale, index.size)
 
     def wider(self, index: Any, step: Step, read: int) -> Step | None:
-        candidates = WIDER * step.candidates
+        if self._aggregate(index):
+            candidates, most = step.candidates + MORE_PICKED, MOST_MORE_PICKED
+        else:
+            candidates, most = WIDER * step.candidates, MOST_WIDER
         # With fewer rows than candidates there are no others.
-        if read < step.candidates or candidates > MOST_WIDER:
+        if read < step.candidates or candidates > most:
             return None
         return step._replace(candidates=candidates)
 
