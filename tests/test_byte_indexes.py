@@ -159,6 +159,35 @@ class TestSideTables:
         assert table.side() == f'CREATE VIRTUAL TABLE "i" /* dorm_vector */ {element}'
 
     @pytest.mark.parametrize(
+        ("dimensions", "declared", "rows"),
+        [
+            (128, index(metric="l2"), None),
+            (129, index(metric="l2"), 512),
+            (1536, index("full"), 64),
+            (8192, index(metric="l2"), 16),
+            (512, index(), None),
+            (1536, index(), 256),
+            (1536, index(prefix=64), None),
+            (1536, index("bit"), None),
+        ],
+    )
+    def test_rows_of_a_chunk(
+        self, database: Any, dimensions: int, declared: VectorIndex, rows: int | None
+    ) -> None:
+        """No more of them than half a megabyte has, which SQLite's page cache has room for."""
+        table = Wide(dimensions)
+        table.run(migrations.AddIndex("thing", declared))
+        table.fill(RANDOM.normal(size=(40, dimensions)))
+        with table.connection.cursor() as cursor:
+            cursor.execute('SELECT DISTINCT size FROM "i_chunks"')
+            assert cursor.fetchall() == [(rows or 1024,)]
+        assert ("chunk_size" in table.side()) == (rows is not None)
+        query = table.vectors[7]
+        found = nearest(table.rows, "wide", query, metric=declared.metric)[:3]
+        assert found[0].pk == 8
+        assert uses_index(found)
+
+    @pytest.mark.parametrize(
         ("dimensions", "coding"),
         [
             (1, (1, False)),

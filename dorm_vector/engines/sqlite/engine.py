@@ -22,6 +22,7 @@ from dorm_vector.engines.sqlite import functions as sqlite_functions
 from dorm_vector.engines.sqlite import schema as schema  # the editor with side tables
 from dorm_vector.engines.sqlite import writes
 from dorm_vector.engines.sqlite.bytes import coding_for, shift_of
+from dorm_vector.engines.sqlite.chunks import chunk_option
 from dorm_vector.engines.sqlite.extension import best_tier, load_first, warn_of_fallback
 from dorm_vector.engines.sqlite.extremes import (
     GREATEST,
@@ -265,13 +266,16 @@ class SQLiteEngine(SQLiteInspection, SQLiteSearch, FullTextEngine):
     ) -> dict[str, Any]:
         parts = super()._parts(index, model, schema_editor)
         size = min(parts["dimensions"], index.prefix or parts["dimensions"])
-        element = f"float[{literal(size)}] distance_metric={word(index.metric)}"
-        coding = ""
-        if built_precision(index) == "bit":
-            element = f"bit[{(size + 7) // 8 * 8}]"
-        elif built_precision(index) == "int8":
-            element = f"int8[{literal(size)}] distance_metric=l2"
+        coding, precision = "", built_precision(index)
+        if precision == "bit":
+            element, width = f"bit[{(size + 7) // 8 * 8}]", size // 8
+        elif precision == "int8":
+            element, width = f"int8[{literal(size)}] distance_metric=l2", size
             coding = f"{coding_for(size).note} "
+        else:
+            metric = word(index.metric)
+            element, width = f"float[{literal(size)}] distance_metric={metric}", 4 * size
+        element += chunk_option(width)
         return {**parts, "element": element, "coding": coding}
 
     def _drop(self, site: Site, found: SchemaObject, endings: set[str]) -> list[str]:
