@@ -100,6 +100,20 @@ class TestRefused:
         shop.refuse(migrations.AddIndex("thing", index()), sentence(name))
         assert shop.execute(f"SELECT v FROM {name}") == [(7,)]
 
+    def test_an_index_that_moves_to_another_model(self, shop: Shop) -> None:
+        """It has to be gone from the first one before."""
+        other = [("id", models.AutoField(primary_key=True)), ("embedding", models.VectorField(3))]
+        shop.run(migrations.AddIndex("thing", index()))
+        shop.run(migrations.CreateModel("Other", other))
+        moved, names = migrations.AddIndex("other", index()), r"'(doc_vec\w*)'.* of that name of "
+        with pytest.raises(ProgrammingError, match=names + "another index: rename one"):
+            shop.run(moved)
+        shop.run(migrations.RemoveIndex("thing", "doc_vec"))
+        shop.run(moved)
+        assert shop.execute("SELECT count(*) FROM sqlite_master WHERE name = 'doc_vec_insert'") == [
+            (1,)
+        ]
+
     def test_a_model_of_that_table(self, shop: Shop) -> None:
         """The rows of another model, whose table has the name of the index in another case."""
         fields = [("id", models.AutoField(primary_key=True))]

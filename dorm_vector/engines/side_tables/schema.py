@@ -85,10 +85,10 @@ class Site(NamedTuple):
     def refuse(self, found: SchemaObject, alias: str) -> None:
         table = self.table.removeprefix(REMADE)
         bearer = f"an {found.type}" if found.type == "index" else f"a {found.type}"
+        whose = "of another index" if found.is_made() else "that dorm_vector did not make"
         raise ProgrammingError(
             f"The index {self.name!r} of the table {table!r} needs the name {found.name!r}, "
-            f"but the database {alias!r} has {bearer} of that name that dorm_vector did not make: "
-            "rename one of them."
+            f"but the database {alias!r} has {bearer} of that name {whose}: rename one of them."
         )
 
 
