@@ -4,9 +4,10 @@ Loading rows: bulk_copy(), bulk_create() and save(), against the others and the 
 5,000 rows of 768 dimensions, as numpy arrays and as lists, into an empty table without an index.
 The objects of a model are made within the measured time. By hand a binary COPY is written of the
 same objects, and of their vectors alone; the bare drivers of SQLite and libSQL get the vectors as
-packed bytes, by executemany(). "without extras" is as if orjson were not installed. Then the peak
-memory of bulk_copy() from a generator, of 10,000 and of 1,000,000 rows of 50 dimensions, on Linux.
-Writes loading.txt.
+packed bytes, by executemany(). "without extras" is as if orjson were not installed. On SQLite and
+libSQL also into tables with a VectorIndex, whose triggers run for the bare drivers too; 300 rows on
+libSQL, whose graph takes about a millisecond for each. Then the peak memory of bulk_copy() from a
+generator, of 10,000 and of 1,000,000 rows of 50 dimensions, on Linux. Writes loading.txt.
 
     pip install -e '.[bench]'
     python benchmarks/loading.py
@@ -23,7 +24,7 @@ import struct
 import sys
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ import numpy as np
 import peers
 
 TABLE = "loading"
+INDEXED = "loading_indexed"
 DIMENSIONS = 768
 SEED = 20_240
 MEMORY_DIMENSIONS = 50
@@ -42,8 +44,12 @@ MEMORY_ROWS = (10_000, 1_000_000)
 COPY, CREATE, PLAIN = "bulk_copy()", "bulk_create()", "bulk_create(), without extras"
 PGVECTOR, DJANORM = f"bulk_create() of {peers.PGVECTOR}", f"bulk_create() of {peers.DJANORM}"
 HAND, HAND_VECTORS = "COPY by hand", "COPY by hand, of vectors"
+COPY_WITHOUT, CREATE_WITHOUT = f"{COPY}, without the index", f"{CREATE}, without the index"
 SAVE, PLAIN_SAVE = "save()", "save(), without extras"
 PGVECTOR_SAVE = f"save() of {peers.PGVECTOR}"
+
+# SQLite keeps bytes for the cosine distance, and float32 for the other.
+INDEXES = [("sqlite", "cosine"), ("sqlite", "l2"), ("libsql", "cosine")]
 
 Ways = dict[str, Callable[[int], Any]]
 Databases = dict[str, dict[str, Any]]
@@ -69,6 +75,9 @@ def run(databases: Databases, options: argparse.Namespace) -> list[str]:
             parts += postgresql(models, values, saved, rounds, form)
             for alias in ("sqlite", "libsql"):
                 parts.append(in_file(models, values, rounds, form, alias, databases[alias]))
+        for alias, metric in INDEXES:
+            some = list(vectors[: saved if alias == "libsql" else rows])
+            parts.append(with_index(models.ours, some, rounds, alias, metric, databases[alias]))
     return [*parts, memory(databases["default"], options.quick)]
 
 
@@ -192,14 +201,43 @@ def in_file(
         bare: bare_inserts(peers.connect(alias, settings), values),
     }
     clear = functools.partial(common.execute, f"DELETE FROM {TABLE}", alias)
-    seconds = measured(ways, len(values), rounds, clear, alias, form)
+    seconds = measured(ways, len(values), 4 * rounds, clear, alias, form)
     return compared(f"{label}, {form}", seconds, [bare])
 
 
-def bare_inserts(raw: Any, values: Any) -> Callable[[int], Any]:
+def with_index(
+    plain: Any, values: Any, rounds: int, alias: str, metric: str, settings: dict[str, Any]
+) -> str:
+    from dorm_vector import VectorIndex, models
+
+    index = VectorIndex(fields=["embedding"], name="loading_index", metric=metric)
+    indexed = common.model(INDEXED, indexes=[index], embedding=models.VectorField(DIMENSIONS))
+    bare, label = peers.BARE[alias], peers.LABELS[alias]
+    ways: Ways = {
+        COPY: lambda number: copied(indexed, values, alias),
+        COPY_WITHOUT: lambda number: copied(plain, values, alias),
+        CREATE: lambda number: created(indexed, values, alias),
+        CREATE_WITHOUT: lambda number: created(plain, values, alias),
+        bare: bare_inserts(peers.connect(alias, settings), values, INDEXED),
+    }
+
+    def clear() -> None:
+        for table in (TABLE, INDEXED):
+            common.execute(f"DELETE FROM {table}", alias)
+
+    common.create(indexed, alias)
+    common.build(indexed, alias)
+    rounds *= 1 if alias == "libsql" else 3
+    seconds = measured(ways, len(values), rounds, clear, alias, metric, (TABLE, INDEXED))
+    common.drop(indexed, alias)
+    title = f"{label}, {len(values):,} numpy arrays, VectorIndex for the metric {metric}"
+    return compared(title, seconds, [CREATE_WITHOUT, bare])
+
+
+def bare_inserts(raw: Any, values: Any, table: str = TABLE) -> Callable[[int], Any]:
     def insert(number: int) -> None:
         packed = [(packed_bytes(value),) for value in values]
-        raw.executemany(f"INSERT INTO {TABLE} (embedding) VALUES (?)", packed)
+        raw.executemany(f"INSERT INTO {table} (embedding) VALUES (?)", packed)
         raw.commit()
 
     return insert
@@ -213,14 +251,21 @@ def packed_bytes(value: Any) -> bytes:
 
 
 def measured(
-    ways: Ways, rows: int, rounds: int, clear: Callable[[], Any], alias: str, form: str
+    ways: Ways,
+    rows: int,
+    rounds: int,
+    clear: Callable[[], Any],
+    alias: str,
+    form: str,
+    tables: Sequence[str] = (TABLE,),
 ) -> dict[str, list[float]]:
     """The seconds of each way. Ends with an error where one does not load all rows."""
     with common.step(f"Loading {rows:,} rows, {alias}, {form}"):
         for name, way in ways.items():
             clear()
             way(0)
-            if common.execute(f"SELECT count(*) FROM {TABLE}", alias) != [(rows,)]:
+            counts = [common.execute(f"SELECT count(*) FROM {table}", alias) for table in tables]
+            if sum(count for ((count,),) in counts) != rows:
                 sys.exit(f"{name} did not load {rows} rows.")
         seconds, _ = common.alternating(ways, rounds, clear)
         clear()

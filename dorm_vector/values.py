@@ -21,7 +21,7 @@ from django.core.exceptions import ValidationError
 from pgvector import Bit, SparseVector
 
 from dorm_vector import codecs
-from dorm_vector.packing import PLAIN, packed_at_once
+from dorm_vector.packing import PLAIN, packed_at_once, packer
 
 __all__ = [
     "MAX_DIMENSIONS",
@@ -77,6 +77,8 @@ def pack(value: object, dimensions: int | None = None) -> bytes:
     ``dimensions`` finite float32 numbers; any length from 1 to 16,000 will do where ``dimensions``
     is None.
     """
+    if dimensions and (packed := packer(dimensions)(value)) is not None:
+        return packed
     packed = packed_at_once(value, dimensions or MAX_DIMENSIONS)
     if packed is None:
         packed = codecs.to_packed(to_float32(value, dimensions))
