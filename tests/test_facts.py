@@ -11,8 +11,8 @@ import pytest
 from dorm_vector import sparse, values
 from dorm_vector.engines.libsql import LibSQLEngine
 from dorm_vector.engines.libsql import search as libsql
-from dorm_vector.engines.postgresql import blocks as postgresql
 from dorm_vector.engines.postgresql import checks
+from dorm_vector.engines.postgresql import search as postgresql
 from dorm_vector.engines.sqlite import SQLiteEngine
 from dorm_vector.engines.sqlite import search as sqlite
 from tests.support.paths import DOCS, ROOT

@@ -139,7 +139,7 @@ def test_planned_as_the_whole_block_is(rows: Any) -> None:
         with CaptureQueriesContext(connections["scratch"]) as queries:
             list(nearest(rows, "embedding", QUERY)[low:high])
         limits |= set(re.findall(r"LIMIT (\d+)\) AS", queries[0]["sql"]))
-    assert limits == {"54"}
+    assert limits == {"44"}
 
 
 def test_a_filter_whose_rows_are_sorted_takes_one_statement_and_its_plan(rows: Any) -> None:

@@ -134,7 +134,7 @@ class TestStatements:
     @only("postgresql", fixture="things")
     def test_settings_where_they_are_needed(self, things: Any) -> None:
         for options, setting in (
-            ({"k": 200}, "SET LOCAL hnsw.ef_search = '400'"),
+            ({"k": 50}, "SET LOCAL hnsw.ef_search = '200'"),
             ({"k": 2000}, "SET LOCAL hnsw.ef_search = '1000'"),
             ({"k": 5, "ef_search": 80}, "SET LOCAL hnsw.ef_search = '80'"),
             ({"k": 5, "probes": 3}, "SET LOCAL ivfflat.probes = '3'"),
@@ -148,15 +148,14 @@ class TestStatements:
     def test_a_hundred_rows(self, things: Any) -> None:
         with forced(things.db):
             sent = self.sent(things, k=100)
-        # On PostgreSQL the plan, and the rows: one scan of the index goes on in strict order.
+        # The keys of two blocks, and the rows of both.
         reads = [statement for statement in sent if "shop_thing" in statement]
-        assert len(reads) == {"postgresql": 2, "libsql": 1, "default": 1}[things.db]
-        assert not [statement for statement in sent if statement.startswith("SET")]
+        assert len(reads) == {"postgresql": 3, "libsql": 1, "default": 1}[things.db]
 
     @only("postgresql", fixture="things")
     def test_a_higher_setting_is_left_alone(self, things: Any) -> None:
         with search_params("postgresql", ef_search=200):
-            assert not [sql for sql in self.sent(things, k=60) if sql.startswith("SET LOCAL")]
+            assert not [sql for sql in self.sent(things, k=50) if sql.startswith("SET LOCAL")]
 
     def test_relaxed_order_is_sorted_again(self, things: Any) -> None:
         with forced(things.db):

@@ -37,8 +37,6 @@ class Run(InSequence):
         self.low, self.high = self.query.low_mark, self.query.high_mark
         #: Whether the first rows of a block may be read alone.
         self.may_read_first = True
-        #: The first block where it is longer than by itself; see ``longer()`` of engines.
-        self.goes_on: Step | None = None
 
     def rows(self) -> Any:
         self._refuse_to_lock()
@@ -61,12 +59,9 @@ class Run(InSequence):
             return self._exactly()
         if engine.finds_at_random and self.low == 0 and self.high > self.steps[-1].rows:
             return self._exactly()  # all rows are read anyway, and this misses none
-        is_one = engine.can_run_at_once(query, search, self.index)
-        if self.high > self.steps[0].rows:
-            self._lengthen(self.high)
         if query.explain_info:
             return self._explained()
-        if is_one and self.high <= self.steps[0].rows:
+        if self.high <= self.steps[0].rows and engine.can_run_at_once(query, search, self.index):
             return self._at_once(self.steps[0])
         return self._exactly() if self._sorts_all() else self._in_sequence(self._found())
 
@@ -97,9 +92,6 @@ class Run(InSequence):
         vars(compiler).update(statement.written)
         compiler.is_written = True
         try:
-            first = statement.goes_on
-            if first and not self.engine.goes_on(first, compiler, statement.index_name):
-                return None
             rows = flat(self.execute())
         finally:
             compiler.is_written = False
@@ -130,7 +122,7 @@ class Run(InSequence):
         if read is None or (short and engine.needs_other_settings(search, index)):
             return self._at_once(step)
         if short and engine.reads_first_rows(self.query, search, index):
-            return self._by_blocks()
+            return self._in_sequence(self._found())
         if not read.is_proven and (wider := engine.wider(index, step, read.there)):
             return self._at_once(wider)
         column, wanted = read.column, self.high - self.low
@@ -140,13 +132,13 @@ class Run(InSequence):
         if short or undecided or not read.is_proven:
             return self._exactly()
         if len(rows) < wanted and read.there >= least:  # the whole block, save perhaps its last row
-            return self._by_blocks()
+            return self._in_sequence(self._found())
         # What is kept for most vectors is not lost by one that has equally near rows.
         if read.there >= least and self.may_read_first and self._is_all_that_it_takes(step):
             self._keep(plan, before, least, column)
         within = self._within_max_distance(rows[:wanted], column)
         if len(within) < len(rows[:wanted]) and self._may_have_missed:
-            return self._by_blocks()
+            return self._in_sequence(self._found())
         return [within]
 
     def _limited(self, plan: Any, step: Step) -> tuple[int, int]:
@@ -195,8 +187,6 @@ class Run(InSequence):
             first=plan.plan.first,
             sorted_by=self.compiler.sorted_by,
             unasked=self.compiler.unasked,
-            goes_on=self.goes_on,
-            index_name=self.index.name,
         )
         if statement is not None:
             self.engine.search_statements.keep(self.form, statement)

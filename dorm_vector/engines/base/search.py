@@ -259,14 +259,6 @@ class EngineSearch:
         """
         return False
 
-    def longer(self, query: Any, search: Any, index: Any, first: Step) -> Sequence[Step]:
-        """Longer first blocks that one scan may give, if it ``goes_on``. Sends no SQL."""
-        return ()
-
-    def goes_on(self, step: Step, plan_compiler: SQLCompiler, index: str) -> bool:
-        """Whether a scan for fewer rows than the step has is the beginning of one for all."""
-        return False
-
     def read_first(self, plan: Any, index: Any, step: Step) -> int:
         """
         Have a plan read no more of the first block than the rows that are asked for.

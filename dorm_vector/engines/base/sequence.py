@@ -58,7 +58,6 @@ class InSequence:
     execute: Callable[[], Any]
     low: int
     high: int
-    goes_on: Step | None
 
     def _run(self, query: Any) -> Any:
         self.compiler.query = query
@@ -94,23 +93,20 @@ class InSequence:
             if block is None:
                 break
             fresh = [(pk, d) for pk, d in block if pk not in seen]
-            # What an earlier block has missed is none of this one's, and comes from the table.
-            late.update((pk, d) for pk, d in fresh if d < last)
             beyond = [(pk, d) for pk, d in fresh if d >= last]
-            kept = beyond[: step.rows - len(seen)]
-            complete = complete and len(kept) == len(fresh)
-            keys = [pk for pk, d in kept if d <= most]
-            if blocks and kept and kept[0][1] > end:  # one statement reads both in order
+            # What an earlier block has missed is none of this one's, and comes from the table.
+            complete = complete and len(beyond) == len(fresh)
+            late.update((pk, d) for pk, d in fresh if d < last)
+            keys = [pk for pk, d in beyond if d <= most]
+            if blocks and beyond and beyond[0][1] > end:  # one statement reads both in order
                 blocks[-1] += keys
             else:
                 blocks.append(keys)
-            end = kept[-1][1] if kept else end
-            seen.update(pk for pk, _ in kept)
+            end = beyond[-1][1] if beyond else end
+            seen.update(pk for pk, _ in beyond)
             # A larger block may end nearer, of rows that the one before has missed.
-            reached = block if len(kept) == len(beyond) else kept
-            last = max(last, reached[-1][1]) if reached else last
-            is_first, short = step in self.steps[:1], len(block) < step.rows - self.engine.slack
-            if short and not complete and not is_first:
+            last = max(last, block[-1][1]) if block else last
+            if len(block) < step.rows - self.engine.slack and not complete:
                 break
             if complete or (last > most and not self._may_have_missed):
                 return Found(blocks, True, last, sorted(late, key=lambda pk: late[pk]))
@@ -140,33 +136,15 @@ class InSequence:
             return block[:kept] or None, False
         if query.plan.coarse is None:
             undecided = engine.is_undecided([d for _, d in block], step.rows)
-            return (None, False) if undecided else (block, short)
+            return (None, False) if undecided else (block[: step.rows], short)
         if not self._is_proven([row[1:3] for row in read], step):
             wider = engine.wider(self.index, step, len(read))
             return self._block(wider) if wider else (None, False)
         return block[: step.rows], short
 
-    def _by_blocks(self) -> Any:
-        self._lengthen(math.inf)
-        return self._in_sequence(self._found())
-
-    def _lengthen(self, high: float) -> None:
-        """Have the first block reach the row ``high``, or as far as one scan goes on."""
-        steps = self.engine.longer(self.query, self.search, self.index, self.steps[0])
-        for step in reversed(steps[: 1 + (bool(steps) and high > steps[0].rows)]):
-            if self.goes_on is not None and self.goes_on.rows >= step.rows:
-                return
-            query = self._keyed(self._plan_of_block(step)).query
-            compiler = query.get_compiler(self.compiler.using)
-            if self.engine.goes_on(step, compiler, self.index.name):
-                self.goes_on = step
-                self.steps = (step, *(each for each in self.steps if each.rows > step.rows))
-                return
-
     def _plan_of_block(self, step: Step) -> Any:
         query = self.query.clone()
         query.select_for_update = query.select_related = False
-        query.explain_info = None
         query = self.engine.indexed(query, self.search, self.index, step)
         query.clear_limits()
         query.set_limits(0, step.rows)

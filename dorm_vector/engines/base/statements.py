@@ -105,9 +105,6 @@ class Statement(NamedTuple):
     #: ``first_rows``.
     sorted_by: tuple[int, int | None]
     unasked: int
-    #: The first block if a scan has to go on for its rows, and the index.
-    goes_on: Any
-    index_name: str
 
 
 class Statements:

@@ -26,7 +26,6 @@ from dorm_vector.engines.base.search import (
     tried_oversampling,
 )
 from dorm_vector.engines.base.sequence import EXACT, STRIDE, Step
-from dorm_vector.engines.postgresql import blocks
 from dorm_vector.engines.postgresql.plans import REMOTE, nodes, searched_indexes
 from dorm_vector.engines.postgresql.session import backend_pid
 from dorm_vector.engines.postgresql.settings import PostgreSQLSettings
@@ -44,11 +43,20 @@ SELECT current_setting('hnsw.iterative_scan', true), pg_backend_pid(), (
 )
 """
 
+DEFAULT_EF_SEARCH = 40
 # How many candidates a scan keeps, by the search option that says so: what the extensions' own
 # default is, and the most.
-DEFAULT_CANDIDATES = {"ef_search": blocks.DEFAULT_EF_SEARCH, "query_rescore": 50}
+DEFAULT_CANDIDATES = {"ef_search": DEFAULT_EF_SEARCH, "query_rescore": 50}
 MAX_KEPT = 1000
 
+# How many rows the blocks of the sequence reach, and with how many candidates. The first one is
+# what an index finds with its defaults; later ones are large enough not to miss much. They end
+# beyond the round numbers that are asked for: what an earlier block has missed is none of theirs.
+LADDER = ((40, 40), (125, 200), (250, 400), (500, 800), (1000, 1000))
+# The same for recall="high", and how many times as many rows as a block has are read of the index
+# then, in relaxed order: docs/performance.rst has the curve.
+HIGH_LADDER = ((10, 400), (40, 400), (100, 800), (250, 1000), (1000, 1000))
+HIGH_READ = 4
 # The share of the lists of IVFFlat that is looked at for it.
 HIGH_PROBES = 0.2
 # What an index search costs for each tuple that it visits, in the planner's units, of which one is
@@ -83,6 +91,15 @@ def reduced_sql(reduction: str | int, sql: str, kind: str, dimensions: int | Non
         return f"binary_quantize({sql})::bit({dimensions})"
     count = literal(reduction)
     return f"subvector({sql}, 1, {count})::{word(kind)}({count})"
+
+
+@functools.lru_cache(maxsize=256)
+def ladder(least: int, left_out: int, is_filtered: bool) -> tuple[Step, ...]:
+    """The steps of an index whose first block has ``least`` candidates."""
+    # With a filter the index has to go further for each row.
+    first = [Step(10, least)] if is_filtered else []
+    later = [Step(*step) for step in LADDER if step[0] > least]
+    return (*first, Step(least - left_out, least), *later)
 
 
 class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
@@ -151,7 +168,7 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
         An index has to visit the more rows the fewer of them pass. The planner does not count all
         that costs. For the same block whichever rows of it are wanted, so that pages fit together.
         """
-        rows, candidates = blocks.HIGH_LADDER[1]
+        rows, candidates = HIGH_LADDER[1]
         exact = query.clone()
         exact.plan = EXACT
         exact.explain_info, exact.select_for_update = None, False
@@ -165,7 +182,7 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
         if not plan or there <= 0:  # nothing can match, or nothing is known
             return False
         passing = max(1, *(node["Plan Rows"] for node in plan))
-        visited = max(candidates, blocks.HIGH_READ * rows * there / passing)
+        visited = max(candidates, HIGH_READ * rows * there / passing)
         distance = query.annotations[query.search_in_force.annotation]
         dimensions = distance.get_source_expressions()[0].output_field.dimensions
         reading = plan[0]["Total Cost"] + COMPONENT_COST * dimensions * passing
@@ -173,14 +190,14 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
 
     def steps(self, query: Any, search: Any, index: Any) -> Sequence[Step]:
         given = search.params.get("ef_search", 0)
-        least = max(blocks.DEFAULT_EF_SEARCH, given)
+        least = max(DEFAULT_EF_SEARCH, given)
         if index.reduction:
             default = oversample_of(index.reduction, recall=search.recall)
             oversample = search.oversample or default
             return oversampled(query, oversample, MAX_CANDIDATES, given)
         if search.recall:
-            return [Step(rows, max(candidates, given)) for rows, candidates in blocks.HIGH_LADDER]
-        return blocks.ladder(least, query.left_out, bool(query.is_filtered))
+            return [Step(rows, max(candidates, given)) for rows, candidates in HIGH_LADDER]
+        return ladder(least, query.left_out, bool(query.is_filtered))
 
     def tunable(self, index: Any) -> list[dict[str, Any]]:
         if index.reduction:
@@ -230,34 +247,16 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
             return 0
         # The planner has to choose as it does for the whole block, whichever slice is wanted.
         plan.clear_limits()
-        plan.set_limits(0, max(step.rows, blocks.GOES_ON[0]) + UNSORTED)
+        plan.set_limits(0, step.rows + UNSORTED)
         plan.order_by = plan.order_by[:1]
         is_plain = plan.get_meta().pk.db_type(self.connection) in SORTED_AS_IN_PYTHON
         plan.plan = plan.plan._replace(first=(low, least + 1), by_key=low > 0 or not is_plain)
         return least
 
-    def longer(self, query: Any, search: Any, index: Any, first: Step) -> Sequence[Step]:
-        # A pool may give the statement another session than was asked for its mode.
-        if search.params or len(search.indexes) > 1 or self.lacks_settings:
-            return ()
-        if not self.reads_first_rows(query, search, index):
-            return ()
-        return [Step(rows, first.candidates) for rows in blocks.GOES_ON]
-
-    def goes_on(self, step: Step, plan_compiler: SQLCompiler, index: str) -> bool:
-        name = "hnsw.iterative_scan"
-        if self._current_settings([name])[name] != "strict_order":
-            return False
-        if step.rows <= blocks.GOES_ON[0]:
-            return True
-        return list(searched_indexes(self._plan(plan_compiler))) == [index]
-
     def rows_read(self, search: Any, index: Any, step: Step) -> int:
-        if index.reduction:
-            return super().rows_read(search, index, step)
-        if search.recall:
-            return blocks.HIGH_READ * step.rows - self.slack
-        return max(step.rows, min(step.candidates, int(blocks.MORE_READ * step.rows))) - self.slack
+        if search.recall and not index.reduction:
+            return HIGH_READ * step.rows - self.slack
+        return super().rows_read(search, index, step)
 
     def can_run_at_once(self, query: Any, search: Any, index: Any) -> bool:
         if not super().can_run_at_once(query, search, index):
@@ -281,9 +280,7 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
         return statements.form(query_compiler, query_compiler.query, search)
 
     def needs_settings(self, search: Any, index: Any, step: Step) -> bool:
-        return bool(
-            self.lacks_settings or search.params or step.candidates > blocks.DEFAULT_EF_SEARCH
-        )
+        return bool(self.lacks_settings or search.params or step.candidates > DEFAULT_EF_SEARCH)
 
     def settings_for(
         self, search: Any, index: Any, step: Step
@@ -291,9 +288,9 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
         params = self._given(search, index)
         if index.candidates_option is not None:
             wanted = step.candidates
-            if index.candidates_per_row > 1 and index.candidates_option not in params:
+            if index.candidates_option not in params:
                 wanted = max(wanted, step.rows * index.candidates_per_row)
-            if wanted > blocks.DEFAULT_EF_SEARCH:
+            if wanted > DEFAULT_EF_SEARCH:
                 self._raise_candidates(params, wanted, index)
         if self.lacks_settings and self.iterative_scan:
             params.setdefault("iterative_scan", self.iterative_scan)
@@ -315,7 +312,7 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
         option = index.candidates_option
         name = f"{self.access_method(index)}.{option}"
         given = params.get(option) or self._current_settings([name])[name]
-        current = int(given or DEFAULT_CANDIDATES.get(option, blocks.DEFAULT_EF_SEARCH))
+        current = int(given or DEFAULT_CANDIDATES.get(option, DEFAULT_EF_SEARCH))
         if count > current:
             params[option] = min(count, MAX_KEPT)
 
