@@ -526,6 +526,13 @@ class TestDamage:
         [
             'DELETE FROM "i_vector_chunks00" WHERE _rowid_ = 2',
             """UPDATE "i_vector_chunks00" SET vectors = x'0102' WHERE _rowid_ = 1""",
+            'UPDATE "i_vector_chunks00" SET vectors = 7 WHERE _rowid_ = 1',
+            'DELETE FROM "i_chunks" WHERE chunk_id = 1',
+            """UPDATE "i_chunks" SET validity = x'ff' WHERE chunk_id = 1""",
+            """UPDATE "i_chunks" SET validity = 'ff' WHERE chunk_id = 2""",
+            """UPDATE "i_chunks" SET rowids = substr(rowids, 1, 4096) WHERE chunk_id = 1""",
+            """UPDATE "i_chunks" SET rowids = x'0102' WHERE chunk_id = 2""",
+            'UPDATE "i_chunks" SET rowids = 7 WHERE chunk_id = 1',
         ],
     )
     @pytest.mark.parametrize("precision", [None, "bit"])
@@ -538,3 +545,25 @@ class TestDamage:
             cursor.execute(statement)
         for query in table.vectors[[3, 1500]]:
             table.check(query)
+
+
+@pytest.mark.parametrize("way", ["numpy", "vec0"])
+def test_temporary_tables_of_the_same_names(
+    database: Any, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """SQLite reads these where a name has no schema."""
+    if way == "vec0":
+        monkeypatch.setattr(search, "aggregates", dict)
+        monkeypatch.setattr(search, "saves", lambda wanted, rows: True)
+    table = Wide(256)
+    table.run(migrations.AddIndex("thing", index()))
+    table.fill(RANDOM.normal(size=(2000, 256)))
+    names = ("i", "i_chunks", "i_rowids", "i_vector_chunks00")
+    with table.connection.cursor() as cursor:
+        for name in names:
+            cursor.execute(f'CREATE TEMP TABLE "{name}" (x)')
+        with CaptureQueriesContext(table.connection) as sent:
+            table.check(table.vectors[3])
+        assert len(sent) == 1
+        for name in names:
+            cursor.execute(f'DROP TABLE temp."{name}"')

@@ -71,7 +71,7 @@ class Side:
             aggregate=f"dorm_nearest_{self.element}",
             index="\"a 'b'\"",
             chunks="\"a 'b'_chunks\"",
-            vectors="\"a 'b'_vector_chunks00\"",
+            vector_chunks00="\"a 'b'_vector_chunks00\"",
             searched=self.value,
         ).replace("%s", "?")
         return [key for (key,) in self.raw.execute(sql, (searched.tobytes(), count))]
@@ -150,6 +150,18 @@ def test_what_is_undefined_comes_last(raw: sqlite3.Connection) -> None:
     assert sorted(side.found(np.ones(4, "<f4"), 2)) == [2, 3]
     side.add([4], np.array([[3e38, 3e38, 3e38, 3e38]], "<f4"))
     assert len(side.found(np.ones(4, "<f4"), 10)) == 4
+
+
+@pytest.mark.parametrize("size", [8, 1000])
+def test_a_chunk_in_parts(
+    raw: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """As much of it is widened at once as there is room for, and at least one vector."""
+    monkeypatch.setattr(nearest, "ROOM", 300)
+    side = Side(raw, "int8", size)
+    side.add(KEYS, vectors("int8", ROWS, size))
+    for searched in vectors("int8", 2, size):
+        side.check(searched, 50)
 
 
 def test_none_without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,13 @@ __all__ = ["CANDIDATES", "aggregates"]
 # read under the name of the index: that is what EXPLAIN shows.
 CANDIDATES = (
     "SELECT value FROM json_each((SELECT {aggregate}({index}.validity, {index}.rowids, "
-    "{vectors}.vectors, {searched}, %s) FROM {chunks} AS {index} "
-    "LEFT JOIN {vectors} ON {vectors}._rowid_ = {index}.chunk_id))"
+    "{vector_chunks00}.vectors, {searched}, %s) FROM {chunks} AS {index} "
+    "LEFT JOIN {vector_chunks00} ON {vector_chunks00}._rowid_ = {index}.chunk_id))"
 )
 # So many chunks are kept before the nearest rows are picked from them.
 CHUNKS = 256
+# So many components of a chunk are widened at once: the processor's cache has room for them.
+ROOM = 2**18
 
 
 @functools.cache
@@ -61,11 +63,9 @@ class Nearest:
         self.keys: list[Any] = []
         self.distances: list[Any] = []
 
-    def step(
-        self, validity: bytes, rowids: bytes, vectors: bytes | None, searched: bytes, count: int
-    ) -> None:
+    def step(self, validity: Any, rowids: Any, vectors: Any, searched: bytes, count: int) -> None:
         numpy = self.numpy
-        if vectors is None or 8 * len(vectors) != len(rowids) * len(searched):
+        if self.is_damaged or not fits(validity, rowids, vectors, len(searched)):
             self.is_damaged = True
             return
         if not self.keys:
@@ -111,11 +111,18 @@ class NearestBytes(Nearest):
     def compared(self, stored: Any) -> Any:
         numpy = self.numpy
         if self.room is None:
-            # In float32 whole numbers are exact up to 2 ** 24, and BLAS multiplies them.
-            self.room, self.wide = numpy.empty(stored.shape, "f4"), self.searched.astype("f4")
-        numpy.copyto(self.room, stored)
-        # That the vector searched for has the same square each time changes no order.
-        return squares(numpy, self.room) - 2 * (self.room @ self.wide)
+            # Whole numbers up to 2 ** 24 are exact in float32.
+            self.wide = self.searched.astype("f4")
+            self.room = numpy.empty((max(1, ROOM // len(self.wide)), len(self.wide)), "f4")
+        distances, rows = numpy.empty(len(stored), "f4"), len(self.room)
+        for start in range(0, len(stored), rows):
+            part = stored[start : start + rows]
+            room = self.room[: len(part)]
+            numpy.copyto(room, part)
+            # That the vector searched for has the same square each time changes no order.
+            apart = squares(numpy, room) - 2 * (room @ self.wide)
+            distances[start : start + rows] = apart
+        return distances
 
 
 class NearestBits(Nearest):
@@ -151,7 +158,16 @@ class NearestByCosine(Nearest):
     """By the cosine distance."""
 
     def compared(self, stored: Any) -> Any:
-        return -(stored @ self.searched) / self.numpy.sqrt(squares(self.numpy, stored))
+        product = stored @ self.searched
+        return -product / self.numpy.sqrt(squares(self.numpy, stored))
+
+
+def fits(validity: Any, rowids: Any, vectors: Any, size: int) -> bool:
+    """Whether a chunk has places, and for each a key and a vector of a ``size`` in bytes."""
+    if not all(isinstance(part, bytes) for part in (validity, rowids, vectors)):
+        return False
+    places = 8 * len(validity)
+    return places > 0 and len(rowids) == 8 * places and len(vectors) == size * places
 
 
 def squares(numpy: Any, vectors: Any) -> Any:

@@ -60,11 +60,20 @@ BUILT = (
     "WHERE name IN ({places})"
 )
 
-BY_VEC0 = "SELECT rowid FROM {index} WHERE vector MATCH {searched} AND k = %s"
+# Where side tables are: a temporary table may have any name, and would be read before them.
+MAIN = "main"
+# vec0's tables of chunks, by the endings of their names.
+ENDINGS = ("chunks", "vector_chunks00")
+
+# EXPLAIN shows the name without its schema.
+BY_VEC0 = "SELECT rowid FROM {main}.{index} AS {index} WHERE vector MATCH {searched} AND k = %s"
 # A bit for each component, padded with zeros to whole bytes.
 QUANTIZED = "vec_quantize_binary(CAST({a} || zeroblob(-length({a}) & 31) AS BLOB))"
-# How many rows a side table has room for, and how many it has.
-HELD = "SELECT COALESCE(sum(size), 0) FROM {table}"
+# How many rows a side table has room for, whether none of its chunks is lost, and how many it has.
+HELD = (
+    "SELECT COALESCE(sum(size), 0), count(*) = (SELECT count(*) FROM {vector_chunks00}) "
+    "FROM {chunks}"
+)
 ROWS = "SELECT count(*) FROM {table}"
 
 
@@ -195,9 +204,9 @@ class SQLiteSearch(SideTableSearch):
             built.precision, built.size, built.coding = "int8", size, coding
         elif built_precision(index) == "int8":
             built.precision = "full"
-        chunks = self.connection.ops.quote_name(f"{index.name}_chunks")
-        built.rows = self.connection.connection.execute(HELD.format(table=chunks)).fetchone()[0]
-        return built
+        sql = HELD.format(**{end: self._of(index, end) for end in ENDINGS})
+        built.rows, is_whole = self.connection.connection.execute(sql).fetchone()
+        return built if is_whole else None
 
     def is_undecided(self, distances: Sequence[Any], wanted: int) -> bool:
         return len(distances) > wanted > 0 and distances[wanted] == distances[wanted - 1]
@@ -215,20 +224,20 @@ class SQLiteSearch(SideTableSearch):
         key = f"{quote(query.get_initial_alias())}.{quote(query.get_meta().pk.column)}"
         place, packed = self._searched_for(index, vector.value)
         params = [abbreviated(packed, vector.value), count]
+        name = quote(index.name)
         if aggregate := self._aggregate(index):
-            nearest = CANDIDATES.format(
-                aggregate=aggregate,
-                index=quote(index.name),
-                chunks=quote(f"{index.name}_chunks"),
-                vectors=quote(f"{index.name}_vector_chunks00"),
-                searched=place,
-            )
+            tables = {end: self._of(index, end).replace("%", "%%") for end in ENDINGS}
+            nearest = CANDIDATES.format(aggregate=aggregate, index=name, searched=place, **tables)
         else:
-            nearest = BY_VEC0.format(index=quote(index.name), searched=place)
+            nearest = BY_VEC0.format(main=MAIN, index=name, searched=place)
             if (farthest := self._farthest(index, query, count)) is not None:
                 nearest += " AND distance <= %s"
                 params.append(farthest)
         return SQL(f"{key} IN ({nearest})", tuple(params))
+
+    def _of(self, index: Any, ending: str) -> str:
+        """One of vec0's tables of an index, quoted."""
+        return f"{MAIN}.{self.connection.ops.quote_name(f'{index.name}_{ending}')}"
 
     def _aggregate(self, index: Any) -> str | None:
         """The aggregate that finds candidates, or None where vec0 does."""
@@ -254,7 +263,7 @@ class SQLiteSearch(SideTableSearch):
         if not (room and saves(count, room)):
             return None
         raw, quote = self.connection.connection, self.connection.ops.quote_name
-        (rows,) = raw.execute(ROWS.format(table=quote(f"{index.name}_rowids"))).fetchone()
+        (rows,) = raw.execute(ROWS.format(table=self._of(index, "rowids"))).fetchone()
         meta = query.get_meta()
         table = quote(meta.db_table)
         key, distance = f"{table}.{quote(meta.pk.column)}", self._sampled_distance(index, query)
