@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -150,6 +153,44 @@ def test_what_is_undefined_comes_last(raw: sqlite3.Connection) -> None:
     assert sorted(side.found(np.ones(4, "<f4"), 2)) == [2, 3]
     side.add([4], np.array([[3e38, 3e38, 3e38, 3e38]], "<f4"))
     assert len(side.found(np.ones(4, "<f4"), 10)) == 4
+
+
+# A process that is forked while another thread multiplies finds BLAS locked for ever.
+FORKED = """
+import os, threading, warnings
+import numpy as np
+from dorm_vector.engines.sqlite import nearest
+
+matrix, is_done = np.ones((1024, 1536), "f4"), threading.Event()
+
+def multiply():
+    while not is_done.is_set():
+        matrix @ matrix[0]
+
+thread = threading.Thread(target=multiply)
+thread.start()
+warnings.simplefilter("ignore")
+statuses = []
+for _ in range(3):
+    process = os.fork()
+    if process == 0:
+        for kind, element in ((nearest.NearestBytes, "i1"), (nearest.NearestByCosine, "f4")):
+            found, vectors = kind(), np.ones((1024, 1536), element)
+            keys = np.arange(1024).tobytes()
+            found.step(bytes([255] * 128), keys, vectors.tobytes(), vectors[0].tobytes(), 10)
+            found.finalize()
+        os._exit(0)
+    statuses.append(os.waitpid(process, 0)[1])
+is_done.set()
+thread.join()
+print(statuses)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_in_a_forked_process() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, timeout=120)
+    assert done.stdout.split() == b"[0, 0, 0]".split(), done.stderr
 
 
 @pytest.mark.parametrize("size", [8, 1000])

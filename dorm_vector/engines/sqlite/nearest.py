@@ -120,7 +120,7 @@ class NearestBytes(Nearest):
             room = self.room[: len(part)]
             numpy.copyto(room, part)
             # That the vector searched for has the same square each time changes no order.
-            apart = squares(numpy, room) - 2 * (room @ self.wide)
+            apart = squares(numpy, room) - 2 * products(numpy, room, self.wide)
             distances[start : start + rows] = apart
         return distances
 
@@ -158,7 +158,7 @@ class NearestByCosine(Nearest):
     """By the cosine distance."""
 
     def compared(self, stored: Any) -> Any:
-        product = stored @ self.searched
+        product = products(self.numpy, stored, self.searched)
         return -product / self.numpy.sqrt(squares(self.numpy, stored))
 
 
@@ -173,3 +173,13 @@ def fits(validity: Any, rowids: Any, vectors: Any, size: int) -> bool:
 def squares(numpy: Any, vectors: Any) -> Any:
     """The squared length of each vector."""
     return numpy.einsum("ij,ij->i", vectors, vectors)
+
+
+def products(numpy: Any, vectors: Any, one: Any) -> Any:
+    """
+    The inner product of each vector with one.
+
+    Not by ``@``: the threads of BLAS wait for each other where other processes are busy, which
+    takes several times as long, and for ever in a process that was forked amid another product.
+    """
+    return numpy.einsum("ij,j->i", vectors, one)
