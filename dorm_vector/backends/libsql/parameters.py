@@ -8,6 +8,7 @@ NUL character when it reads, and takes NULL for parameters that are missing: bot
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -164,10 +165,13 @@ ADAPTERS: dict[type, Callable[[Any], Any]] = {
 }
 
 
-def _adapted(value: object) -> Any:
-    adapter = ADAPTERS.get(type(value)) or next(
-        (ADAPTERS[base] for base in type(value).__mro__ if base in ADAPTERS), None
-    )
+@functools.lru_cache(maxsize=128)
+def _adapter_of_base(given: type) -> Callable[[Any], Any] | None:
+    return next((ADAPTERS[base] for base in given.__mro__ if base in ADAPTERS), None)
+
+
+def _adapted(value: Any) -> Any:
+    adapter = ADAPTERS.get(type(value)) or _adapter_of_base(type(value))
     if adapter is not None:
         return adapter(value)
     try:
