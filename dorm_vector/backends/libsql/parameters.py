@@ -170,8 +170,9 @@ def _adapter_of_base(given: type) -> Callable[[Any], Any] | None:
     return next((ADAPTERS[base] for base in given.__mro__ if base in ADAPTERS), None)
 
 
-def _adapted(value: Any) -> Any:
-    adapter = ADAPTERS.get(type(value)) or _adapter_of_base(type(value))
+def _adapted(value: object) -> Any:
+    given: Any = type(value)
+    adapter = ADAPTERS.get(given) or _adapter_of_base(given)
     if adapter is not None:
         return adapter(value)
     try:
