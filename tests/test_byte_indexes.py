@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from django.db import migrations
+from django.db import OperationalError, migrations
 from django.db.migrations.autodetector import MigrationAutodetector
 from django.test.utils import CaptureQueriesContext
 
@@ -567,3 +567,18 @@ def test_temporary_tables_of_the_same_names(
         assert len(sent) == 1
         for name in names:
             cursor.execute(f'DROP TABLE temp."{name}"')
+
+
+def test_errors_are_of_django(database: Any) -> None:
+    """Also those of what is asked of an index before the search."""
+    table = Wide(64)
+    table.run(migrations.AddIndex("thing", index()))
+    table.fill(clusters(20, 64, 0.5))
+    raw = table.connection.connection
+    raw.set_progress_handler(lambda: 1, 1)
+    try:
+        with pytest.raises(OperationalError, match=r"^interrupted$"):
+            list(nearest(table.rows, "wide", table.vectors[3], k=10))
+    finally:
+        raw.set_progress_handler(None, 0)
+    table.check(table.vectors[3])

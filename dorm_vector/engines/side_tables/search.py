@@ -66,7 +66,8 @@ class SideTableSearch(EngineSearch):
         if query.explain_info:
             built = (each for each in built if self.reaches(query, search, each))
         # Even one with too few steps: later pages continue those that it gives.
-        return next(filter(None, map(self.as_built, built)), None)
+        with self.connection.wrap_database_errors:
+            return next(filter(None, map(self.as_built, built)), None)
 
     def _built(self, query: Query, search: Any) -> Iterator[Any]:
         model = query.get_meta().concrete_model

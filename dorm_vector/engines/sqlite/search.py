@@ -263,11 +263,12 @@ class SQLiteSearch(SideTableSearch):
         if not (room and saves(count, room)):
             return None
         raw, quote = self.connection.connection, self.connection.ops.quote_name
-        (rows,) = raw.execute(ROWS.format(table=self._of(index, "rowids"))).fetchone()
         meta = query.get_meta()
         table = quote(meta.db_table)
         key, distance = f"{table}.{quote(meta.pk.column)}", self._sampled_distance(index, query)
-        return bound(raw, Sampled(table, key, distance), count, rows)
+        with self.connection.wrap_database_errors:
+            (rows,) = raw.execute(ROWS.format(table=self._of(index, "rowids"))).fetchone()
+            return bound(raw, Sampled(table, key, distance), count, rows)
 
     def _sampled_distance(self, index: Any, query: Any) -> SQL:
         """The distance by which an index orders, of a row of the model's table."""
