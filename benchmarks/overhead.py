@@ -5,8 +5,9 @@ The query itself: what nearest() costs beside the same SQL run by a bare driver.
 against psycopg with the same SQL and parameters, and against the query that pgvector.django's
 documentation shows. On SQLite nearest(exact=True), against sqlite3 with the same SQL. Then making a
 query and its SQL alone, without running it. At last, on Linux, the processor time of client and
-server for both with 50, 384 and 1,536 dimensions: a busy machine changes it less than the time.
-Writes overhead.txt.
+server for both with 50, 384 and 1,536 dimensions: a busy machine changes it less than the time. So
+for the ten nearest rows, and for a hundred and for those from row 41 on: there against the plain
+query with as many candidates as rows, set in a transaction. Writes overhead.txt.
 
     pip install -e '.[bench]'
     python benchmarks/overhead.py
@@ -36,7 +37,7 @@ K = 10
 NEAREST, BARE, PREPARED = "nearest()", "bare driver", "bare driver, prepared statement"
 INDEX = "overhead_hnsw"
 # The rows of other numbers of dimensions.
-ROWS = {50: 20_000, 384: 20_000, 1536: 5_000}
+ROWS = {50: 20_000, 384: 20_000, 1536: 12_000}
 PEER, PLAIN = peers.PGVECTOR, "order_by(CosineDistance)"
 
 Ways = dict[str, Callable[[int], Any]]
@@ -55,7 +56,7 @@ def run(databases: dict[str, dict[str, Any]], options: argparse.Namespace) -> li
         ways = sqlite(ours, queries, databases["sqlite"])
         tables.append(measured("SQLite, exact=True", ways, rounds // 3, 2))
         tables.append(building(ours, theirs, queries, rounds))
-    tables.append(by_dimensions(10 if options.quick else 1, rounds))
+    tables += by_dimensions(10 if options.quick else 1, rounds)
     return [f"{rows:,} rows of {DIMENSIONS} dimensions, k={K}.", *tables]
 
 
@@ -160,25 +161,32 @@ def building(ours: Any, theirs: Any, queries: np.ndarray, rounds: int) -> str:
     return common.titled("Queries and their SQL, not run; microseconds", header, rows)
 
 
-def by_dimensions(divisor: int, rounds: int) -> str:
-    """The processor time of a search, by what is read of the ten rows."""
-    cells = []
+def by_dimensions(divisor: int, rounds: int) -> list[str]:
+    """The processor time of searches, by what is read of the ten rows, and by the slice."""
+    whats, slices = [], []
     for dimensions, rows in ROWS.items():
         ours, theirs = declared(dimensions)
         with common.tables(ours, "default"):
             load(ours, rows // divisor, ("default",), dimensions)
-            queries = np.random.default_rng(SEED + 1).standard_normal(
-                (rounds, dimensions), np.float32
-            )
+            generator = np.random.default_rng(SEED + 1)
+            queries = generator.standard_normal((rounds, dimensions), np.float32)
             for label, shape in SHAPES.items():
-                spent = processor(ours, theirs, queries, shape)
-                times = [statistics.median(each) for each in spent]
-                name = f"{dimensions:,}, {label}"
-                cells.append(
-                    [name, *(f"{each:.2f}" for each in times), f"{times[0] / times[1]:.2f}"]
-                )
+                spent, _ = processor(*of_ten(ours, theirs, shape), queries)
+                whats.append([f"{dimensions:,}, {label}", *beside(spent)])
+            for low, high in SLICES:
+                some = queries[: max(rounds // 3, 1)]
+                spent, found = processor(*of_slice(ours, theirs, low, high), some)
+                nearest_keys = exact(dimensions, rows // divisor, some, high)
+                shares = [f"{share_of(each, nearest_keys, low):.2f}" for each in found]
+                name = f"{dimensions:,}, rows {low + 1} to {high}"
+                slices.append([name, *beside(spent), *shares])
     title = f"PostgreSQL, HnswIndex, {rounds} rounds; milliseconds of both processors"
-    return common.titled(title, ["Dimensions, and what is read", NEAREST, PEER, "ratio"], cells)
+    header = ["Dimensions, and what is read", NEAREST, PEER, "ratio"]
+    found_by = [f"found by {NEAREST}", f"by {PEER}"]
+    return [
+        common.titled(title, header, whats),
+        common.titled("The keys of more rows, the same way", [*header, *found_by], slices),
+    ]
 
 
 SHAPES: dict[str, Callable[[Any], Any]] = {
@@ -186,32 +194,78 @@ SHAPES: dict[str, Callable[[Any], Any]] = {
     "rows": lambda rows: rows,
     "rows without the vector": lambda rows: rows.defer("embedding"),
 }
+SLICES = ((0, 100), (40, 50))
+
+Search = Callable[[Any], Any]
 
 
-def processor(
-    ours: Any, theirs: Any, queries: np.ndarray, shape: Callable[[Any], Any]
-) -> tuple[list[float], list[float]]:
-    """The milliseconds of nearest() and of the plain query, each on a connection of its own."""
+def of_ten(ours: Any, theirs: Any, shape: Callable[[Any], Any]) -> tuple[Search, Search]:
     from pgvector.django import CosineDistance
 
     def mine(query: Any) -> Any:
-        return shape(ours.objects.nearest("embedding", query, k=K))
+        return list(shape(ours.objects.nearest("embedding", query, k=K)))
 
     def other(query: Any) -> Any:
         rows = theirs.objects.using(common.PEER).order_by(CosineDistance("embedding", query))
-        return shape(rows)[:K]
+        return list(shape(rows)[:K])
 
+    return mine, other
+
+
+def of_slice(ours: Any, theirs: Any, low: int, high: int) -> tuple[Search, Search]:
+    from django.db import transaction
+    from pgvector.django import CosineDistance
+
+    def mine(query: Any) -> Any:
+        rows = ours.objects.nearest("embedding", query)
+        return list(rows.values_list("pk", flat=True)[low:high])
+
+    def other(query: Any) -> Any:
+        rows = theirs.objects.using(common.PEER).order_by(CosineDistance("embedding", query))
+        with transaction.atomic(using=common.PEER):
+            common.execute(f"SET LOCAL hnsw.ef_search = {high}", common.PEER)
+            return list(rows.values_list("pk", flat=True)[low:high])
+
+    return mine, other
+
+
+def exact(dimensions: int, rows: int, queries: np.ndarray, high: int) -> list[set[int]]:
+    """The keys of the nearest rows for each query, by numpy."""
+    vectors = np.random.default_rng(SEED).standard_normal((rows, dimensions), np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    places = np.argsort(-(queries @ vectors.T), axis=1)[:, :high]
+    return [set(row) for row in (places + 1).tolist()]
+
+
+def share_of(found: list[list[int]], nearest_keys: list[set[int]], low: int) -> float:
+    """How many of the rows found are among the nearest ones, up to the last of the slice."""
+    pairs = zip(found, nearest_keys, strict=True)
+    return statistics.mean(len(keys.intersection(some)) / (len(keys) - low) for some, keys in pairs)
+
+
+def processor(mine: Search, other: Search, queries: np.ndarray) -> tuple[Any, Any]:
+    """The milliseconds and rows of either, each on a connection of its own."""
     spent: tuple[list[float], list[float]] = ([], [])
-    ways = [(mine, session("default"), spent[0]), (other, session(common.PEER), spent[1])]
-    for search, _, _ in ways:
-        common.warm_up({"": lambda number, search=search: list(search(queries[number]))})
+    found: tuple[list[Any], list[Any]] = ([], [])
+    ways = [
+        (mine, session("default"), spent[0], found[0]),
+        (other, session(common.PEER), spent[1], found[1]),
+    ]
+    for search, *_ in ways:
+        search(queries[0])
     for query in queries:
         random.shuffle(ways)
-        for search, number, times in ways:
+        for search, number, times, rows in ways:
             before = used(number)
-            list(search(query))
+            rows.append(search(query))
             times.append(1000 * (used(number) - before))
-    return spent
+    return spent, found
+
+
+def beside(spent: Any) -> list[str]:
+    """Both medians, and their ratio."""
+    mine, other = map(statistics.median, spent)
+    return [f"{mine:.2f}", f"{other:.2f}", f"{mine / other:.2f}"]
 
 
 def used(session: int) -> float:

@@ -93,19 +93,21 @@ class InSequence:
             if block is None:
                 break
             fresh = [(pk, d) for pk, d in block if pk not in seen]
-            beyond = [(pk, d) for pk, d in fresh if d >= last]
             # What an earlier block has missed is none of this one's, and comes from the table.
-            complete = complete and len(beyond) == len(fresh)
             late.update((pk, d) for pk, d in fresh if d < last)
-            keys = [pk for pk, d in beyond if d <= most]
-            if blocks and beyond and beyond[0][1] > end:  # one statement reads both in order
+            beyond = [(pk, d) for pk, d in fresh if d >= last]
+            kept = beyond[: step.rows - len(seen)]
+            complete = complete and len(kept) == len(fresh)
+            keys = [pk for pk, d in kept if d <= most]
+            if blocks and kept and kept[0][1] > end:  # one statement reads both in order
                 blocks[-1] += keys
             else:
                 blocks.append(keys)
-            end = beyond[-1][1] if beyond else end
-            seen.update(pk for pk, _ in beyond)
+            end = kept[-1][1] if kept else end
+            seen.update(pk for pk, _ in kept)
             # A larger block may end nearer, of rows that the one before has missed.
-            last = max(last, block[-1][1]) if block else last
+            reached = block if len(kept) == len(beyond) else kept
+            last = max(last, reached[-1][1]) if reached else last
             if len(block) < step.rows - self.engine.slack and not complete:
                 break
             if complete or (last > most and not self._may_have_missed):
@@ -136,7 +138,7 @@ class InSequence:
             return block[:kept] or None, False
         if query.plan.coarse is None:
             undecided = engine.is_undecided([d for _, d in block], step.rows)
-            return (None, False) if undecided else (block[: step.rows], short)
+            return (None, False) if undecided else (block, short)
         if not self._is_proven([row[1:3] for row in read], step):
             wider = engine.wider(self.index, step, len(read))
             return self._block(wider) if wider else (None, False)

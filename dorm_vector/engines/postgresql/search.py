@@ -50,9 +50,10 @@ DEFAULT_CANDIDATES = {"ef_search": DEFAULT_EF_SEARCH, "query_rescore": 50}
 MAX_KEPT = 1000
 
 # How many rows the blocks of the sequence reach, and with how many candidates. The first one is
-# what an index finds with its defaults; later ones are large enough not to miss much. They end
-# beyond the round numbers that are asked for: what an earlier block has missed is none of theirs.
+# what an index finds with its defaults. Later ones are large enough not to miss much, and more of
+# their candidates are read: those that an earlier one has, or has missed, are none of theirs.
 LADDER = ((40, 40), (125, 200), (250, 400), (500, 800), (1000, 1000))
+MORE_READ = 1.2
 # The same for recall="high", and how many times as many rows as a block has are read of the index
 # then, in relaxed order: docs/performance.rst has the curve.
 HIGH_LADDER = ((10, 400), (40, 400), (100, 800), (250, 1000), (1000, 1000))
@@ -254,9 +255,11 @@ class PostgreSQLSearch(PostgreSQLSettings, EngineSearch):
         return least
 
     def rows_read(self, search: Any, index: Any, step: Step) -> int:
-        if search.recall and not index.reduction:
+        if index.reduction:
+            return super().rows_read(search, index, step)
+        if search.recall:
             return HIGH_READ * step.rows - self.slack
-        return super().rows_read(search, index, step)
+        return max(step.rows, min(step.candidates, int(MORE_READ * step.rows))) - self.slack
 
     def can_run_at_once(self, query: Any, search: Any, index: Any) -> bool:
         if not super().can_run_at_once(query, search, index):
