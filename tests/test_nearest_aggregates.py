@@ -139,6 +139,17 @@ def test_greatest_bytes(raw: sqlite3.Connection) -> None:
     assert sorted(side.found(np.full(1000, -127, "i1"), 3)) == [997, 998, 999]
 
 
+@pytest.mark.parametrize("element", ["int8", "l2", "cosine"])
+def test_products_before_numpy_2(
+    raw: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, element: str
+) -> None:
+    monkeypatch.delattr(np, "vecdot", raising=False)
+    side = Side(raw, element, 320)
+    side.add(KEYS, vectors(element, ROWS, 320))
+    for searched in vectors(element, 3, 320):
+        side.check(searched, 50)
+
+
 def test_bits_before_numpy_2(raw: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(np, "bitwise_count", raising=False)
     side = Side(raw, "bit", 72)
