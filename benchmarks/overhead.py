@@ -163,7 +163,7 @@ def building(ours: Any, theirs: Any, queries: np.ndarray, rounds: int) -> str:
 
 def by_dimensions(divisor: int, rounds: int) -> list[str]:
     """The processor time of searches, by what is read of the ten rows, and by the slice."""
-    whats, slices = [], []
+    forms, slices = [], []
     for dimensions, rows in ROWS.items():
         ours, theirs = declared(dimensions)
         with common.tables(ours, "default"):
@@ -172,7 +172,7 @@ def by_dimensions(divisor: int, rounds: int) -> list[str]:
             queries = generator.standard_normal((rounds, dimensions), np.float32)
             for label, shape in SHAPES.items():
                 spent, _ = processor(*of_ten(ours, theirs, shape), queries)
-                whats.append([f"{dimensions:,}, {label}", *beside(spent)])
+                forms.append([f"{dimensions:,}, {label}", *beside(spent)])
             for low, high in SLICES:
                 some = queries[: max(rounds // 3, 1)]
                 spent, found = processor(*of_slice(ours, theirs, low, high), some)
@@ -184,7 +184,7 @@ def by_dimensions(divisor: int, rounds: int) -> list[str]:
     header = ["Dimensions, and what is read", NEAREST, PEER, "ratio"]
     found_by = [f"found by {NEAREST}", f"by {PEER}"]
     return [
-        common.titled(title, header, whats),
+        common.titled(title, header, forms),
         common.titled("The keys of more rows, the same way", [*header, *found_by], slices),
     ]
 
