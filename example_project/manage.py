@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 STOPPED = 130  # what shells report for Ctrl-C
 
@@ -13,7 +16,16 @@ STOPPED = 130  # what shells report for Ctrl-C
 NEEDING = {"demo", "index_library", "migrate", "search", "serve"}
 
 
+def interrupt_again(unraisable: Any) -> None:
+    """Have Ctrl-C come once more if it came while an object was finalized: Python ignores that."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        threading.Timer(0.05, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def main() -> None:
+    sys.unraisablehook = interrupt_again
     # Python looks for modules beside this file, and the package is the folder that it is in.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.settings")
