@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import _thread
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -19,7 +19,7 @@ NEEDING = {"demo", "index_library", "migrate", "search", "serve"}
 def interrupt_again(unraisable: Any) -> None:
     """Have Ctrl-C come once more if it came while an object was finalized: Python ignores that."""
     if unraisable.exc_type is KeyboardInterrupt:
-        threading.Timer(0.05, _thread.interrupt_main).start()
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
     else:
         sys.__unraisablehook__(unraisable)
 
