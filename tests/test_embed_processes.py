@@ -77,10 +77,11 @@ class Workers:
             time.sleep(0.02)
 
 
-def edit(rows: Any, number: int) -> None:
-    """What a user does: the trigger of FreshVector makes the vector NULL."""
+def edit(rows: Any, number: int) -> int:
+    """What a user does to a row: the trigger of FreshVector makes the vector NULL."""
     key = random.randrange(1, ROWS + 1)
     rows.filter(pk=key).update(name=f"edited {number}")
+    return key
 
 
 def test_killed_ten_times(database: Any, tmp_path: Path) -> None:
@@ -93,9 +94,10 @@ def test_killed_ten_times(database: Any, tmp_path: Path) -> None:
     rows.bulk_create(Item(name=f"text {number}") for number in range(ROWS))
     workers = Workers(alias, str(connection.settings_dict["NAME"]), tmp_path / "log")
     running, killed = [workers.start(), workers.start()], []
+    edited = set()
     for number in range(KILLS):
         workers.wait_for_calls(len(workers.calls()) + 2, *running)
-        edit(rows, number)
+        edited.add(edit(rows, number))
         victim = running.pop(0)
         victim.kill()
         victim.communicate()
@@ -110,7 +112,8 @@ def test_killed_ten_times(database: Any, tmp_path: Path) -> None:
     assert rows.count() == ROWS
     for row in rows.all():
         assert row.embedding == vector_of(row.name)
-    # Nothing was done twice but what was in flight.
+    # Nothing was done twice but what was in flight, and what an edit had locked when its vector was
+    # to be written: until that is committed another process may read the old text.
     calls = workers.calls()
     last = {pid: place for place, (pid, _) in enumerate(calls)}
     in_flight = {last[pid] for pid in killed if pid in last}
@@ -120,7 +123,8 @@ def test_killed_ten_times(database: Any, tmp_path: Path) -> None:
         if place not in in_flight
         for key, text in texts
     )
-    assert set(done.values()) == {1}
+    assert {key for (key, _), times in done.items() if times > 1} <= edited
+    assert set(done.values()) <= {1, 2}
     assert sum(len(texts) for _, texts in calls) <= ROWS + KILLS * (1 + BATCH_SIZE)
     assert all(len(texts) <= BATCH_SIZE for _, texts in calls)
 
