@@ -161,3 +161,21 @@ class TestHybrid:
         with pytest.raises(TypeError) as caught:
             call(articles)
         assert str(caught.value) == message
+
+
+def test_groups_of_a_search_of_a_fusion_or_of_others(alias: str) -> None:
+    documents = Document.objects.using(alias)
+    for number in range(6):
+        row = documents.create(title=f"t{number}", embedding=[number, 1, 1])
+        Chunk.objects.using(alias).bulk_create(Chunk(document=row) for _ in range(number % 3))
+    fused = fuse(documents.order_by("title")[:4], documents.order_by("-title")[:2])
+    counted = fused.annotate(n=Count("chunks")).filter(n__gt=0)
+    searched = nearest(counted, "embedding", [2, 1, 1], metric="l2").filter(title__lt="t3")
+    either = searched | documents.filter(title__gt="t4")
+    assert [(row.title, row.n) for row in either] == [("t2", 2), ("t1", 1), ("t5", 2)]
+    assert [(row.title, row.n) for row in counted.order_by("title")] == [
+        ("t1", 1),
+        ("t2", 2),
+        ("t4", 1),
+        ("t5", 2),
+    ]

@@ -169,6 +169,8 @@ def column(alias: str, place: int, field: Field) -> FusedColumn:
     """The column at a position, from 1, as databases name those of VALUES."""
     target = field.clone()
     target.column = f"column{place}"
+    # That it is one of the model's table is what GROUP BY would take from it.
+    target.primary_key = False
     return FusedColumn(alias, target)
 
 
